@@ -1,0 +1,114 @@
+# make demo    from nothing to a report: drawn scenes, masks from tags, plain and rebalanced training, scores
+# make test    the test suite
+# Both work on a fresh clone with Python 3.11 to 3.13 and a C++ compiler; they make .venv on the way.
+# A stage whose files are there is not run again. Delete a run's folder to train it once more.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+unexport PYTHONDONTWRITEBYTECODE
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check ablation
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python
+INSTALLED := .venv/.installed
+INSTALL := $(BIN)/uv pip install --python $(RUN) --constraint constraints.txt --compile-bytecode
+
+help:
+	@echo "make setup      install into .venv (PYTHON=python3.12 chooses the interpreter)"
+	@echo "make demo       data, masks, two trainings, scores and a report on drawn scenes; CPU is enough"
+	@echo "make test       run the tests"
+	@echo "make check      lint, types and the limits of the code style"
+	@echo "make ablation   every configs/rebalancing option on the drawn scenes, in one report"
+	@echo "make reproduce-voc | reproduce-coco | reproduce-context | reproduce-ade | reproduce-stuff"
+	@echo "                the paper's runs; TRAIN='trainer=ddp' adds settings to the training"
+
+setup: $(INSTALLED)
+
+# pydensecrf2 asks for a Cython that does not know Python 3.13, so it is built with the one installed here.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo \
+	  "$(PYTHON): not Python 3.11, 3.12 or 3.13; name one, as in: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	@command -v c++ >/dev/null || { echo "c++: not found; install a C++ compiler (on Debian: apt install g++)"; exit 2; }
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(INSTALL) "setuptools>=77" "cython>=3"
+	$(INSTALL) --no-build-isolation-package pydensecrf2 --editable ".[dev]"
+	@touch $@
+
+test: $(INSTALLED)
+	$(RUN) -m pytest -q $(TESTS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy dhr
+	$(RUN) scripts/check_style.py
+
+# The drawn scenes. Hidden files say that a stage came to its end.
+DATA := $(or $(DHR_DATA),data)
+SCENES := $(DATA)/Toy/.prepared
+MASKS := $(DATA)/WSS/Toy/CAM/.trained
+MASK_SCORES := $(DATA)/WSS/Toy/CAM/.scored
+FEATURES := $(DATA)/Toy/.extracted
+RUNS := outputs/toy/runs
+OPTIONS := $(notdir $(basename $(wildcard configs/rebalancing/*.yaml)))
+TOY_RUNS := $(OPTIONS:%=$(RUNS)/demo-%)
+
+# An interrupted run is continued, a new one is not asked to.
+resume = $(if $(wildcard $(1)/run.json),resume=true)
+empty :=
+comma := ,
+list = [$(subst $(empty) $(empty),$(comma),$(strip $(1)))]
+
+$(SCENES): | $(INSTALLED)
+	$(RUN) -m dhr.prepare dataset=toy
+	@touch $@
+
+$(MASKS): $(SCENES)
+	$(RUN) -m dhr.train_wss dataset=toy wss=cam
+	@touch $@
+
+$(MASK_SCORES): $(MASKS)
+	$(RUN) -m dhr.evaluate masks=$(@D)/train dataset=toy split=train
+	@touch $@
+
+$(FEATURES): $(SCENES)
+	$(RUN) -m dhr.extract_uss dataset=toy split=train
+	@touch $@
+
+$(TOY_RUNS:%=%/.trained): $(RUNS)/demo-%/.trained: $(MASKS) $(FEATURES)
+	$(RUN) -m dhr.train dataset=toy wss=cam rebalancing=$* name=demo-$* $(call resume,$(@D))
+	@touch $@
+
+$(TOY_RUNS:%=%/.predicted): %/.predicted: %/.trained
+	$(RUN) -m dhr.predict run=$* split=validation
+	@touch $@
+
+$(TOY_RUNS:%=%/scores/validation.json): %/scores/validation.json: %/.predicted
+	$(RUN) -m dhr.evaluate run=$* split=validation
+
+DEMO_SCORES := $(RUNS)/demo-none/scores/validation.json $(RUNS)/demo-dhr/scores/validation.json
+
+$(RUNS)/demo-dhr/report.html: $(DEMO_SCORES) $(MASK_SCORES)
+	$(RUN) -m dhr.report run=$(@D) 'compare=$(call list,$(RUNS)/demo-none)'
+
+demo: $(RUNS)/demo-dhr/report.html
+	@echo "Open $<"
+
+ablation: $(TOY_RUNS:%=%/scores/validation.json) $(MASK_SCORES)
+	$(RUN) -m dhr.report run=$(RUNS)/demo-dhr 'compare=$(call list,$(filter-out $(RUNS)/demo-dhr,$(TOY_RUNS)))'
+	@echo "Open $(RUNS)/demo-dhr/report.html"
+
+# The paper's runs: images, WSS masks and USS features must lie in the data folder; a command names what is missing.
+REPRODUCTIONS := $(addprefix reproduce-,voc coco context ade stuff)
+.PHONY: $(REPRODUCTIONS)
+$(REPRODUCTIONS): reproduce-%: $(INSTALLED)
+	test -e outputs/$*/runs/reproduce_$*/.trained || $(RUN) -m dhr.train experiment=reproduce_$* $(TRAIN) \
+	  $(call resume,outputs/$*/runs/reproduce_$*)
+	touch outputs/$*/runs/reproduce_$*/.trained
+	$(RUN) -m dhr.predict run=outputs/$*/runs/reproduce_$* split=validation
+	$(RUN) -m dhr.evaluate run=outputs/$*/runs/reproduce_$* split=validation
+	$(RUN) -m dhr.report run=outputs/$*/runs/reproduce_$*
