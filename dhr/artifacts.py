@@ -1,0 +1,238 @@
+"""Every file the stages exchange: where it lies, how it is read, and how it is written whole or not at all."""
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import defusedxml.ElementTree
+import numpy as np
+from defusedxml.common import DefusedXmlException
+from PIL import Image
+
+from dhr.errors import InputError
+
+IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes `data` to `path` so that a reader sees the old file or the new one, never a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes `value` as indented JSON, atomically."""
+    write_atomically(path, (json.dumps(value, indent=1, sort_keys=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the folder or run the stage that writes it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); delete it and run its stage again") from None
+
+
+def encode_mask(mask: np.ndarray, palette: Sequence[Sequence[int]]) -> bytes:
+    """Encodes a (H,W) uint8 class-index mask as a palette PNG; index 255 is shown in a light grey."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(palette)] = np.asarray(palette, np.uint8)
+    colours[255] = (224, 224, 192)
+    picture = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8))
+    picture.putpalette(colours.tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def write_mask(path: Path, mask: np.ndarray, palette: Sequence[Sequence[int]]) -> None:
+    """Writes a (H,W) uint8 class-index mask as a palette PNG, atomically."""
+    write_atomically(path, encode_mask(mask, palette))
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Reads a palette or grey PNG as (H,W) uint8 class indices.
+
+    Raises:
+        InputError: missing, unreadable, or a colour picture instead of an index mask.
+    """
+    with _opened(path, "mask") as picture:
+        if picture.mode not in ("P", "L"):
+            raise InputError(f"{path}: mode {picture.mode}: a mask is an 8-bit palette or grey PNG of class indices")
+        return np.asarray(picture, np.uint8)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Reads an image file as (H,W,3) uint8 RGB.
+
+    Raises:
+        InputError: missing or unreadable.
+    """
+    with _opened(path, "image") as picture:
+        return np.asarray(picture.convert("RGB"), np.uint8)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture from its header."""
+    with _opened(path, "image", decode=False) as picture:
+        return picture.height, picture.width
+
+
+def _opened(path: Path, what: str, *, decode: bool = True) -> Image.Image:
+    try:
+        picture = Image.open(path)
+        if decode:
+            picture.load()
+    except FileNotFoundError:
+        raise InputError(f"{path}: this {what} is missing; restore the file or take its id out of the split") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: unreadable {what} ({error}); fetch or make this file again") from None
+    return picture
+
+
+def read_tags(path: Path, names: Sequence[str]) -> list[str]:
+    """Class names of the objects in a VOC style annotation, in class order, each once.
+
+    Raises:
+        InputError: missing or unreadable XML, or an object of an unknown class.
+    """
+    try:
+        root = defusedxml.ElementTree.parse(path).getroot()
+    except FileNotFoundError:
+        raise InputError(f"{path}: these tags are missing; run python -m dhr.prepare for the data set") from None
+    except (ElementTree.ParseError, DefusedXmlException, ValueError) as error:
+        raise InputError(f"{path}: unreadable XML ({error}); fetch or make this file again") from None
+    found = {(entry.findtext("name") or "").strip() for entry in root.findall("object")}
+    unknown = sorted(found - set(names))
+    if unknown:
+        raise InputError(f"{path}: object name {unknown[0]!r} is not a class; allowed are {', '.join(names)}")
+    return [name for name in names if name in found]
+
+
+def write_tags(path: Path, size: tuple[int, int], names: Sequence[str]) -> None:
+    """Writes tags in the VOC annotation style; `size` is (height, width)."""
+    root = ElementTree.Element("annotation")
+    ElementTree.SubElement(root, "filename").text = f"{path.stem}.jpg"
+    shape = ElementTree.SubElement(root, "size")
+    for key, value in (("width", size[1]), ("height", size[0]), ("depth", 3)):
+        ElementTree.SubElement(shape, key).text = str(value)
+    for name in names:
+        ElementTree.SubElement(ElementTree.SubElement(root, "object"), "name").text = name
+    ElementTree.indent(root)
+    write_atomically(path, ElementTree.tostring(root))
+
+
+@dataclass(frozen=True)
+class DataLayout:
+    """Where the images, masks and tags of one data set lie: <root>/<folder>/<split>/{image,mask,xml}/."""
+
+    root: Path
+    folder: str
+
+    def split(self, split: str) -> Path:
+        """Folder of a split."""
+        return self.root / self.folder / split
+
+    def image(self, split: str, id: str) -> Path:
+        """Path of an image; the first suffix that exists, .jpg where none does."""
+        folder = self.split(split) / "image"
+        candidates = [folder / f"{id}{suffix}" for suffix in IMAGE_SUFFIXES]
+        return next((path for path in candidates if path.exists()), candidates[0])
+
+    def mask(self, split: str, id: str) -> Path:
+        """Path of the human mask."""
+        return self.split(split) / "mask" / f"{id}.png"
+
+    def tags(self, split: str, id: str) -> Path:
+        """Path of the annotation whose object names are the tags."""
+        return self.split(split) / "xml" / f"{id}.xml"
+
+    def ids(self, split: str) -> list[str]:
+        """Sorted ids of the images of a split.
+
+        Raises:
+            InputError: the folder is missing or holds no image.
+        """
+        folder = self.split(split) / "image"
+        if not folder.is_dir():
+            raise InputError(
+                f"split={split}: no folder {folder}; make it with python -m dhr.prepare dataset=..., "
+                f"or point paths.data (or DHR_DATA) to the folder that holds {self.folder}/"
+            )
+        ids = sorted(path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if not ids:
+            raise InputError(f"split={split}: {folder} holds no image; run python -m dhr.prepare again")
+        return ids
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of everything that one training run leaves behind."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The complete configuration of the run."""
+        return self.root / "config.yaml"
+
+    @property
+    def record(self) -> Path:
+        """What ran, with what, for how long, and whether it finished."""
+        return self.root / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Logged scalars over steps."""
+        return self.root / "metrics.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of Lightning checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def gallery(self) -> Path:
+        """Folder of the pictures that training saved for the report."""
+        return self.root / "gallery"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained HTML report."""
+        return self.root / "report.html"
+
+    def masks(self, split: str) -> Path:
+        """Folder of the predictions of a split."""
+        return self.root / "masks" / split
+
+    def scores(self, split: str) -> Path:
+        """Scores of the predictions of a split."""
+        return self.root / "scores" / f"{split}.json"
+
+
+def update_record(path: Path, values: Mapping[str, object]) -> None:
+    """Adds `values` to a JSON object on disk, which is made if it is not there."""
+    known = read_json(path) if path.exists() else {}
+    write_json(path, {**known, **values})

@@ -1,0 +1,97 @@
+"""Class names, palettes and published sizes of every data set."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dhr.errors import InputError
+
+TABLES = Path(__file__).parent / "tables"
+Palette = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """What the class indices of one data set mean.
+
+    Attributes:
+        names: class names; a mask holds positions in this list, background first where there is one.
+        palette: one RGB colour (0 to 255) per class, for palette PNGs and pictures.
+        groups: super-category of each class, None where the data set defines none.
+        sizes: published number of images per split.
+        orders: other orders of the same names that circulate, by name; empty where there is only one.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    has_background: bool
+    palette: Palette
+    groups: tuple[str, ...] | None
+    sizes: Mapping[str, int]
+    orders: Mapping[str, tuple[str, ...]]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes a network tells apart, background included."""
+        return len(self.names)
+
+    @property
+    def num_tags(self) -> int:
+        """Number of classes an image can be tagged with: all but the background."""
+        return len(self.names) - self.first_tag
+
+    @property
+    def first_tag(self) -> int:
+        """Index of the first class that is not background."""
+        return int(self.has_background)
+
+
+def bit_palette(count: int, *, first: int = 0) -> Palette:
+    """Return the colours of PASCAL VOC's palette for the labels `first` to `first + count - 1`.
+
+    The label's bits are dealt in turn to red, green and blue, each channel being filled from its highest bit
+    downwards. Data sets without a background start at 1, so that no class is black.
+    """
+
+    def channel(label: int, offset: int) -> int:
+        return sum((label >> 3 * place + offset & 1) << 7 - place for place in range(8))
+
+    return tuple((channel(label, 0), channel(label, 1), channel(label, 2)) for label in range(first, first + count))
+
+
+def known_tables() -> list[str]:
+    """Return the names `load_classes` accepts, sorted."""
+    return sorted(path.stem for path in TABLES.glob("*.json"))
+
+
+@cache
+def load_classes(name: str) -> ClassTable:
+    """Read the class table `name` from the package's data.
+
+    A table without a `palette` uses the VOC bit pattern, shifted by one where it has no background.
+
+    Raises:
+        InputError: there is no table of that name; the message lists the names there are.
+    """
+    if name not in known_tables():
+        raise InputError(
+            f"dataset.classes: {name}: no class table of that name; use one of {', '.join(known_tables())}"
+        )
+    table: dict[str, Any] = json.loads((TABLES / f"{name}.json").read_text(encoding="utf-8"))
+    names, has_background = tuple(table["names"]), bool(table["has_background"])
+    colours = table.get("palette")
+    groups = table.get("groups")
+    return ClassTable(
+        name=name,
+        names=names,
+        has_background=has_background,
+        palette=tuple((r, g, b) for r, g, b in colours)
+        if colours
+        else bit_palette(len(names), first=int(not has_background)),
+        groups=tuple(groups) if groups else None,
+        sizes=table["sizes"],
+        orders={order: tuple(listed) for order, listed in table.get("orders", {}).items()},
+    )
