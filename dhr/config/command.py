@@ -1,0 +1,97 @@
+"""The shell around every command: Hydra's conventions, our checks before it writes anything, our exit codes after."""
+
+import functools
+import os
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from dhr.config.compose import compose, find_plugins, finish, jobs
+from dhr.config.overrides import check_typed, explain, loosen
+from dhr.config.tree import config_folder
+from dhr.errors import InputError
+
+WRONG_INPUT = 2
+WRONG_CONFIG = (InputError, HydraException, OmegaConfBaseException)
+
+
+def verb(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+    """Makes a command of a function that takes a checked configuration.
+
+    The command exits with 0 when it is done, 2 when what the user gave is wrong, 1 for a defect of ours.
+
+    Args:
+        name: of the command and of its YAML file.
+    """
+    typed = sys.argv[1:]
+
+    def decorate(function: Callable[[DictConfig], object]) -> Callable[[], None]:
+        @functools.wraps(function)
+        def job(raw: DictConfig) -> None:
+            sys.argv[1:] = typed
+            with exit_codes(WRONG_CONFIG, debug=bool(raw.get("debug"))):
+                cfg = finish(name, raw, HydraConfig.get().runtime.choices)
+            with exit_codes((InputError,), debug=cfg.debug):
+                function(cfg)
+
+        @functools.wraps(function)
+        def command() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets errors through instead of exiting with 1
+            find_plugins()
+            arguments = get_args_parser().parse_args()
+            with exit_codes(WRONG_CONFIG, debug=any(word.endswith("debug=true") for word in arguments.overrides)):
+                check_before(name, arguments)
+                sys.argv[1:] = [loosen(word) if word in arguments.overrides else word for word in sys.argv[1:]]
+                hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(job)()
+
+        return command
+
+    return decorate
+
+
+def check_before(name: str, arguments: Namespace) -> None:
+    """Check 1 of the job, or of every job of a sweep, before Hydra calls anything or makes a folder."""
+    words: Sequence[str] = arguments.overrides
+    _check_options(arguments)
+    if arguments.help or arguments.hydra_help or arguments.shell_completion or arguments.info is not None:
+        return
+    if arguments.cfg is not None:
+        check_typed(name, words)
+        return
+    for job in jobs(name, words) if arguments.multirun else [list(words)]:
+        compose(name, job, folder=arguments.config_dir)
+
+
+@contextmanager
+def exit_codes(wrong_input: tuple[type[Exception], ...], *, debug: bool) -> Iterator[None]:
+    """Turns errors that mean wrong input into a message and exit code 2; all others pass and give 1."""
+    try:
+        yield
+    except wrong_input as error:
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"{explain(error)}\n")
+        raise SystemExit(WRONG_INPUT) from None
+
+
+def _check_options(arguments: Namespace) -> None:
+    folder = arguments.config_dir
+    if folder is not None and not Path(folder).is_dir():
+        raise InputError(f"--config-dir: {folder}: no such folder")
+    if arguments.multirun and arguments.cfg is not None:
+        raise InputError(f"--cfg: {arguments.cfg}: shows a single job; leave -m out")
+    for option in ("config_path", "config_name", "experimental_rerun"):  # the last one would load a pickle
+        given = getattr(arguments, option)
+        if given is not None:
+            name = f"--{option.replace('_', '-')}"
+            raise InputError(f"{name}: {given}: not offered; use --config-dir for files of your own")

@@ -1,0 +1,159 @@
+"""From typed words to one checked configuration."""
+
+import itertools
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from dhr.config.check import check
+from dhr.config.overrides import FROM_RUN, check_typed, loosen
+from dhr.config.relations import check_relations
+from dhr.config.schema import SCHEMAS
+from dhr.config.tree import config_folder
+from dhr.errors import InputError
+
+PLUGINS = Path(__file__).parent / "plugins"
+PRESET = (
+    "backbone",
+    "wss",
+    "uss",
+    "optimizer",
+    "cam",
+)  # brought by a dataset file, whether the command uses them or not
+PAPER_TAU = 0.8  # not written into the name of a run
+
+
+def find_plugins() -> None:
+    """Makes our launcher known to Hydra, which looks only into the namespace `hydra_plugins` on the path."""
+    if str(PLUGINS) not in sys.path:
+        sys.path.append(str(PLUGINS))
+
+
+def compose(verb: str, words: Sequence[str] = (), *, folder: str | None = None) -> DictConfig:
+    """Composes and checks the configuration of a command, as the command itself does.
+
+    Args:
+        verb: name of the command, for instance "train".
+        words: what was typed, without sweeps.
+        folder: further folder of YAML files, as --config-dir gives it.
+
+    Raises:
+        InputError, HydraException, OmegaConfBaseException: the words are wrong.
+    """
+    find_plugins()
+    for override in check_typed(verb, words):
+        if override.is_sweep_override():
+            key, _, values = str(override.input_line).partition("=")
+            raise InputError(f"{key}: {values}: several values; add -m to sweep over them, or write a list as [a,b]")
+    further = [f"hydra.searchpath=[{folder}]"] if folder else []
+    with _apart(), initialize_config_dir(str(config_folder()), version_base="1.3", job_name=verb):
+        raw = hydra_compose(verb, [*map(loosen, words), *further], return_hydra_config=True)
+        check_hydra(raw.hydra)
+        return finish(verb, raw, raw.hydra.runtime.choices)
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Sets a Hydra that is at work aside: a launcher, which it calls, composes jobs too."""
+    outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def jobs(verb: str, words: Sequence[str]) -> list[list[str]]:
+    """Typed words of every job of a sweep: all combinations of the values that are separated by commas.
+
+    Ranges of real numbers, which only some sweepers know, are left out.
+    """
+    choices = []
+    for word, override in zip(words, check_typed(verb, words), strict=True):
+        if not override.is_sweep_override():
+            choices.append([word])
+        elif override.is_discrete_sweep():
+            choices.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+    return [list(job) for job in itertools.product(*choices)]
+
+
+def finish(verb: str, raw: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
+    """Resolves a composed configuration, checks it, reads the stored one of `run`, and names the run.
+
+    Raises:
+        InputError: check 1 fails.
+        OmegaConfBaseException: an interpolation or a missing value.
+    """
+    bare = raw.copy()
+    with open_dict(bare):
+        bare.pop("hydra", None)
+    resolved: Any = OmegaConf.to_container(bare, resolve=True, throw_on_missing=True)
+    used = SCHEMAS[verb].__dataclass_fields__
+    values = {key: value for key, value in resolved.items() if key in used or key not in PRESET}
+    check(values, SCHEMAS[verb])
+    _refuse_interpolations(values, "")
+    values["choices"] = {key: choices[key] for key in sorted(values) if key in choices}
+    if values.get("run") is not None:
+        values = _with_stored(values, SCHEMAS[verb])
+    check_relations(verb, values)
+    if verb == "train" and values["name"] is None:
+        values["name"] = run_name(values)
+    checked = OmegaConf.create(values)
+    OmegaConf.set_struct(checked, True)
+    return checked
+
+
+def run_name(values: Mapping[str, Any]) -> str:
+    """<wss>-<rebalancing>-<backbone>-seed<seed>, and the tau where it is not the paper's."""
+    choices = values["choices"]
+    name = f"{choices['wss']}-{choices['rebalancing']}-{choices['backbone']}-seed{values['seed']}"
+    return name if values["tau"] == PAPER_TAU else f"{name}-tau{values['tau']:g}"
+
+
+def check_hydra(hydra: DictConfig) -> None:
+    """Refuses parts of Hydra's own configuration that would call what a file names.
+
+    Raises:
+        InputError: callbacks, an environment, a logging class or factory, or a target that is no plugin.
+    """
+    plain: Any = OmegaConf.to_container(hydra, resolve=False)
+    for place, value in (("hydra.callbacks", plain["callbacks"]), ("hydra.job.env_set", plain["job"]["env_set"])):
+        if value:
+            raise InputError(f"{place}: {value}: not allowed; leave it out")
+    for key, text in _leaves(plain, "hydra"):
+        last = key.rpartition(".")[2]
+        logs = last == "class" and text in ("logging.StreamHandler", "logging.FileHandler")
+        plugs = key in ("hydra.launcher._target_", "hydra.sweeper._target_")
+        plugs = plugs and text.startswith(("hydra_plugins.", "hydra._internal.core_plugins."))
+        if last in ("_target_", "class", "()") and not logs and not plugs:
+            raise InputError(f"{key}: {text}: not allowed; leave it out")
+
+
+def _leaves(value: Any, place: str) -> list[tuple[str, str]]:
+    if isinstance(value, dict):
+        return [leaf for key, each in value.items() for leaf in _leaves(each, f"{place}.{key}")]
+    if isinstance(value, list):
+        return [leaf for number, each in enumerate(value) for leaf in _leaves(each, f"{place}.{number}")]
+    return [(place, str(value))]
+
+
+def _refuse_interpolations(values: Mapping[str, Any], place: str) -> None:
+    """A resolved value that still looks like an interpolation came from outside and would be resolved later."""
+    for key, text in _leaves(values, place):
+        if "${" in text:
+            raise InputError(f"{key.lstrip('.')}: {text}: not allowed; write the value itself")
+
+
+def _with_stored(values: dict[str, Any], schema: type) -> dict[str, Any]:
+    from dhr.config.stored import load_run_config  # brings numpy, for which --help should not wait
+
+    stored: Any = OmegaConf.to_container(load_run_config(Path(values["run"])))
+    taken = {key: stored[key] for key in (*FROM_RUN, "name") if key in schema.__dataclass_fields__}  # type: ignore[attr-defined]
+    choices = {**values["choices"], **{key: stored["choices"].get(key) for key in taken if key in stored["choices"]}}
+    return {**values, **taken, "choices": choices}

@@ -1,0 +1,96 @@
+"""What was typed: key=value words, checked before Hydra sees them, and Hydra's own complaints in our words."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from dhr.config.check import unknown_key
+from dhr.config.schema import SCHEMAS
+from dhr.config.tree import is_group
+from dhr.config.values import nearest
+from dhr.errors import InputError
+
+# Of Hydra's own keys; callbacks, logging classes and the environment of the job would run what a file says.
+HYDRA_KEYS = ("run", "sweep", "launcher", "sweeper", "mode", "verbose", "output_subdir", "job", "searchpath")
+FROM_RUN = frozenset(
+    {"dataset", "backbone", "decoder", "wss", "uss", "rebalancing", "optimizer", "trainer", "logger", "seed", "tau"}
+)
+
+
+def parse(words: Sequence[str]) -> list[Override]:
+    """Typed words as Hydra understands them.
+
+    Raises:
+        InputError: a word is not of the form key=value.
+    """
+    try:
+        return list(OverridesParser.create().parse_overrides(list(words)))
+    except OverrideParseException as error:
+        raise InputError(f"{error.override}: not of the form key=value; quote special characters") from error
+
+
+def check_typed(verb: str, words: Sequence[str]) -> list[Override]:
+    """Parses typed words and refuses keys that the command does not have.
+
+    Raises:
+        InputError: malformed or unknown, or stored in the run that is worked on.
+    """
+    overrides = parse(words)
+    known = {each.name for each in fields(SCHEMAS[verb])} | {"hydra"} | ({"experiment"} if verb == "train" else set())
+    for override in overrides:
+        root = root_key(override)
+        if root not in known or root == "choices":
+            raise unknown_key("", override.key_or_group, override.get_value_string(), known - {"hydra"})
+        if root == "hydra":
+            _check_hydra_key(override)
+    _refuse_stored(overrides)
+    return overrides
+
+
+def root_key(override: Override) -> str:
+    """First word of a key: trainer.max_epochs -> trainer, hydra/launcher -> hydra."""
+    return re.split(r"[./@]", override.key_or_group, maxsplit=1)[0]
+
+
+def loosen(word: str) -> str:
+    """Lets key=value reach what no file lists, for instance trainer.limit_train_batches; check 1 judges it."""
+    key = word.partition("=")[0]
+    plain = re.fullmatch(r"[A-Za-z_][\w.]*", key) is not None and "=" in word
+    return f"++{word}" if plain and not is_group(key) and not key.startswith("hydra.") else word
+
+
+def explain(error: Exception) -> str:
+    """Message of an error of ours, of Hydra or of OmegaConf, in the form place: value: problem; cure."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        options = sorted(error.options)
+        return f"{group}: {option}: no such option; {nearest(option, options)}allowed: {', '.join(options)}"
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
+    cause = "" if isinstance(error, InputError) or error.__cause__ is None else f"\n{error.__cause__}"
+    return "\n".join(line for line in f"{error}{cause}".splitlines() if not line.startswith("To append to your"))
+
+
+def _check_hydra_key(override: Override) -> None:
+    keys = re.split(r"[./@]", override.key_or_group)
+    inner = keys[1] if len(keys) > 1 else ""
+    if inner not in HYDRA_KEYS or "_target_" in keys or "env_set" in keys:
+        allowed = ", ".join(f"hydra.{key}" for key in HYDRA_KEYS)
+        raise InputError(
+            f"{override.key_or_group}: {override.get_value_string()}: not allowed; of Hydra's keys: {allowed}"
+        )
+
+
+def _refuse_stored(overrides: Sequence[Override]) -> None:
+    """A run carries its configuration with it; typing a part of it again could only contradict it."""
+    typed = {root_key(override): override for override in overrides}
+    if "run" not in typed or typed["run"].value() is None:
+        return
+    for root in sorted(FROM_RUN & {*typed}):
+        value, run = typed[root].get_value_string(), typed["run"].get_value_string()
+        raise InputError(f"{typed[root].key_or_group}: {value}: is stored in the run {run}; leave it out")

@@ -1,0 +1,81 @@
+"""Check 2 and the building of parts: nodes with `_target_` against the real classes, then Hydra's instantiate."""
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dhr.config.check import SUPPLIED, unknown_key
+from dhr.errors import InputError
+
+log = logging.getLogger("dhr.config")
+
+
+def check_signatures(cfg: DictConfig) -> None:
+    """Check 2: every node is bound against the signature of the class behind it, before anything is built.
+
+    Raises:
+        InputError: an argument that the class does not know, or one that it needs and nobody gives.
+    """
+    for place, node in _nodes(OmegaConf.to_container(cfg, resolve=True), ""):
+        known = inspect.signature(get_class(node["_target_"])).parameters
+        given = {str(key) for key in node if key != "_target_"}
+        for key in sorted(given - {*known}):
+            raise unknown_key(f"{place}.", key, node[key], known)
+        supplied = SUPPLIED.get(place.partition(".")[0], frozenset())
+        needed = {name for name, each in known.items() if each.default is each.empty and each.kind not in _VARIADIC}
+        for key in sorted(needed - given - supplied):
+            raise InputError(f"{place}.{key}: missing; set it with {place}.{key}=<value>")
+
+
+def build(node: DictConfig, **parts: Any) -> Any:
+    """Builds the object a checked node describes.
+
+    Args:
+        node: with `_target_`; nodes inside it are built first.
+        **parts: further arguments, handed over as they are, not copied.
+
+    Raises:
+        InputError: the class refuses a value.
+    """
+    if node["_target_"] == "pytorch_lightning.Trainer":
+        return _build_trainer(node, parts)
+    try:
+        return instantiate(node, _partial_=True, _convert_="all")(**parts)
+    except InstantiationException as error:
+        # Hydra wraps what a constructor raises; the cause says whether it is the user's error or ours.
+        raise (error.__cause__ or error) from None
+
+
+def _build_trainer(node: DictConfig, parts: Mapping[str, Any]) -> Any:
+    """Lightning says in several ways that this machine or this combination of options will not do."""
+    import torch
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    on_cpu = node.get("accelerator") == "cpu" or not torch.cuda.is_available()
+    if on_cpu and node.get("sync_batchnorm"):
+        log.info("trainer.sync_batchnorm: batch norm is synchronised between GPUs only; here each process has its own")
+        parts = {**parts, "sync_batchnorm": False}
+    try:
+        return instantiate(node, _partial_=True, _convert_="all")(**parts)
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise InputError(f"trainer: {error}") from error
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _nodes(value: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from _nodes(each, f"{place}.{number}")
+    if not isinstance(value, Mapping):
+        return
+    if "_target_" in value:
+        yield place, value
+    for key, each in value.items():
+        yield from _nodes(each, f"{place}.{key}" if place else str(key))

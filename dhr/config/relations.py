@@ -1,0 +1,96 @@
+"""Rules over several keys of one configuration."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dhr.config.tree import PACKAGE, options
+from dhr.config.values import nearest
+from dhr.errors import InputError
+
+COMMON_SPLITS = ("train", "validation", "test")  # folders that exist beside those a dataset file names
+
+
+def check_relations(verb: str, values: Mapping[str, Any]) -> None:
+    """Checks what no single key shows.
+
+    Raises:
+        InputError: keys that exclude or need each other, an unknown split or class table.
+    """
+    if values.get("dataset") is not None:
+        _check_dataset(values["dataset"])
+        _check_split(values)
+    if verb in _RULES:
+        _RULES[verb](values)
+
+
+def _check_dataset(dataset: Mapping[str, Any]) -> None:
+    low, high = dataset["long_side"]
+    if low > high:
+        raise InputError(f"dataset.long_side: [{low}, {high}]: not in order; write [{high}, {low}]")
+    tables = sorted(path.stem for path in (PACKAGE / "dataset" / "tables").glob("*.json"))
+    if dataset["generate"] is not None and dataset.get("image_size") is None:
+        raise InputError("dataset.image_size: null: how large are the generated images? use dataset.image_size=96")
+    name = dataset["classes"]
+    if name not in tables:
+        cure = f"{nearest(name, tables)}known: {', '.join(tables)}"
+        raise InputError(f"dataset.classes: {name}: no such class table; {cure}")
+
+
+def _check_split(values: Mapping[str, Any]) -> None:
+    known = sorted({*values["dataset"]["splits"].values(), *COMMON_SPLITS})
+    split = values.get("split")
+    if split is not None and split not in known:
+        raise InputError(f"split: {split}: no such split; {nearest(split, known)}allowed: {', '.join(known)}")
+
+
+def _exactly_one(values: Mapping[str, Any], first: str, second: str) -> None:
+    given = [key for key in (first, second) if values[key] is not None]
+    if len(given) == 2:
+        raise InputError(f"{second}: {values[second]}: {first} is given too; leave one of the two out")
+    if not given:
+        raise InputError(f"{first}: null: what to work on? use {first}=<folder> or {second}=<path>")
+
+
+def _predict(values: Mapping[str, Any]) -> None:
+    _exactly_one(values, "run", "weights")
+    if values["weights"] is not None and not Path(values["weights"]).is_file():
+        raise InputError(f"weights: {values['weights']}: no such file; use weights=<file> or run=<folder>")
+
+
+def _evaluate(values: Mapping[str, Any]) -> None:
+    _exactly_one(values, "run", "masks")
+    if values["masks"] is None:
+        return
+    if not Path(values["masks"]).is_dir():
+        raise InputError(f"masks: {values['masks']}: no such folder; use masks=<folder of <id>.png>")
+    if values.get("dataset") is None:
+        names = ", ".join(options("dataset"))
+        raise InputError(f"dataset: null: whose classes do the masks have? use dataset=<name>, one of {names}")
+
+
+def _report(values: Mapping[str, Any]) -> None:
+    if values["run"] is None:
+        raise InputError("run: null: the report of which run? use run=<outputs>/<dataset>/runs/<name>")
+
+
+def _train_wss(values: Mapping[str, Any]) -> None:
+    if values["wss"]["recipe"] is None:
+        raise InputError(f"wss: {values['wss']['name']}: its masks are made elsewhere; use wss=cam, or bring the masks")
+
+
+def _extract_uss(values: Mapping[str, Any]) -> None:
+    if values["uss"]["extractor"] is None:
+        raise InputError(
+            f"uss: {values['uss']['name']}: cannot be extracted here; use uss=colour, or bring its feature files "
+            f"to {values['uss']['store']}"
+        )
+
+
+_RULES: dict[str, Callable[[Mapping[str, Any]], None]] = {
+    "predict": _predict,
+    "evaluate": _evaluate,
+    "report": _report,
+    "train_wss": _train_wss,
+    "extract_uss": _extract_uss,
+}

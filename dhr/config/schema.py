@@ -1,0 +1,207 @@
+"""The typed configuration of every command: which keys there are and of which type their values are."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dhr.config.values import Part
+
+
+@dataclass
+class Paths:
+    """Folders."""
+
+    data: str
+    outputs: str
+    weights: str
+
+
+@dataclass
+class Generate:
+    """How many scenes of a toy set are drawn for each split."""
+
+    train: int
+    validation: int
+    seed: int
+
+
+@dataclass
+class Splits:
+    """Names of the folders that hold the images to learn from and to validate on."""
+
+    train: str
+    validation: str
+
+
+@dataclass
+class Dataset:
+    """A data set and how crops are cut from its images."""
+
+    name: str
+    folder: str
+    classes: str
+    splits: Splits
+    crop_size: int
+    long_side: tuple[int, int]
+    batch_size: int
+    max_epochs: int
+    rebalancing_start: int
+    cam_scale: float
+    workers: int
+    jitter: tuple[float, float, float, float]
+    flip: float
+    generate: Generate | None
+    image_size: int | None = None
+
+
+@dataclass
+class Wss:
+    """Where the masks of a WSS method lie, and how they are made if we can make them."""
+
+    name: str
+    masks: str
+    recipe: Part | None
+
+
+@dataclass
+class Uss:
+    """Where the features of a USS model lie, and how they are made if we can make them."""
+
+    name: str
+    extractor: Part | None
+    scales: list[float]
+    flip: bool
+    stride: int
+    store: str
+
+
+@dataclass
+class Rebalancing:
+    """What corrects the masks while the network learns, and from which epoch on."""
+
+    start_epoch: int
+    rebalancer: Part | None
+
+
+@dataclass
+class Logger:
+    """Where the curves go beside metrics.csv."""
+
+    name: Literal["csv", "wandb"]
+    project: str | None
+    entity: str | None
+    mode: Literal["auto", "online", "offline", "disabled"]
+
+
+@dataclass
+class Common:
+    """Keys of every command. `choices` holds the chosen option of every group; it is filled in, not typed."""
+
+    paths: Paths
+    name: str | None
+    seed: int
+    tau: float
+    debug: bool
+    resume: bool
+    overwrite: bool
+    choices: dict[str, str | None] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass
+class Train(Common):
+    """`dhr.train`."""
+
+    dataset: Dataset
+    backbone: Part
+    decoder: Part
+    wss: Wss
+    uss: Uss
+    crf: Part
+    rebalancing: Rebalancing
+    optimizer: Part
+    trainer: Part
+    logger: Logger
+
+
+@dataclass
+class Predict(Common):
+    """`dhr.predict`."""
+
+    dataset: Dataset
+    backbone: Part
+    decoder: Part
+    crf: Part
+    run: str | None
+    weights: str | None
+    split: str
+    scales: list[float]
+    flip: bool
+    minimum_probability: float
+
+
+@dataclass
+class Evaluate(Common):
+    """`dhr.evaluate`."""
+
+    run: str | None
+    masks: str | None
+    split: str
+    strict: bool
+    allow_missing: bool
+    dataset: Dataset | None = None
+
+
+@dataclass
+class Report(Common):
+    """`dhr.report`."""
+
+    run: str | None
+    compare: list[str]
+
+
+@dataclass
+class Prepare(Common):
+    """`dhr.prepare`."""
+
+    dataset: Dataset
+    source: str | None
+    sbd: str | None
+    aug: str | None
+    transfer: Literal["link", "copy"]
+
+
+@dataclass
+class TrainWss(Common):
+    """`dhr.train_wss`. `cam` is what wss=cam does with the dataset."""
+
+    dataset: Dataset
+    cam: Part
+    wss: Wss
+    crf: Part
+    trainer: Part
+    split: str | None
+
+
+@dataclass
+class ExtractUss(Common):
+    """`dhr.extract_uss`."""
+
+    dataset: Dataset
+    uss: Uss
+    split: str | None
+
+
+@dataclass
+class Doctor(Common):
+    """`dhr.doctor`."""
+
+
+SCHEMAS: dict[str, type[Common]] = {
+    "train": Train,
+    "predict": Predict,
+    "evaluate": Evaluate,
+    "report": Report,
+    "prepare": Prepare,
+    "train_wss": TrainWss,
+    "extract_uss": ExtractUss,
+    "doctor": Doctor,
+}
