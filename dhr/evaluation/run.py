@@ -1,0 +1,123 @@
+"""`dhr.evaluate`: scores of a folder of masks against the truth of a split."""
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from dhr.artifacts import RunFolder, read_mask, write_json
+from dhr.building import open_split
+from dhr.config.stored import load_run_config
+from dhr.dataset.reader import Split
+from dhr.errors import InputError
+from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram, scores_of
+from dhr.evaluation.tables import score_table
+from dhr.progress import progress
+from dhr.ranks import Ranks
+
+SHOWN = 5  # ids named in one message
+log = logging.getLogger("dhr.evaluate")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Which ids of a split have a mask: `found`, `missing`, and `extra` masks of no id, sorted."""
+
+    found: list[str]
+    missing: list[str]
+    extra: list[str]
+
+    @classmethod
+    def of(cls, split: Split, folder: Path) -> "Inventory":
+        """Compares a split with a folder of masks.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder of masks; make it with python -m dhr.predict run=<folder>")
+        wanted = {split.id(position) for position in range(len(split))}
+        there = {path.stem for path in folder.glob("*.png")}
+        return cls(found=sorted(wanted & there), missing=sorted(wanted - there), extra=sorted(there - wanted))
+
+    def check(self, folder: Path, *, strict: bool, allow_missing: bool) -> None:
+        """Refuses missing masks, and with `strict` extra ones.
+
+        Raises:
+            InputError: names the first ids.
+        """
+        if self.missing and not allow_missing:
+            named = ", ".join(self.missing[:SHOWN])
+            raise InputError(
+                f"{folder}: {len(self.missing)} masks are missing ({named}); predict them, "
+                "or count and leave them out with allow_missing=true"
+            )
+        if self.extra and strict:
+            raise InputError(f"{folder}: {len(self.extra)} masks of no image ({', '.join(self.extra[:SHOWN])})")
+        if not self.found:
+            raise InputError(f"{folder}: holds no mask of an image of this split")
+
+
+def evaluate(cfg: DictConfig) -> dict[str, object]:
+    """Scores masks, writes the score file and says the result.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: masks are missing, of another size, or hold labels that are no class.
+    """
+    source = cfg if cfg.run is None else load_run_config(Path(cfg.run))
+    folder = Path(cfg.masks) if cfg.run is None else RunFolder(Path(cfg.run)).masks(cfg.split)
+    if cfg.run is not None:
+        source.paths.data = cfg.paths.data
+    split, ranks = open_split(source, cfg.split), Ranks.join()
+    inventory = Inventory.of(split, folder)
+    inventory.check(folder, strict=cfg.strict, allow_missing=cfg.allow_missing)
+    histogram = JointHistogram().to("cpu")
+    for pairs in progress(_histograms(split, folder, ranks.share(inventory.found)), "evaluate", visible=ranks.first):
+        histogram.add(pairs)
+    result = as_json(
+        scores_of(*histogram.compute(), split.table),
+        split.table,
+        dataset=source.dataset.name,
+        split=split.name,
+        masks=str(folder),
+        images=int(histogram.images),
+        missing=len(inventory.missing),
+        extra=len(inventory.extra),
+        command="python -m dhr.evaluate " + " ".join(shlex.quote(word) for word in sys.argv[1:]),
+    )
+    if ranks.first:
+        path = folder.parent / f"{split.name}.scores.json"
+        path = path if cfg.run is None else RunFolder(Path(cfg.run)).scores(cfg.split)
+        write_json(path, result)
+        log.info(f"{score_table([(_title(cfg, folder), result)])}\n{path}")
+    ranks.leave()
+    return result
+
+
+def _title(cfg: DictConfig, folder: Path) -> str:
+    return folder.parent.name if cfg.run is None else Path(cfg.run).name
+
+
+def _histograms(split: Split, folder: Path, ids: list[str]) -> Iterator[torch.Tensor]:
+    """Joint histograms of the pairs; reading is spread over threads, decoding releases the interpreter."""
+
+    def pair(id: str) -> torch.Tensor:
+        prediction, truth = torch.from_numpy(read_mask(folder / f"{id}.png").copy()), split.truth(id)
+        if prediction.shape != truth.shape:
+            raise InputError(f"{folder / id}.png: size {tuple(prediction.shape)}: the truth has {tuple(truth.shape)}")
+        pairs = joint_histogram(prediction, truth)
+        check_labels(pairs.numpy(), split.table.num_classes, id)
+        return pairs
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(pair, ids)

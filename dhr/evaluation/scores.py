@@ -1,0 +1,161 @@
+"""Scores from one joint histogram of truth and prediction (method: docs/method.md, "Metric")."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from dhr.dataset.classes import ClassTable
+from dhr.errors import InputError
+from dhr.sample import IGNORE
+
+LABELS = 256  # every value an 8-bit mask can hold, so that no nonsense can hide
+DEFINITION = (
+    "one confusion matrix over all images, truth 255 left out; per class IoU = TP/U, FPR = (P-TP)/U, FNR = (T-TP)/U "
+    "with U = T+P-TP; means over classes with U > 0; small classes: those whose mean area, in images that have them, "
+    "is below the median"
+)
+
+
+class JointHistogram(Metric):
+    """Counts (truth, prediction) pairs over all pixels, exactly and over all ranks.
+
+    The state is a (256,256) int64 histogram, and the number of images that hold each truth label.
+    """
+
+    full_state_update = False
+    pairs: Tensor
+    holders: Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_state("pairs", torch.zeros(LABELS, LABELS, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("holders", torch.zeros(LABELS, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, truth: Tensor) -> None:
+        """Adds one image; both (H,W) uint8 of the same size."""
+        self.add(joint_histogram(prediction, truth))
+
+    def add(self, pairs: Tensor) -> None:
+        """Adds the joint histogram (256,256) of one image."""
+        self._computed = None
+        self.pairs += pairs
+        self.holders += pairs.sum(1) > 0
+        self.images += 1
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """The histogram (256,256), rows truth, and the holders (256)."""
+        return self.pairs, self.holders
+
+
+def joint_histogram(prediction: Tensor, truth: Tensor) -> Tensor:
+    """(256,256) int64 counts of (truth, prediction) pairs of two uint8 masks of the same size."""
+    code = truth.flatten().to(torch.int64) * LABELS + prediction.flatten()
+    return torch.bincount(code, minlength=LABELS * LABELS).view(LABELS, LABELS)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one set of masks.
+
+    `miou` and `iou` are percent, the rates are fractions; a class that occurs nowhere is NaN. `confusion` is (K,K),
+    rows truth. `small_mfnr` is NaN where fewer than two tag classes occur.
+    """
+
+    miou: float
+    mfpr: float
+    mfnr: float
+    small_mfnr: float
+    iou: np.ndarray
+    fpr: np.ndarray
+    fnr: np.ndarray
+    confusion: np.ndarray
+
+
+def check_labels(pairs: np.ndarray, num_classes: int, id: str) -> None:
+    """Refuses a prediction with IGNORE or a label out of range where the truth counts, and nonsense in the truth.
+
+    Raises:
+        InputError: names the image and the label.
+    """
+    truth = pairs.sum(1)
+    wrong = np.flatnonzero(truth[num_classes:IGNORE]) + num_classes
+    if wrong.size:
+        raise InputError(f"{id}: the truth has label {wrong[0]}; allowed are 0 to {num_classes - 1} and {IGNORE}")
+    predicted = pairs[:num_classes].sum(0)
+    wrong = np.flatnonzero(predicted[num_classes:]) + num_classes
+    if wrong.size:
+        raise InputError(
+            f"{id}: the prediction has label {wrong[0]} on {int(predicted[wrong[0]])} scored pixels; "
+            f"allowed are 0 to {num_classes - 1}"
+        )
+
+
+def scores_of(pairs: Tensor, holders: Tensor, table: ClassTable) -> Scores:
+    """Scores of a joint histogram whose labels were checked."""
+    count = table.num_classes
+    confusion = pairs[:count, :count].cpu().numpy()
+    hit = confusion.diagonal().astype(np.float64)
+    truth, predicted = confusion.sum(1), confusion.sum(0)
+    union = truth + predicted - hit
+    with np.errstate(invalid="ignore", divide="ignore"):
+        iou, fpr, fnr = hit / union, (predicted - hit) / union, (truth - hit) / union
+        area = truth / holders[:count].cpu().numpy()
+    return Scores(
+        miou=float(np.nanmean(iou)) * 100 if (union > 0).any() else float("nan"),
+        mfpr=float(np.nanmean(fpr)) if (union > 0).any() else float("nan"),
+        mfnr=float(np.nanmean(fnr)) if (union > 0).any() else float("nan"),
+        small_mfnr=_small_mean(fnr[table.first_tag :], area[table.first_tag :]),
+        iou=iou * 100,
+        fpr=fpr,
+        fnr=fnr,
+        confusion=confusion,
+    )
+
+
+def _small_mean(values: np.ndarray, area: np.ndarray) -> float:
+    """Mean over the classes whose area is below the median."""
+    known = np.isfinite(area)
+    if known.sum() < 2:
+        return float("nan")
+    return float(values[known & (area < np.median(area[known]))].mean())
+
+
+def as_json(scores: Scores, table: ClassTable, **described: object) -> dict[str, object]:
+    """The score file: what was scored, the means, the classes and the confusion matrix; NaN becomes null."""
+    classes = [
+        {
+            "name": name,
+            "iou": _number(scores.iou[index]),
+            "fpr": _number(scores.fpr[index]),
+            "fnr": _number(scores.fnr[index]),
+            "truth_pixels": int(scores.confusion[index].sum()),
+        }
+        for index, name in enumerate(table.names)
+    ]
+    means = {key: _number(getattr(scores, key)) for key in ("miou", "mfpr", "mfnr", "small_mfnr")}
+    return {
+        "definition": DEFINITION,
+        "measured": "here",
+        **described,
+        **means,
+        "classes": classes,
+        "confusion": scores.confusion.tolist(),
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def score_pairs(pairs: Sequence[tuple[Tensor, Tensor]], table: ClassTable) -> Scores:
+    """Scores of (prediction, truth) masks in memory."""
+    histogram = JointHistogram()
+    for prediction, truth in pairs:
+        histogram.update(prediction, truth)
+    return scores_of(*histogram.compute(), table)

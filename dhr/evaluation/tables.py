@@ -1,0 +1,144 @@
+"""The score table, rounded the same way on the terminal and in the report."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NOTHING = "-"  # plain ASCII: a log file may not take more
+
+Scored = tuple[str, Mapping[str, Any]]
+"""Name of what was scored, and its scores as in scores/<split>.json."""
+
+
+def number(value: object) -> float | None:
+    """The value as a finite float; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def percent(value: object) -> str:
+    """A share in percent with one decimal."""
+    found = number(value)
+    return NOTHING if found is None else f"{found:.1f}"
+
+
+def ratio(value: object) -> str:
+    """A share in [0,1] with three decimals."""
+    found = number(value)
+    return NOTHING if found is None else f"{found:.3f}"
+
+
+def count(value: object) -> str:
+    """A whole number, thousands apart."""
+    found = number(value)
+    return NOTHING if found is None else f"{found:,.0f}"
+
+
+def words(value: object) -> str:
+    """A text; a dash where there is none."""
+    return NOTHING if value in (None, "") else str(value)
+
+
+def origin(value: object) -> str:
+    """Where a score comes from: measured by this program, or published by others."""
+    return "measured here" if value == "here" else words(value)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its head, its key in the scores, how it is written, and which end is good (0: neither)."""
+
+    head: str
+    key: str
+    text: Callable[[object], str]
+    good: int = 0
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the column is aligned to the right."""
+        return self.text in (percent, ratio, count)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One written value; `best` marks the best of its column among the rows of the same data set and split."""
+
+    text: str
+    best: bool = False
+
+
+COLUMNS = (
+    Column("data set", "dataset", words),
+    Column("split", "split", words),
+    Column("mIoU %", "miou", percent, good=1),
+    Column("mFPR", "mfpr", ratio, good=-1),
+    Column("mFNR", "mfnr", ratio, good=-1),
+    Column("small mFNR", "small_mfnr", ratio, good=-1),
+    Column("images", "images", count),
+    Column("missing", "missing", count),
+    Column("extra", "extra", count),
+    Column("source", "measured", origin),
+)
+
+
+def columns_of(rows: Sequence[Scored]) -> list[Column]:
+    """The columns that say something: data set, small mFNR and extra only where they carry information."""
+    scores = [entry for _, entry in rows]
+    left_out = {
+        "dataset": len({words(entry.get("dataset")) for entry in scores}) < 2,
+        "small_mfnr": all(number(entry.get("small_mfnr")) is None for entry in scores),
+        "extra": not any(number(entry.get("extra")) for entry in scores),
+    }
+    return [column for column in COLUMNS if not left_out.get(column.key, False)]
+
+
+def cells_of(rows: Sequence[Scored], columns: Sequence[Column]) -> list[list[Cell]]:
+    """Written values, one list per row. Values that are written alike are equally good."""
+    return [
+        [Cell(column.text(scores.get(column.key)), _best(scores, rows, column)) for column in columns]
+        for _, scores in rows
+    ]
+
+
+def _best(scores: Mapping[str, Any], rows: Sequence[Scored], column: Column) -> bool:
+    own = number(scores.get(column.key))
+    place = (scores.get("dataset"), scores.get("split"))
+    rivals = [entry.get(column.key) for _, entry in rows if (entry.get("dataset"), entry.get("split")) == place]
+    values = [value for value in map(number, rivals) if value is not None]
+    if not column.good or own is None or len(values) < 2:
+        return False
+    winner = max(values) if column.good > 0 else min(values)
+    return column.text(own) == column.text(winner)
+
+
+def definitions(scores: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The definitions the scores were computed by, each once."""
+    return list(dict.fromkeys(str(entry["definition"]) for entry in scores if entry.get("definition")))
+
+
+def score_table(rows: Sequence[Scored]) -> str:
+    """Scores as lines of plain text: mIoU in percent with one decimal, mFPR and mFNR with three.
+
+    A star marks the best value among the rows of one split; the definitions of the scores stand below.
+
+    >>> print(score_table([("masks", {"split": "validation", "miou": 79.62, "mfpr": 0.127, "images": 1449})]))
+           split       mIoU %   mFPR  mFNR  images  missing  source
+    masks  validation    79.6  0.127     -   1,449        -  -
+    """
+    columns = columns_of(rows)
+    body = [[cell.text + "*" * cell.best for cell in line] for line in cells_of(rows, columns)]
+    lines = [[""] + [column.head for column in columns]]
+    lines += [[name, *texts] for (name, _), texts in zip(rows, body, strict=True)]
+    right = [False] + [column.numeric for column in columns]
+    widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+    drawn = [_aligned(line, widths, right) for line in lines]
+    if any(cell.endswith("*") for line in body for cell in line):
+        drawn.append("* best of its split")
+    return "\n".join(drawn + [f"definition: {text}" for text in definitions(entry for _, entry in rows)])
+
+
+def _aligned(texts: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    places = zip(texts, widths, right, strict=True)
+    return "  ".join(text.rjust(width) if last else text.ljust(width) for text, width, last in places).rstrip()
