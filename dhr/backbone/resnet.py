@@ -1,0 +1,97 @@
+"""ResNet through timm, dilated to output stride 8 or 16, with the dilations of the official weights on request."""
+
+from pathlib import Path
+from typing import Literal
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from dhr.errors import InputError
+
+NAMES = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+
+class ResNet(nn.Module):
+    """A ResNet that returns C2..C5.
+
+    Args:
+        name: one of `NAMES`.
+        output_stride: 8 or 16, the stride of C5.
+        dilation: "official" as the released weights were trained (the first block of layer4 undilated at stride 8,
+            nothing dilated at stride 16), or "timm" as timm and torchvision do it.
+        weights: "imagenet" for timm's pretrained weights, a state dict file with torchvision names, or None.
+        widths: channels of the four stages of basic-block networks, None for the standard ones.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        output_stride: int = 8,
+        dilation: Literal["official", "timm"] = "official",
+        weights: str | None = None,
+        widths: tuple[int, int, int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        if name not in NAMES:
+            raise InputError(f"backbone.name={name}: unknown; allowed are {', '.join(NAMES)}")
+        if output_stride not in (8, 16):
+            raise InputError(f"backbone.output_stride={output_stride}: allowed are 8 and 16")
+        options = {} if widths is None else {"channels": tuple(widths)}
+        self.layers = _create(name, output_stride, pretrained=weights == "imagenet", options=options)
+        self.output_stride = output_stride
+        self.channels: tuple[int, int, int, int] = tuple(self.layers.feature_info.channels()[1:])
+        if dilation == "official":
+            _undilate(self.layers, output_stride)
+        if weights is not None and weights != "imagenet":
+            load_imagenet_file(self.layers, Path(weights))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B,3,H,W) -> C2 (stride 4), C3 (8), C4 and C5 (8 or 16)."""
+        _, c2, c3, c4, c5 = self.layers(image)
+        return c2, c3, c4, c5
+
+
+def _create(name: str, output_stride: int, *, pretrained: bool, options: dict[str, tuple[int, ...]]) -> nn.Module:
+    try:
+        return timm.create_model(
+            name, pretrained=pretrained, features_only=True, output_stride=output_stride, **options
+        )
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise InputError(
+            f"backbone.weights=imagenet: the weights of {name} could not be fetched ({type(error).__name__}); "
+            "connect to the network once, or save a torchvision state dict and set backbone.weights=<file>"
+        ) from error
+
+
+def _undilate(layers: nn.Module, output_stride: int) -> None:
+    """Sets the dilation of layer4's first block (stride 8) or of all of layer4 (stride 16) to 1."""
+    blocks = layers.layer4[:1] if output_stride == 8 else layers.layer4
+    for block in blocks:
+        # The last convolution of a basic block keeps its dilation at stride 8: "first block" means its first 3x3.
+        for name in ("conv1", "conv2") if output_stride == 16 or hasattr(block, "conv3") else ("conv1",):
+            convolution = getattr(block, name)
+            if convolution.kernel_size == (3, 3):
+                convolution.dilation = convolution.padding = (1, 1)
+
+
+def load_imagenet_file(layers: nn.Module, path: Path) -> None:
+    """Loads a torchvision-style state dict, without its `fc` layer, strictly.
+
+    Raises:
+        InputError: the file is missing, not a state dict, or its keys or shapes do not fit.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"backbone.weights={path}: no such file; allowed are imagenet, null or a file") from None
+    except Exception as error:  # noqa: BLE001 - a file that is no checkpoint fails in many ways, all meaning the same
+        raise InputError(f"backbone.weights={path}: not a plain PyTorch state dict ({type(error).__name__})") from None
+    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    try:
+        layers.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise InputError(f"backbone.weights={path}: does not fit this network: {error}") from None

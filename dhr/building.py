@@ -1,0 +1,52 @@
+"""Configuration to built parts: the one place where groups become objects."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from dhr.artifacts import DataLayout
+from dhr.config.parts import build
+from dhr.dataset.classes import ClassTable, load_classes
+from dhr.dataset.reader import MaskFolder, Split
+from dhr.network import CamClassifier, SegmentationNetwork
+from dhr.uss.store import FeatureStore
+
+
+def open_split(cfg: DictConfig, split: str) -> Split:
+    """A split of the configured data set.
+
+    Raises:
+        InputError: it is not on disk.
+    """
+    table = load_classes(cfg.dataset.classes)
+    return Split.open(DataLayout(Path(cfg.paths.data), cfg.dataset.folder), split, table)
+
+
+def wss_masks(cfg: DictConfig, split: str) -> MaskFolder:
+    """Folder of the configured WSS masks for a split."""
+    table = load_classes(cfg.dataset.classes)
+    cure = f"python -m dhr.train_wss dataset={cfg.dataset.name} wss={cfg.wss.name}"
+    if cfg.wss.recipe is None:
+        cure = "put the masks of this method there, or set wss.masks=<folder>"
+    return MaskFolder(Path(cfg.wss.masks.format(split=split)), table.num_classes, cure)
+
+
+def feature_store(cfg: DictConfig, split: str) -> FeatureStore:
+    """Store of the configured USS features for a split."""
+    cure = f"python -m dhr.extract_uss dataset={cfg.dataset.name} uss={cfg.uss.name} split={split}"
+    if cfg.uss.extractor is None:
+        cure = "put the released feature files of this model there, or set uss.store=<folder>"
+    return FeatureStore(Path(cfg.uss.store.format(split=split)), cure)
+
+
+def build_network(cfg: DictConfig, table: ClassTable) -> SegmentationNetwork:
+    """The network of a run: backbone, decoder and CAM classifier for the classes of `table`."""
+    backbone = build(cfg.backbone)
+    decoder = build(
+        cfg.decoder,
+        backbone_channels=backbone.channels,
+        output_stride=backbone.output_stride,
+        num_classes=table.num_classes,
+    )
+    classifier = CamClassifier(backbone.channels[3], table.num_tags, scale=cfg.dataset.cam_scale)
+    return SegmentationNetwork(backbone, decoder, classifier)

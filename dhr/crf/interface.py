@@ -1,0 +1,44 @@
+"""What every dense CRF offers, and the one channel convention they share."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Crf(Protocol):
+    """Refines class probabilities of a batch with the image."""
+
+    def __call__(self, probabilities: Tensor, pixels: Tensor, valid: Tensor, present: Tensor) -> Tensor:
+        """Approximate marginals after mean-field inference.
+
+        Args:
+            probabilities: (B,M,H,W), finite, >= 0; they need not sum to 1.
+            pixels: (B,3,H,W) uint8 RGB.
+            valid: (B,H,W) bool, one filled rectangle per image.
+            present: (B,M) bool; the other channels take no part.
+
+        Returns:
+            (B,M,H,W), summing to 1 over the present channels inside the valid box, 0 elsewhere.
+
+        Raises:
+            ValueError: a probability is NaN, infinite or negative.
+        """
+        ...
+
+
+def normalised(probabilities: Tensor, valid: Tensor, present: Tensor) -> Tensor:
+    """Probabilities that sum to 1 over the present channels inside the valid box, 0 elsewhere.
+
+    A pixel without any mass gets the uniform distribution: no class is preferred where nothing is known.
+
+    Raises:
+        ValueError: a value is NaN, infinite or negative.
+    """
+    if not bool((torch.isfinite(probabilities) & (probabilities >= 0)).all()):
+        raise ValueError("the CRF was given a probability that is NaN, infinite or negative")
+    on = (valid[:, None] & present[:, :, None, None]).to(probabilities.dtype)
+    mass = probabilities * on
+    total = mass.sum(1, keepdim=True)
+    count = on.sum(1, keepdim=True).clamp_min(1)
+    return torch.where(total > 0, mass / total.masked_fill(total == 0, 1.0), on / count)

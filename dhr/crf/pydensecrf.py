@@ -1,0 +1,100 @@
+"""Dense CRF of Kraehenbuehl and Koltun (2011) by pydensecrf, images spread over a pool of processes."""
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dhr.crf.interface import normalised
+from dhr.crf.worker import Potentials, infer
+
+
+@dataclass(frozen=True)
+class PyDenseCrf:
+    """CPU dense CRF; the result does not depend on the number of workers.
+
+    Attributes:
+        iterations: mean-field iterations.
+        gaussian_sxy: standard deviation of the smoothness kernel, pixels.
+        gaussian_weight: weight of the smoothness kernel.
+        bilateral_sxy: standard deviation of the appearance kernel in space, pixels.
+        bilateral_srgb: standard deviation of the appearance kernel in colour, grey levels.
+        bilateral_weight: weight of the appearance kernel.
+        workers: processes; 0 computes in this process.
+    """
+
+    iterations: int = 10
+    gaussian_sxy: float = 1.0
+    gaussian_weight: float = 3.0
+    bilateral_sxy: float = 67.0
+    bilateral_srgb: float = 3.0
+    bilateral_weight: float = 4.0
+    workers: int = 2
+    _pools: list[ProcessPoolExecutor] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __call__(self, probabilities: Tensor, pixels: Tensor, valid: Tensor, present: Tensor) -> Tensor:
+        """See `dhr.crf.interface.Crf`."""
+        start = normalised(probabilities, valid, present)
+        result = start.clone()
+        jobs = list(_jobs(start, pixels, valid, present))
+        marginals = self._map([job.scores for job in jobs], [job.pixels for job in jobs])
+        for job, values in zip(jobs, marginals, strict=True):
+            refined = torch.from_numpy(values).to(result)
+            result[job.number, job.channels[:, None, None], job.rows[:, None], job.columns] = refined
+        return result
+
+    @cached_property
+    def potentials(self) -> Potentials:
+        """The parameters as the workers take them."""
+        return Potentials(
+            iterations=self.iterations,
+            gaussian_sxy=self.gaussian_sxy,
+            gaussian_weight=self.gaussian_weight,
+            bilateral_sxy=self.bilateral_sxy,
+            bilateral_srgb=self.bilateral_srgb,
+            bilateral_weight=self.bilateral_weight,
+        )
+
+    def _map(self, scores: list[np.ndarray], pixels: list[np.ndarray]) -> Iterator[np.ndarray]:
+        each = [self.potentials] * len(scores)
+        if self.workers == 0:
+            return map(infer, scores, pixels, each)
+        if not self._pools:
+            # Spawned, not forked: a fork of a process with running torch threads can hang.
+            context = multiprocessing.get_context("spawn")
+            self._pools.append(ProcessPoolExecutor(self.workers, mp_context=context))
+        return self._pools[0].map(infer, scores, pixels, each)
+
+
+@dataclass(frozen=True)
+class _Job:
+    number: int
+    channels: Tensor
+    rows: Tensor
+    columns: Tensor
+    scores: np.ndarray
+    pixels: np.ndarray
+
+
+def _jobs(start: Tensor, pixels: Tensor, valid: Tensor, present: Tensor) -> Iterator[_Job]:
+    """Images with two or more present classes, cut to the valid box and to these classes."""
+    for number in range(len(start)):
+        channels = present[number].nonzero()[:, 0]
+        rows = valid[number].any(1).nonzero()[:, 0]
+        columns = valid[number].any(0).nonzero()[:, 0]
+        if len(channels) < 2 or len(rows) == 0:
+            continue
+        box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+        yield _Job(
+            number=number,
+            channels=channels,
+            rows=rows,
+            columns=columns,
+            scores=start[number, channels][:, box[0], box[1]].float().cpu().numpy(),
+            pixels=pixels[number, :, box[0], box[1]].permute(1, 2, 0).contiguous().cpu().numpy(),
+        )

@@ -1,0 +1,53 @@
+"""One image through pydensecrf; imports no torch, so that a pool of processes starts fast and stays small."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydensecrf import densecrf
+
+FLOOR = 1e-5  # smallest probability given to the CRF: a class is never ruled out for good
+
+
+@dataclass(frozen=True)
+class Potentials:
+    """Pairwise terms: a Gaussian kernel over positions and a bilateral one over positions and colours."""
+
+    iterations: int
+    gaussian_sxy: float
+    gaussian_weight: float
+    bilateral_sxy: float
+    bilateral_srgb: float
+    bilateral_weight: float
+
+
+def infer(probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials) -> np.ndarray:
+    """Mean-field marginals of one image.
+
+    Args:
+        probabilities: (M,H,W) float32, summing to 1 over M; M >= 2.
+        pixels: (H,W,3) uint8 RGB.
+        potentials: symmetric normalisation, Potts compatibility.
+
+    Returns:
+        (M,H,W) float32.
+    """
+    channels, height, width = probabilities.shape
+    unary = -np.log(np.maximum(probabilities, FLOOR)).reshape(channels, -1).astype(np.float32)
+    field = densecrf.DenseCRF2D(width, height, channels)
+    field.setUnaryEnergy(np.ascontiguousarray(unary))
+    field.addPairwiseGaussian(
+        sxy=potentials.gaussian_sxy,
+        compat=potentials.gaussian_weight,
+        kernel=densecrf.DIAG_KERNEL,
+        normalization=densecrf.NORMALIZE_SYMMETRIC,
+    )
+    field.addPairwiseBilateral(
+        sxy=potentials.bilateral_sxy,
+        srgb=potentials.bilateral_srgb,
+        rgbim=np.ascontiguousarray(pixels),
+        compat=potentials.bilateral_weight,
+        kernel=densecrf.DIAG_KERNEL,
+        normalization=densecrf.NORMALIZE_SYMMETRIC,
+    )
+    marginals = np.asarray(field.inference(potentials.iterations), np.float32)
+    return marginals.reshape(channels, height, width)

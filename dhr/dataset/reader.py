@@ -1,0 +1,180 @@
+"""Torch data sets over the folders of one split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dhr.artifacts import DataLayout, read_image, read_mask, read_tags
+from dhr.dataset.classes import ClassTable
+from dhr.dataset.transforms import TrainTransform, keyed_random, normalise
+from dhr.errors import InputError
+from dhr.sample import IGNORE, Sample, Window
+from dhr.uss.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of one data set: where its files lie, what its classes mean, which images it has.
+
+    `ids` is an array of fixed-width bytes: a hundred thousand ids are one object, not a hundred thousand.
+    """
+
+    layout: DataLayout
+    name: str
+    table: ClassTable
+    ids: np.ndarray
+
+    @classmethod
+    def open(cls, layout: DataLayout, name: str, table: ClassTable) -> "Split":
+        """The split as it lies on disk.
+
+        Raises:
+            InputError: the folder is missing or empty.
+        """
+        return cls(layout=layout, name=name, table=table, ids=np.array(layout.ids(name), dtype=np.bytes_))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def id(self, index: int) -> str:
+        """Id of an image."""
+        return bytes(self.ids[index]).decode()
+
+    def pixels(self, id: str) -> Tensor:
+        """(3,H,W) uint8 RGB."""
+        return torch.from_numpy(read_image(self.layout.image(self.name, id)).copy()).permute(2, 0, 1)
+
+    def tags(self, id: str) -> Tensor:
+        """(T) float 0/1."""
+        names = read_tags(self.layout.tags(self.name, id), self.table.names[self.table.first_tag :])
+        present = set(names)
+        return torch.tensor([float(name in present) for name in self.table.names[self.table.first_tag :]])
+
+    def truth(self, id: str) -> Tensor:
+        """(H,W) uint8 human mask; for scoring and monitoring only."""
+        return torch.from_numpy(read_mask(self.layout.mask(self.name, id)).copy())
+
+
+@dataclass(frozen=True)
+class MaskFolder:
+    """Masks of a WSS method for one split: <folder>/<id>.png; `cure` says in messages how to get them."""
+
+    folder: Path
+    num_classes: int
+    cure: str = "make the masks again"
+
+    def path(self, id: str) -> Path:
+        """File of one mask."""
+        return self.folder / f"{id}.png"
+
+    def read(self, id: str, size: tuple[int, int]) -> Tensor:
+        """(H,W) uint8 mask.
+
+        Raises:
+            InputError: missing, unreadable, of another size than the image, or a label out of range.
+        """
+        path = self.path(id)
+        if not path.exists():
+            raise InputError(f"{path}: this WSS mask is missing; {self.cure}")
+        mask = read_mask(path)
+        if mask.shape != tuple(size):
+            raise InputError(f"{path}: size {mask.shape}: the image has {tuple(size)} (height, width); {self.cure}")
+        wrong = mask[(mask >= self.num_classes) & (mask != IGNORE)]
+        if wrong.size:
+            raise InputError(
+                f"{path}: label {int(wrong[0])}: allowed are 0 to {self.num_classes - 1} and {IGNORE}; "
+                "were these masks made for another data set?"
+            )
+        return torch.from_numpy(mask.copy())
+
+
+@dataclass(frozen=True)
+class TrainDataset(Dataset[Sample]):
+    """Random crops; item (epoch, index) is the same whatever the order, the worker or the rank that asks."""
+
+    split: Split
+    indices: np.ndarray
+    wss_masks: MaskFolder | None
+    features: FeatureStore | None
+    grid: tuple[int, int]
+    transform: TrainTransform
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """`key` is (epoch, position); the epoch is part of the random key."""
+        epoch, position = key
+        id = self.split.id(int(self.indices[position]))
+        pixels = self.split.pixels(id)
+        mask = self._mask(id, (pixels.shape[-2], pixels.shape[-1]))
+        with keyed_random(self.seed, epoch, id):
+            crop = self.transform(pixels, mask)
+        return Sample(
+            id=id,
+            image=crop.image,
+            pixels=crop.pixels,
+            tags=self.split.tags(id),
+            wss_mask=crop.mask,
+            window=crop.window,
+            uss_features=None if self.features is None else crop.window.sample(self.features.read(id), self.grid),
+        )
+
+    def _mask(self, id: str, size: tuple[int, int]) -> Tensor:
+        if self.wss_masks is None:
+            return torch.full(size, IGNORE, dtype=torch.uint8)
+        return self.wss_masks.read(id, size)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A whole image as prediction sees it: pixels (3,H,W) uint8, truth (H,W) uint8 or None."""
+
+    id: str
+    pixels: Tensor
+    truth: Tensor | None
+
+
+@dataclass(frozen=True)
+class PictureDataset(Dataset[Picture]):
+    """Whole images, with the human mask where `with_truth`."""
+
+    split: Split
+    ids: Sequence[str]
+    with_truth: bool
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Picture:
+        id = self.ids[index]
+        pixels = self.split.pixels(id)
+        truth = self.split.truth(id) if self.with_truth else None
+        if truth is not None and truth.shape != pixels.shape[-2:]:
+            raise InputError(f"{self.split.layout.mask(self.split.name, id)}: size {tuple(truth.shape)}: not the image's")
+        return Picture(id=id, pixels=pixels, truth=truth)
+
+
+def whole_sample(
+    split: Split, id: str, *, wss_masks: MaskFolder, features: FeatureStore | None, stride: int
+) -> Sample:
+    """The whole image as one sample, unaugmented; its feature grid has one cell per `stride` pixels."""
+    pixels = split.pixels(id)
+    size = (pixels.shape[-2], pixels.shape[-1])
+    window = Window.whole(size)
+    grid = (max(size[0] // stride, 1), max(size[1] // stride, 1))
+    return Sample(
+        id=id,
+        image=normalise(pixels),
+        pixels=pixels,
+        tags=split.tags(id),
+        wss_mask=wss_masks.read(id, size),
+        window=window,
+        uss_features=None if features is None else window.sample(features.read(id), grid),
+    )

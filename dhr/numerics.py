@@ -1,0 +1,54 @@
+"""Small risky operations, each once, with its edge cases decided."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def resize(values: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
+    """Bilinear resize of (B,C,h,w) to (B,C,*size); the input itself where the size is right already."""
+    if tuple(values.shape[-2:]) == tuple(size):
+        return values
+    return functional.interpolate(values, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Nearest resize of an integer mask (B,H,W), sampled at cell centres."""
+    resized = functional.interpolate(labels[:, None].float(), size=size, mode="nearest-exact")
+    return resized[:, 0].to(labels.dtype)
+
+
+def to_unit_range(values: Tensor, where: Tensor) -> Tensor:
+    """Min-max scales each map of (B,M,h,w) to [0,1] over the cells `where` (B,1,h,w) or (B,M,h,w); 0 elsewhere.
+
+    A constant map carries no preference: it becomes 1 on its cells. A map without a cell is 0. The constant test
+    is relative to the largest magnitude, so transport plans of size 1/(NK) scale like anything else.
+    """
+    where = where.expand_as(values)
+    low = values.masked_fill(~where, torch.inf).amin((-2, -1), keepdim=True)
+    high = values.masked_fill(~where, -torch.inf).amax((-2, -1), keepdim=True)
+    span = high - low
+    constant = span <= 1e-6 * torch.maximum(high.abs(), low.abs())
+    scaled = torch.where(constant, torch.ones_like(values), (values - low) / span.masked_fill(constant, 1.0))
+    return scaled.masked_fill(~where, 0.0).clamp(0.0, 1.0)
+
+
+def unit_vectors(values: Tensor, *, dim: int) -> Tensor:
+    """Divides by the Euclidean norm along `dim`; zero vectors stay zero."""
+    norm = values.norm(dim=dim, keepdim=True)
+    return values / norm.masked_fill(norm == 0, 1.0)
+
+
+def masked_mean(values: Tensor, where: Tensor) -> Tensor:
+    """Mean of (B,C,h,w) over the cells `where` (B,1,h,w), as (B,C); 0 where there is no cell."""
+    total = (values * where).sum((-2, -1))
+    return total / where.sum((-2, -1)).clamp_min(1)
+
+
+def softmax_where(logits: Tensor, where: Tensor, *, dim: int) -> Tensor:
+    """Soft-max along `dim` over the entries `where`; exactly 0 at the others and where no entry is left."""
+    weights = logits.masked_fill(~where, -torch.inf)
+    top = weights.amax(dim, keepdim=True)
+    exponent = (weights - top.masked_fill(top == -torch.inf, 0.0)).exp()
+    total = exponent.sum(dim, keepdim=True)
+    return exponent / total.masked_fill(total == 0, 1.0)

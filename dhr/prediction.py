@@ -1,0 +1,152 @@
+"""`dhr.predict`: masks of a split from a trained network, refined by a dense CRF."""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from dhr.artifacts import RunFolder, read_json, write_json, write_mask
+from dhr.building import build_network, open_split
+from dhr.config.parts import build
+from dhr.config.stored import load_run_config
+from dhr.crf.interface import Crf
+from dhr.dataset.reader import Split
+from dhr.dataset.transforms import normalise
+from dhr.errors import InputError
+from dhr.inference import multi_scale_probabilities
+from dhr.network import SegmentationNetwork
+from dhr.progress import progress
+from dhr.ranks import Ranks
+from dhr.training.checkpoint import load_strictly, network_weights, read_checkpoint
+
+IN_FLIGHT = 4  # images between network and disk per CRF worker: bounds the memory
+log = logging.getLogger("dhr.predict")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Network, test-time augmentation and CRF: a picture to its mask.
+
+    Attributes:
+        network: in eval mode, on `device`.
+        crf: dense CRF.
+        scales: factors on the image size.
+        flip: whether the mirrored image is averaged in.
+        minimum_probability: classes that stay below it in the whole image are dropped before the CRF.
+        device: where the network runs.
+    """
+
+    network: SegmentationNetwork
+    crf: Crf
+    scales: tuple[float, ...]
+    flip: bool
+    minimum_probability: float
+    device: torch.device
+
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        """(3,H,W) uint8 -> (K,H,W) on the CPU."""
+        image = normalise(pixels.to(self.device))
+        return multi_scale_probabilities(self.network, image, scales=self.scales, flip=self.flip).cpu()
+
+    def refine(self, probabilities: Tensor, pixels: Tensor) -> Tensor:
+        """(K,H,W) and (3,H,W) uint8 -> (H,W) uint8 mask; the CRF sees only classes that are probable somewhere."""
+        top = probabilities.amax((1, 2))
+        kept = (top >= min(self.minimum_probability, float(top.max()))).nonzero()[:, 0]
+        size = probabilities.shape[1:]
+        marginals = self.crf(
+            probabilities[kept][None],
+            pixels[None],
+            torch.ones(1, *size, dtype=torch.bool),
+            torch.ones(1, len(kept), dtype=torch.bool),
+        )
+        return kept[marginals[0].argmax(0)].to(torch.uint8)
+
+
+def predict(cfg: DictConfig) -> Path:
+    """Writes the masks of `cfg.split`; images that have a mask of the same settings are left alone.
+
+    Returns:
+        The folder of the masks.
+
+    Raises:
+        InputError: no such run, or its masks were made with other settings.
+    """
+    source, folder = _source(cfg)
+    split, ranks = open_split(source, cfg.split), Ranks.join()
+    if ranks.first:
+        _refuse_mixture(folder, cfg)
+    ranks.wait()
+    predictor = _predictor(cfg, source, split, ranks.device)
+    mine = ranks.share([split.id(position) for position in range(len(split))])
+    todo = [id for id in mine if cfg.overwrite or not (folder / f"{id}.png").exists()]
+    for id, mask in progress(_masks(predictor, split, todo), f"predict {split.name}", total=len(todo)):
+        write_mask(folder / f"{id}.png", mask.numpy(), split.table.palette)
+    ranks.wait()
+    log.info(f"{folder}: {len(todo)} made, {len(mine) - len(todo)} were there")
+    ranks.leave()
+    return folder
+
+
+def _masks(predictor: Predictor, split: Split, ids: list[str]) -> Iterator[tuple[str, Tensor]]:
+    """Masks in the order of `ids`; the CRF of one image runs while the network sees the next ones."""
+    workers = max(getattr(predictor.crf, "workers", 1), 1)
+    waiting: list[tuple[str, Future[Tensor]]] = []
+    with ThreadPoolExecutor(workers) as pool:
+        for id in ids:
+            pixels = split.pixels(id)
+            waiting.append((id, pool.submit(predictor.refine, predictor.probabilities(pixels), pixels)))
+            if len(waiting) >= IN_FLIGHT * workers:
+                first, mask = waiting.pop(0)
+                yield first, mask.result()
+        for id, mask in waiting:
+            yield id, mask.result()
+
+
+def _source(cfg: DictConfig) -> tuple[DictConfig, Path]:
+    """The configuration that says which network and data, and the folder of the masks."""
+    if cfg.run is not None:
+        run = RunFolder(Path(cfg.run))
+        stored = load_run_config(run.root)
+        if read_json(run.record).get("status") != "finished":
+            raise InputError(f"run={run.root}: is not finished; continue it with the same command and resume=true")
+        stored.paths.data = cfg.paths.data
+        return stored, run.masks(cfg.split)
+    name = Path(cfg.weights).stem
+    return cfg, RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "weights" / name).masks(cfg.split)
+
+
+def _predictor(cfg: DictConfig, source: DictConfig, split: Split, device: torch.device) -> Predictor:
+    network = build_network(source, split.table)
+    path = Path(cfg.weights) if cfg.run is None else RunFolder(Path(cfg.run)).checkpoints / "last.ckpt"
+    weights = dict(read_checkpoint(path)) if cfg.run is None else network_weights(path)
+    load_strictly(network, weights, path)
+    return Predictor(
+        network=network.to(device).eval(),
+        crf=build(cfg.crf),
+        scales=tuple(cfg.scales),
+        flip=cfg.flip,
+        minimum_probability=cfg.minimum_probability,
+        device=device,
+    )
+
+
+def _refuse_mixture(folder: Path, cfg: DictConfig) -> None:
+    """Masks of one folder come from one checkpoint and one setting."""
+    path = folder.parent / f"{folder.name}.json"
+    weights = Path(cfg.weights) if cfg.run is None else RunFolder(Path(cfg.run)).checkpoints / "last.ckpt"
+    settings = {
+        "weights_bytes": weights.stat().st_size if weights.exists() else 0,
+        "weights_time": weights.stat().st_mtime if weights.exists() else 0,
+        "scales": list(cfg.scales),
+        "flip": cfg.flip,
+        "minimum_probability": cfg.minimum_probability,
+        "crf": {key: value for key, value in cfg.crf.items() if key != "workers"},
+    }
+    if path.exists() and read_json(path) != settings and not cfg.overwrite:
+        raise InputError(f"{folder}: its masks were made with other settings ({path}); overwrite=true makes them anew")
+    write_json(path, settings)

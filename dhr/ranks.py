@@ -1,0 +1,52 @@
+"""Which of several processes this is, for the stages that share out images: predict, evaluate, extract_uss.
+
+Several processes are started by torchrun: python -m torch.distributed.run --nproc_per_node=2 -m dhr.predict run=...
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import distributed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Place of this process among its siblings, and the device it computes on."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @classmethod
+    def join(cls) -> "Ranks":
+        """Joins the process group that torchrun describes, or stands alone."""
+        count, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+        on_gpu = torch.cuda.is_available()
+        device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+        if count > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if on_gpu else "gloo")
+        return cls(rank=int(os.environ.get("RANK", "0")), count=count, device=device)
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """This process's part: every item belongs to exactly one process, whatever their number."""
+        return items[self.rank :: self.count]
+
+    def wait(self) -> None:
+        """Returns when every process has come here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def leave(self) -> None:
+        """Leaves the process group, so that no process hangs at its end."""
+        if self.count > 1 and distributed.is_initialized():
+            distributed.destroy_process_group()

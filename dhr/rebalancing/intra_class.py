@@ -1,0 +1,78 @@
+"""Step 3 of DHR: the network's own features tell siblings apart that the USS model confuses ("intra-class")."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dhr.numerics import to_unit_range
+from dhr.rebalancing.inter_class import Heatmaps
+from dhr.rebalancing.prototypes import likeness, prototypes_of
+from dhr.rebalancing.transport import Transport
+from dhr.rebalancing.view import View
+
+
+class Grouping(Protocol):
+    """Finds the classes that the USS model confuses."""
+
+    def __call__(self, closeness: Tensor, present: Tensor) -> Tensor:
+        """(B,M,M) closeness and (B,M) presence -> (B,G,M) bool members of each group; groups of one are empty."""
+        ...
+
+
+@dataclass(frozen=True)
+class ConnectedGroups:
+    """Connected components of the graph that joins classes closer than tau.
+
+    Attributes:
+        tau: closeness in [0,1] above which two classes are confusable.
+    """
+
+    tau: float = 0.8
+
+    def __call__(self, closeness: Tensor, present: Tensor) -> Tensor:
+        """One group per component, listed at its first class; (B,M,M) bool."""
+        both = present[:, :, None] & present[:, None, :]
+        here = torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
+        reach = ((closeness > self.tau) | here) & both
+        for _ in range(max(present.shape[1] - 1, 1).bit_length()):  # squaring doubles the length of the paths
+            reach = (reach.float() @ reach.float()) > 0
+        first = reach.int().argmax(2) == torch.arange(present.shape[1], device=present.device)
+        large = reach.sum(2) >= 2
+        return reach & (first & large)[:, :, None]
+
+
+@dataclass(frozen=True)
+class IntraClass:
+    """Inside each group of confusable classes, transported likeness in C4 and C5 shares out the heat maps."""
+
+    groups: Grouping
+    transport: Transport
+
+    def __call__(self, view: View, heatmaps: Heatmaps) -> Heatmaps:
+        """heatmap[group] <- heatmap[group] * f_OT(H_ws[group])."""
+        values, own = heatmaps.values, own_likeness(view, heatmaps)
+        members = self.groups(heatmaps.closeness, heatmaps.present)
+        for group in members.unbind(1):  # at most as many as one image has classes
+            if bool(group.any()):
+                shared_out = values * self.transport(own, view.cells, group)
+                values = torch.where(group[:, :, None, None], shared_out, values)
+        return replace(heatmaps, values=values)
+
+
+@dataclass(frozen=True)
+class NoIntraClass:
+    """The heat maps as they are."""
+
+    def __call__(self, view: View, heatmaps: Heatmaps) -> Heatmaps:
+        """`heatmaps`."""
+        return heatmaps
+
+
+def own_likeness(view: View, heatmaps: Heatmaps) -> Tensor:
+    """H_ws: likeness to the classes' prototypes in C4 and in C5, averaged, min-max scaled; (B,M,h,w) in [0,1]."""
+    maps = [
+        likeness(features, prototypes_of(features, heatmaps.shares), view.cells) for features in view.wss_features
+    ]
+    return to_unit_range(torch.stack(maps).mean(0), view.cells) * heatmaps.present[:, :, None, None]

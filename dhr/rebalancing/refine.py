@@ -1,0 +1,96 @@
+"""The end of DHR: transport over all classes of the crop, CRF, argmax."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dhr.crf.interface import Crf
+from dhr.numerics import resize, to_unit_range
+from dhr.rebalancing.inter_class import Heatmaps
+from dhr.rebalancing.transport import Transport
+from dhr.rebalancing.view import View
+from dhr.sample import IGNORE
+
+
+class Mass(Protocol):
+    """How much mass each class gets in the final transport."""
+
+    def __call__(self, heatmaps: Heatmaps) -> Tensor:
+        """(B,M) non-negative."""
+        ...
+
+
+@dataclass(frozen=True)
+class EqualMass:
+    """The same mass for every class, as published."""
+
+    def __call__(self, heatmaps: Heatmaps) -> Tensor:
+        """Ones on the present classes."""
+        return heatmaps.present.float()
+
+
+@dataclass(frozen=True)
+class AreaMass:
+    """Mass by the area in the seeded mask, softened: area ** power; power 0 is the published equal mass.
+
+    Attributes:
+        power: in [0,1]. Equal mass makes small classes over-segment, since background gets no more than they do.
+    """
+
+    power: float = 0.5
+
+    def __call__(self, heatmaps: Heatmaps) -> Tensor:
+        """Softened areas of the present classes."""
+        return heatmaps.shares.sum((-2, -1)).clamp_min(1e-6) ** self.power * heatmaps.present
+
+
+@dataclass(frozen=True)
+class FinalTransport:
+    """H <- min-max(H * f_OT(H)) over all classes of the crop."""
+
+    transport: Transport
+    mass: Mass
+
+    def __call__(self, heatmaps: Heatmaps, cells: Tensor) -> Tensor:
+        """(B,M,h,w) in [0,1]."""
+        moved = self.transport(heatmaps.values, cells, heatmaps.present, self.mass(heatmaps))
+        return to_unit_range(heatmaps.values * moved, cells) * heatmaps.present[:, :, None, None]
+
+
+@dataclass(frozen=True)
+class NoFinalTransport:
+    """The heat maps as they are."""
+
+    def __call__(self, heatmaps: Heatmaps, cells: Tensor) -> Tensor:
+        """(B,M,h,w) in [0,1]."""
+        return heatmaps.values
+
+
+class Final(Protocol):
+    """Last balancing of the heat maps before the CRF."""
+
+    def __call__(self, heatmaps: Heatmaps, cells: Tensor) -> Tensor:
+        """(B,M,h,w) in [0,1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Refine:
+    """Heat maps to labels.
+
+    Attributes:
+        final: balancing over all classes.
+    """
+
+    final: Final
+
+    def __call__(self, view: View, heatmaps: Heatmaps, crf: Crf) -> Tensor:
+        """Pseudo mask (B,H,W): the winning class inside the valid box, IGNORE elsewhere."""
+        size = (view.pixels.shape[-2], view.pixels.shape[-1])
+        values = resize(self.final(heatmaps, view.cells), size).clamp(0, 1)
+        marginals = crf(values, view.pixels, view.valid[:, 0], heatmaps.present)
+        label = view.slots.to_classes(marginals.argmax(1))
+        labelled = view.valid[:, 0] & heatmaps.present.any(1)[:, None, None]
+        return torch.where(labelled, label, IGNORE)

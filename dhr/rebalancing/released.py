@@ -1,0 +1,105 @@
+"""Parts that compute as the released code does where that is defined, defects included (docs/method.md lists them).
+
+They exist to show the difference; `rebalancing=dhr` uses none of them.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dhr.crf.interface import Crf
+from dhr.rebalancing.seed import normalised_cams
+from dhr.rebalancing.view import View
+
+STOP = 1e-2  # on the mean change of the row scaling: absolute, although a row holds only 1/N of the mass
+MOST_ITERATIONS = 100
+FLOOR = 1e-5  # in the min-max of the plan: absolute, although the plan is about 1/(NK)
+
+
+@dataclass(frozen=True)
+class ReleasedTransport:
+    """f_OT that stops early and scales with an absolute floor."""
+
+    epsilon: float = 0.1
+
+    def __call__(self, scores: Tensor, valid: Tensor, present: Tensor, mass: Tensor | None = None) -> Tensor:
+        """As `dhr.rebalancing.transport.Transport`; `mass` is not looked at, the marginals are uniform."""
+        result = torch.zeros_like(scores)
+        for number, (image, cells, classes) in enumerate(zip(scores, valid[:, 0], present, strict=True)):
+            if not bool(classes.any()) or not bool(cells.any()):
+                continue
+            plan = self.plan(image[classes][:, cells])
+            low, high = plan.amin(1, keepdim=True), plan.amax(1, keepdim=True)
+            scaled = torch.ones_like(plan) if len(plan) == 1 else (plan - low) / (high - low + FLOOR)
+            result[number][classes[:, None, None] & cells] = scaled.flatten()
+        return result
+
+    def plan(self, scores: Tensor) -> Tensor:
+        """(M,N) scores -> (M,N) plan, which need not have the marginals it is meant to have."""
+        kernel = torch.exp((scores - 1) / self.epsilon)
+        count, cells = kernel.shape
+        row, column = kernel.new_ones(cells), kernel.new_ones(count)
+        for _ in range(MOST_ITERATIONS):
+            before = row
+            row = (1 / cells) / (column @ kernel)
+            column = (1 / count) / (kernel @ row)
+            if float((row - before).abs().mean()) < STOP:
+                break
+        return column[:, None] * kernel * row
+
+
+@dataclass(frozen=True)
+class ReleasedSeeds:
+    """Seeds from a CRF that knows only the tags; "none of these" is appended after it.
+
+    An image with one tag becomes that class everywhere.
+
+    Attributes:
+        transport: f_OT.
+    """
+
+    transport: ReleasedTransport
+
+    def __call__(self, view: View, crf: Crf) -> Tensor:
+        """Seeded mask (B,H,W)."""
+        on = view.valid_on((view.cams.shape[-2], view.cams.shape[-1]))
+        tagged = view.slots.present[:, 1:]
+        cams = normalised_cams(view.cams, on, tagged)
+        several = (tagged.sum(1) >= 2)[:, None, None, None]
+        cams = torch.where(several, cams * self.transport(cams, on, tagged), cams)
+        wide = functional.interpolate(cams, size=view.pixels.shape[-2:], mode="nearest")
+        marginals = crf(wide, view.pixels, view.valid[:, 0], tagged)
+        winner = torch.cat([1 - marginals.amax(1, keepdim=True), marginals], 1).argmax(1)
+        written = (winner > 0) & view.valid[:, 0] & tagged.any(1)[:, None, None]
+        return torch.where(written, view.slots.to_classes(winner), view.wss_mask)
+
+
+@dataclass(frozen=True)
+class MajorityShares:
+    """A cell belongs wholly to one class: small classes can lose every cell, and their prototype with it."""
+
+    def __call__(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B,M,H,W) bool -> (B,M,h,w) 0/1, the class that covers most of the cell."""
+        area = functional.adaptive_avg_pool2d(pixels.float(), grid)
+        top = area.amax(1, keepdim=True)
+        first = torch.zeros_like(area).scatter(1, area.argmax(1, keepdim=True), 1.0)
+        return first * (top > 0)
+
+
+@dataclass(frozen=True)
+class UpperTriangleGroups:
+    """Groups read off the rows of the upper triangle: they overlap and depend on the order of the classes.
+
+    Attributes:
+        tau: closeness in [0,1] above which two classes are confusable.
+    """
+
+    tau: float = 0.8
+
+    def __call__(self, closeness: Tensor, present: Tensor) -> Tensor:
+        """(B,M,M) bool, row i the classes j >= i that are close to i; rows of one class are empty."""
+        both = present[:, :, None] & present[:, None, :]
+        close = torch.triu((closeness > self.tau) & both)
+        return close & (close.sum(2, keepdim=True) >= 2)

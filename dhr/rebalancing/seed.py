@@ -1,0 +1,107 @@
+"""Step 1 of DHR: classes that vanished from the WSS mask come back as seeds from the CAMs (section 3.2)."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dhr.crf.interface import Crf
+from dhr.numerics import resize
+from dhr.rebalancing.transport import Transport
+from dhr.rebalancing.view import View
+
+
+class Policy(Protocol):
+    """Decides which confident pixels overwrite the WSS mask."""
+
+    def __call__(self, confident: Tensor, given: Tensor) -> Tensor:
+        """(B,M,H,W) bool confident seeds and WSS pixels of each slot -> (B,M,H,W) bool seeds to write."""
+        ...
+
+
+@dataclass(frozen=True)
+class Overwrite:
+    """Every confident pixel is written."""
+
+    def __call__(self, confident: Tensor, given: Tensor) -> Tensor:
+        """All of `confident`."""
+        return confident
+
+
+@dataclass(frozen=True)
+class Restore:
+    """Only classes that are missing or nearly missing in the WSS mask are written.
+
+    Attributes:
+        share: a class is nearly missing when its WSS pixels are fewer than this share of its confident pixels.
+    """
+
+    share: float = 0.25
+
+    def __call__(self, confident: Tensor, given: Tensor) -> Tensor:
+        """`confident` for the missing classes, nothing for the others."""
+        missing = given.sum((-2, -1)) < self.share * confident.sum((-2, -1))
+        return confident & missing[:, :, None, None]
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Confident CAM pixels, decided by a CRF with a background channel, overwrite the WSS mask.
+
+    Attributes:
+        transport: f_OT; used where two or more tags take part.
+        policy: which confident pixels are written.
+        threshold: probability above which the winning class is confident.
+        gamma: power of the background channel (1 - max of the classes) ** gamma.
+    """
+
+    transport: Transport
+    policy: Policy
+    threshold: float = 0.5
+    gamma: float = 1.0
+
+    def __call__(self, view: View, crf: Crf) -> Tensor:
+        """Seeded mask (B,H,W): the WSS label where nothing is confident, never IGNORE where it was not before."""
+        slots = view.slots
+        marginals = self.marginals(view, crf)
+        winner = marginals.argmax(1, keepdim=True)
+        wins = torch.zeros_like(marginals, dtype=torch.bool).scatter(1, winner, True)
+        # Slot 0 is background or "none of these": it wins pixels from the tags but is no seed itself.
+        wins[:, 0] = False
+        confident = wins & (marginals > self.threshold) & view.valid
+        written = self.policy(confident, view.shown(view.wss_mask))
+        label = slots.to_classes(written.int().argmax(1))
+        return torch.where(written.any(1), label, view.wss_mask)
+
+    def marginals(self, view: View, crf: Crf) -> Tensor:
+        """(B,M,H,W) CRF marginals of "none of these" and the tags."""
+        scores = self.tag_scores(view)
+        none = (1 - scores.amax(1, keepdim=True)).clamp(0, 1) ** self.gamma
+        takes_part = torch.cat([torch.ones_like(view.slots.present[:, :1]), view.slots.present[:, 1:]], 1)
+        return crf(torch.cat([none, scores], 1), view.pixels, view.valid[:, 0], takes_part)
+
+    def tag_scores(self, view: View) -> Tensor:
+        """(B,M-1,H,W) in [0,1]: CAMs, each divided by its maximum, transported where tags compete."""
+        on = view.valid_on((view.cams.shape[-2], view.cams.shape[-1]))
+        tagged = view.slots.present[:, 1:]
+        cams = normalised_cams(view.cams, on, tagged)
+        several = (tagged.sum(1) >= 2)[:, None, None, None]
+        cams = torch.where(several, cams * self.transport(cams, on, tagged), cams)
+        return resize(cams, (view.pixels.shape[-2], view.pixels.shape[-1])).clamp(0, 1)
+
+
+def normalised_cams(cams: Tensor, on: Tensor, tagged: Tensor) -> Tensor:
+    """relu, cut to the cells `on`, each map divided by its maximum; maps without a positive cell stay 0."""
+    positive = cams.relu() * on * tagged[:, :, None, None]
+    top = positive.amax((-2, -1), keepdim=True)
+    return positive / top.masked_fill(top == 0, 1.0)
+
+
+@dataclass(frozen=True)
+class NoSeeds:
+    """The WSS mask as it is."""
+
+    def __call__(self, view: View, crf: Crf) -> Tensor:
+        """(B,H,W)."""
+        return view.wss_mask

@@ -1,0 +1,72 @@
+"""f_OT: entropic optimal transport between pixels and classes (Cuturi 2013; DHR, section 3)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dhr.numerics import to_unit_range
+
+
+def log_sinkhorn(log_kernel: Tensor, log_cells: Tensor, log_classes: Tensor, iterations: int) -> Tensor:
+    """Logarithm of the transport plan after a fixed number of Sinkhorn iterations, without a host round trip.
+
+    Args:
+        log_kernel: (B,M,N), -cost / epsilon; -inf where a class or a cell takes no part.
+        log_cells: (B,N) logarithm of the cells' marginal, -inf for cells that take no part.
+        log_classes: (B,M) logarithm of the classes' marginal, -inf for classes that take no part.
+        iterations: each scales rows and columns once; the class marginal is exact at the end.
+
+    Returns:
+        (B,M,N); -inf where there is no mass.
+    """
+    on_cell, on_class = log_cells > -torch.inf, log_classes > -torch.inf
+    cells = torch.zeros_like(log_cells)
+    classes = torch.zeros_like(log_classes)
+    for _ in range(iterations):
+        row = torch.logsumexp(log_kernel + classes[:, :, None], 1)
+        cells = torch.where(on_cell, log_cells - row, 0.0)
+        column = torch.logsumexp(log_kernel + cells[:, None, :], 2)
+        classes = torch.where(on_class, log_classes - column, 0.0)
+    return log_kernel + cells[:, None, :] + classes[:, :, None]
+
+
+@dataclass(frozen=True)
+class Transport:
+    """f_OT of the paper: equal mass for every class brings minor classes back.
+
+    Attributes:
+        epsilon: entropic regularisation, > 0.
+        iterations: Sinkhorn iterations; 20 leave a relative marginal error below 1e-3 at epsilon 0.1.
+    """
+
+    epsilon: float = 0.1
+    iterations: int = 20
+
+    def __call__(self, scores: Tensor, valid: Tensor, present: Tensor, mass: Tensor | None = None) -> Tensor:
+        """Transported maps, each class min-max scaled to [0,1] over the valid cells.
+
+        Args:
+            scores: (B,M,h,w) in [0,1]; the cost is 1 - score.
+            valid: (B,1,h,w) bool, cells that take part.
+            present: (B,M) bool, classes that take part.
+            mass: (B,M) non-negative mass per class, normalised here; None for the uniform marginal 1/K.
+
+        Returns:
+            (B,M,h,w) in [0,1]; 1 on the valid cells of an image with one class, 0 outside and for absent classes.
+        """
+        plan = self.log_plan(scores, valid, present, mass).exp().view_as(scores)
+        alone = (present.sum(1) == 1)[:, None, None, None]
+        scaled = torch.where(alone, 1.0, to_unit_range(plan, valid))
+        return scaled * (valid & present[:, :, None, None])
+
+    def log_plan(self, scores: Tensor, valid: Tensor, present: Tensor, mass: Tensor | None = None) -> Tensor:
+        """Logarithm of the plan, (B,M,N); arguments as in the call."""
+        weights = present.float() if mass is None else mass * present
+        on_cell = valid.flatten(1)
+        takes_part = on_cell[:, None, :] & present[:, :, None]
+        log_kernel = ((scores.flatten(2) - 1.0) / self.epsilon).masked_fill(~takes_part, -math.inf)
+        log_cells = torch.log(on_cell / on_cell.sum(1, keepdim=True).clamp_min(1))
+        log_classes = torch.log(weights / weights.sum(1, keepdim=True).clamp_min(1e-12))
+        return log_sinkhorn(log_kernel, log_cells, log_classes, self.iterations)

@@ -1,0 +1,100 @@
+"""What the rebalancer sees of a batch, and which of an image's tags are believed to be in the crop."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dhr.numerics import masked_mean, resize
+from dhr.rebalancing.slots import Slots
+from dhr.sample import Batch, NetworkOutput
+
+
+@dataclass(frozen=True)
+class View:
+    """A batch in terms of slots.
+
+    Shapes: cams (B,M-1,h,w) signed scores of the slots' tags on the grid of the CAMs; uss_features (B,D,h,w);
+    wss_features C4 and C5, (B,D,h,w) each, on the grid of the USS map; wss_mask (B,H,W); pixels (B,3,H,W) uint8;
+    valid (B,1,H,W) bool; cells (B,1,h,w) bool, the USS cells that lie on image.
+    """
+
+    slots: Slots
+    cams: Tensor
+    uss_features: Tensor
+    wss_features: tuple[Tensor, Tensor]
+    wss_mask: Tensor
+    pixels: Tensor
+    valid: Tensor
+    cells: Tensor
+
+    @classmethod
+    def of(cls, batch: Batch, output: NetworkOutput, *, first_tag: int) -> "View":
+        """The view of `batch` and of what the network says of it."""
+        if batch.uss_features is None:
+            raise ValueError("rebalancing needs USS features in the batch")
+        grid = (batch.uss_features.shape[-2], batch.uss_features.shape[-1])
+        slots = Slots.of(batch.tags, first_tag=first_tag)
+        c4, c5 = (resize(features, grid) for features in output.features)
+        cells = torch.stack([window.valid_cells(grid) for window in batch.windows])[:, None]
+        return cls(
+            slots=slots,
+            cams=slots.of_tags(output.cams),
+            uss_features=batch.uss_features.float(),
+            wss_features=(c4, c5),
+            wss_mask=batch.wss_mask.long(),
+            pixels=batch.pixels,
+            valid=batch.valid[:, None],
+            cells=cells.to(batch.image.device),
+        )
+
+    def valid_on(self, grid: tuple[int, int]) -> Tensor:
+        """(B,1,h,w) bool: cells of `grid` that touch image, so that a narrow box keeps at least one."""
+        return functional.adaptive_max_pool2d(self.valid.float(), grid) > 0
+
+    def shown(self, mask: Tensor) -> Tensor:
+        """(B,M,H,W) bool: pixels of each slot in `mask` (B,H,W) inside the valid box."""
+        return self.slots.one_hot(mask) & self.valid
+
+
+class Evidence(Protocol):
+    """Decides which tags of an image take part in its crop."""
+
+    def __call__(self, view: View) -> View:
+        """The view with the slots of unbelieved tags emptied."""
+        ...
+
+
+@dataclass(frozen=True)
+class AllTags:
+    """Every tag of the image is taken to be in the crop, as released."""
+
+    def __call__(self, view: View) -> View:
+        """The view as it is."""
+        return view
+
+
+@dataclass(frozen=True)
+class CropEvidence:
+    """A tag counts if the WSS mask shows it in the crop or if the classifier finds it there.
+
+    With an equal marginal per class a tag without an object would win its share of the pixels from noise alone.
+
+    Attributes:
+        minimum_pixels: pixels of the WSS mask that prove a tag.
+        minimum_score: pooled CAM, a logit, that proves a tag; 0 is a probability of one half.
+    """
+
+    minimum_pixels: int = 1
+    minimum_score: float = 0.0
+
+    def __call__(self, view: View) -> View:
+        """The view with the slots of unproven tags emptied; the background always takes part."""
+        grid = (view.cams.shape[-2], view.cams.shape[-1])
+        in_mask = view.shown(view.wss_mask).sum((-2, -1))[:, 1:] >= self.minimum_pixels
+        in_cams = masked_mean(view.cams, view.valid_on(grid)) > self.minimum_score
+        background = torch.ones_like(view.slots.present[:, :1])
+        believed = view.slots.present & torch.cat([background, in_mask | in_cams], 1)
+        return replace(view, slots=replace(view.slots, present=believed))

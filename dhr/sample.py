@@ -1,0 +1,169 @@
+"""What flows through the program, as typed values, and the geometry that keeps them on the same pixels.
+
+Axis letters used everywhere: B images, K classes (all of the data set), M classes of one image (slots), T tags,
+D feature channels, H W pixels of the crop, h w cells of a feature map, N = h w.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+IGNORE = 255  # never trained on, never scored
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a crop lies in its image, so that image, mask and feature map are cut alike.
+
+    The image is resized to `scaled` (height, width), flipped left to right if `flip`, and the box `source`
+    (top, left, height, width) of the result is put at `place` (top, left) of an otherwise empty `canvas`.
+    """
+
+    scaled: tuple[int, int]
+    flip: bool
+    source: tuple[int, int, int, int]
+    place: tuple[int, int]
+    canvas: tuple[int, int]
+
+    @classmethod
+    def whole(cls, size: tuple[int, int]) -> Self:
+        """The window that shows the whole image as it is."""
+        return cls(scaled=size, flip=False, source=(0, 0, *size), place=(0, 0), canvas=size)
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """The part of the canvas that shows image, as (rows, columns)."""
+        top, left = self.place
+        return slice(top, top + self.source[2]), slice(left, left + self.source[3])
+
+    def valid(self) -> Tensor:
+        """(H,W) bool, true where the canvas shows image."""
+        mask = torch.zeros(self.canvas, dtype=torch.bool)
+        mask[self.box] = True
+        return mask
+
+    def paste(self, scaled: Tensor, fill: float) -> Tensor:
+        """Cuts an already resized tensor (..., scaled height, scaled width) into the canvas, `fill` elsewhere."""
+        top, left, height, width = self.source
+        turned = scaled.flip(-1) if self.flip else scaled
+        canvas = scaled.new_full((*scaled.shape[:-2], *self.canvas), fill)
+        rows, columns = self.box
+        canvas[..., rows, columns] = turned[..., top : top + height, left : left + width]
+        return canvas
+
+    def sample(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Bilinear values of a whole-image map (D,h0,w0) on a `grid` (h,w) of cells laid over the canvas.
+
+        Cells whose centre lies outside the image are 0. Coordinates refer to pixel centres, so the result is
+        exact whatever the resolution of the stored map.
+        """
+        rows = (torch.arange(grid[0]) + 0.5) * (self.canvas[0] / grid[0]) - self.place[0] + self.source[0]
+        columns = (torch.arange(grid[1]) + 0.5) * (self.canvas[1] / grid[1]) - self.place[1] + self.source[1]
+        if self.flip:
+            columns = self.scaled[1] - columns
+        y, x = rows / self.scaled[0] * 2 - 1, columns / self.scaled[1] * 2 - 1
+        points = torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), -1)[None].to(features.device)
+        values = functional.grid_sample(
+            features.float()[None], points.float(), mode="bilinear", padding_mode="border", align_corners=False
+        )[0]
+        return values * self.valid_cells(grid).to(features.device)
+
+    def valid_cells(self, grid: tuple[int, int]) -> Tensor:
+        """(h,w) bool, true where the centre of a cell lies on image."""
+        rows = (torch.arange(grid[0]) + 0.5) * (self.canvas[0] / grid[0])
+        columns = (torch.arange(grid[1]) + 0.5) * (self.canvas[1] / grid[1])
+        inside_rows = (rows >= self.place[0]) & (rows < self.place[0] + self.source[2])
+        inside_columns = (columns >= self.place[1]) & (columns < self.place[1] + self.source[3])
+        return inside_rows[:, None] & inside_columns[None, :]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training crop.
+
+    Shapes: image (3,H,W) float normalised; pixels (3,H,W) uint8 RGB as the CRF sees it; tags (T) float 0/1;
+    wss_mask (H,W) uint8; uss_features (D,h,w) float on the grid of the crop, None where no stage needs them.
+    """
+
+    id: str
+    image: Tensor
+    pixels: Tensor
+    tags: Tensor
+    wss_mask: Tensor
+    window: Window
+    uss_features: Tensor | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples stacked along a new first axis; `windows` and `ids` stay tuples, one entry per image."""
+
+    ids: tuple[str, ...]
+    image: Tensor
+    pixels: Tensor
+    tags: Tensor
+    wss_mask: Tensor
+    windows: tuple[Window, ...]
+    uss_features: Tensor | None
+
+    @classmethod
+    def stack(cls, samples: list[Sample]) -> Self:
+        """Stacks samples of equal shapes."""
+        features = [sample.uss_features for sample in samples if sample.uss_features is not None]
+        return cls(
+            ids=tuple(sample.id for sample in samples),
+            image=torch.stack([sample.image for sample in samples]),
+            pixels=torch.stack([sample.pixels for sample in samples]),
+            tags=torch.stack([sample.tags for sample in samples]),
+            wss_mask=torch.stack([sample.wss_mask for sample in samples]),
+            windows=tuple(sample.window for sample in samples),
+            uss_features=torch.stack(features) if features else None,
+        )
+
+    @property
+    def valid(self) -> Tensor:
+        """(B,H,W) bool, true where a crop shows image."""
+        return torch.stack([window.valid() for window in self.windows]).to(self.image.device)
+
+    def to(self, device: torch.device) -> Self:
+        """The batch with every tensor on `device`."""
+        moved = {
+            field.name: value.to(device, non_blocking=True)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
+
+    def pin_memory(self) -> Self:
+        """The batch in page-locked memory; called by the data loader."""
+        pinned = {
+            field.name: value.pin_memory()
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **pinned)
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What the network says of a batch.
+
+    Shapes: logits (B,K,h4,w4) at stride 4; cams (B,T,h,w) signed scores of the bias-free classifier;
+    features: the maps C4 and C5, (B,D,h,w) each.
+    """
+
+    logits: Tensor
+    cams: Tensor
+    features: tuple[Tensor, Tensor]
+
+    def detach(self) -> "NetworkOutput":
+        """The same values in float32, cut from the graph."""
+        c4, c5 = self.features
+        return NetworkOutput(
+            logits=self.logits.detach().float(),
+            cams=self.cams.detach().float(),
+            features=(c4.detach().float(), c5.detach().float()),
+        )

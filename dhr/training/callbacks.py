@@ -1,0 +1,106 @@
+"""What happens beside the training itself: label quality, pictures for the report and for wandb."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
+
+from dhr.dataset.reader import MaskFolder, Split, whole_sample
+from dhr.dataset.transforms import normalise
+from dhr.evaluation.gallery import save_gallery
+from dhr.evaluation.scores import score_pairs
+from dhr.inference import multi_scale_probabilities
+from dhr.network import SegmentationNetwork
+from dhr.sample import Batch, Sample
+from dhr.training.module import Relabel, SegmentationModule
+from dhr.uss.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A few training images, whole and unaugmented, that are looked at during a run."""
+
+    split: Split
+    ids: Sequence[str]
+    wss_masks: MaskFolder
+    features: FeatureStore | None
+    stride: int
+
+    def sample(self, id: str) -> Sample:
+        """One of them."""
+        return whole_sample(self.split, id, wss_masks=self.wss_masks, features=self.features, stride=self.stride)
+
+    def truth(self, id: str) -> Tensor | None:
+        """Its human mask, for monitoring only; None where there is none."""
+        return self.split.truth(id) if self.split.layout.mask(self.split.name, id).exists() else None
+
+
+class LabelWatch(pl.Callback):
+    """Measures the labels of the watched images after each validation and keeps their pictures for the report.
+
+    Only the first rank looks, so nothing here may wait for the others.
+
+    Args:
+        watched: the images.
+        relabel: the rebalancer, None for plain training.
+        folder: of the pictures.
+    """
+
+    def __init__(self, watched: Watched, *, relabel: Relabel | None, folder: Path) -> None:
+        self.watched = watched
+        self.relabel = relabel
+        self.folder = folder
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Writes the pictures and logs the scores of the labels."""
+        if trainer.sanity_checking or not trainer.is_global_zero or not isinstance(module, SegmentationModule):
+            return
+        rows = [self._look(module.network, id, module.device) for id in self.watched.ids]
+        for id, row in zip(self.watched.ids, rows, strict=True):
+            tags = self.watched.sample(id).tags
+            save_gallery(self.folder / f"{id}.npz", tags=self._names(tags), **row)
+        self._log_scores(trainer, rows)
+        self._log_pictures(trainer, rows)
+
+    @torch.no_grad()
+    def _look(self, network: SegmentationNetwork, id: str, device: torch.device) -> dict[str, np.ndarray]:
+        sample = self.watched.sample(id)
+        batch = Batch.stack([sample]).to(device)
+        row = {"image": sample.pixels.permute(1, 2, 0).numpy(), "wss_mask": sample.wss_mask.numpy()}
+        if self.relabel is not None:
+            labels = self.relabel(batch, network(batch.image))
+            row["seeds"] = labels.seeds[0].to(torch.uint8).cpu().numpy()
+            row["pseudo_mask"] = labels.pseudo_mask[0].to(torch.uint8).cpu().numpy()
+        image = normalise(sample.pixels).to(device)
+        probabilities = multi_scale_probabilities(network, image, scales=(1.0,), flip=False)
+        row["prediction"] = probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+        truth = self.watched.truth(id)
+        return row if truth is None else {**row, "truth": truth.numpy()}
+
+    def _names(self, tags: Tensor) -> list[str]:
+        table = self.watched.split.table
+        return [table.names[table.first_tag + int(position)] for position in tags.nonzero()[:, 0]]
+
+    def _log_scores(self, trainer: pl.Trainer, rows: list[dict[str, np.ndarray]]) -> None:
+        if trainer.logger is None or self.relabel is None or not all("truth" in row for row in rows):
+            return
+        pairs = [(torch.from_numpy(row["pseudo_mask"]), torch.from_numpy(row["truth"])) for row in rows]
+        scores = score_pairs(pairs, self.watched.split.table)
+        values = {"miou": scores.miou, "mfpr": scores.mfpr, "mfnr": scores.mfnr}
+        for logger in trainer.loggers:
+            logger.log_metrics({f"train/label_{key}": value for key, value in values.items()}, trainer.global_step)
+
+    def _log_pictures(self, trainer: pl.Trainer, rows: list[dict[str, np.ndarray]]) -> None:
+        names = dict(enumerate(self.watched.split.table.names))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                masks = [
+                    {key: {"mask_data": value, "class_labels": names} for key, value in row.items() if key != "image"}
+                    for row in rows
+                ]
+                logger.log_image("watched", [row["image"] for row in rows], trainer.global_step, masks=masks)

@@ -1,0 +1,30 @@
+"""The two losses of DHR, weighted 1 : 1."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from dhr.numerics import masked_mean, resize_labels
+from dhr.sample import IGNORE
+
+
+def segmentation_loss(logits: Tensor, pseudo_mask: Tensor) -> Tensor:
+    """Cross entropy of (B,K,h,w) logits against (B,H,W) labels resized nearest to them.
+
+    0, and differentiable, where every label is IGNORE.
+    """
+    labels = resize_labels(pseudo_mask, (logits.shape[-2], logits.shape[-1])).long()
+    total = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp_min(1)
+
+
+def tag_loss(cams: Tensor, valid: Tensor, tags: Tensor) -> Tensor:
+    """Multi-label soft margin of the CAMs' mean over the valid cells against the tags.
+
+    Args:
+        cams: (B,T,h,w) signed scores.
+        valid: (B,H,W) bool, where the crop shows image.
+        tags: (B,T) 0/1.
+    """
+    grid = (cams.shape[-2], cams.shape[-1])
+    cells = functional.adaptive_max_pool2d(valid[:, None].float(), grid) > 0
+    return functional.multilabel_soft_margin_loss(masked_mean(cams, cells), tags)

@@ -1,0 +1,93 @@
+"""The LightningModule: one step is forward, relabel, two losses."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from dhr.dataset.classes import ClassTable
+from dhr.dataset.reader import Picture
+from dhr.dataset.transforms import normalise
+from dhr.evaluation.scores import JointHistogram, scores_of
+from dhr.inference import multi_scale_probabilities
+from dhr.network import SegmentationNetwork
+from dhr.rebalancing.rebalancer import Relabelled
+from dhr.sample import Batch, NetworkOutput
+from dhr.training.losses import segmentation_loss, tag_loss
+from dhr.training.optimizer import OptimizerRecipe
+
+Relabel = Callable[[Batch, NetworkOutput], Relabelled]
+
+
+class LabelMaker(Protocol):
+    """Chooses what a step learns."""
+
+    def __call__(self, batch: Batch, output: NetworkOutput, epoch: int) -> Tensor:
+        """(B,H,W) labels."""
+        ...
+
+
+class SegmentationModule(pl.LightningModule):
+    """Trains a segmentation network on the masks that `label_maker` gives for each batch.
+
+    Args:
+        network: backbone, decoder and CAM classifier.
+        label_maker: from a batch and the network's output to what is learnt.
+        optimizer: recipe of the optimizer and its schedule.
+        table: classes, for the validation scores.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        *,
+        label_maker: LabelMaker,
+        optimizer: OptimizerRecipe,
+        table: ClassTable,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.label_maker = label_maker
+        self.optimizer = optimizer
+        self.table = table
+        self.histogram = JointHistogram()
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Loss of one batch."""
+        output = self.network(batch.image)
+        labels = self.label_maker(batch, output, self.current_epoch)
+        segmentation = segmentation_loss(output.logits, labels)
+        classification = tag_loss(output.cams, batch.valid, batch.tags)
+        loss = segmentation + classification
+        self._log_losses(len(batch.ids), loss=loss, loss_segmentation=segmentation, loss_classification=classification)
+        return loss
+
+    def _log_losses(self, size: int, **losses: Tensor) -> None:
+        values = {f"train/{name}": value.detach() for name, value in losses.items()}
+        self.log_dict(values, batch_size=size, prog_bar=False)
+        self.log("loss", values["train/loss"], batch_size=size, prog_bar=True, logger=False)
+
+    def validation_step(self, picture: Picture, _: int) -> None:
+        """Scores one image at a single scale, without CRF."""
+        if picture.truth is None:
+            raise ValueError("validation needs the truth")
+        image = normalise(picture.pixels.to(self.device))
+        probabilities = multi_scale_probabilities(self.network, image, scales=(1.0,), flip=False)
+        self.histogram.update(probabilities.argmax(0).to(torch.uint8), picture.truth.to(self.device))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the scores over all ranks."""
+        scores = scores_of(*self.histogram.compute(), self.table)
+        self.histogram.reset()
+        means = {"miou": scores.miou, "mfpr": scores.mfpr, "mfnr": scores.mfnr}
+        # Every rank has the synchronised histogram already, so nothing is left to reduce.
+        self.log_dict({f"validation/{name}": value for name, value in means.items()}, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """Optimizer and per-iteration schedule."""
+        steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        network = self.network
+        optimizer, schedule = self.optimizer.build(network.backbone, (network.decoder, network.classifier), steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

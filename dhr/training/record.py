@@ -1,0 +1,27 @@
+"""What a run folder says about how it was made."""
+
+import shlex
+import sys
+from importlib.metadata import version
+
+from omegaconf import DictConfig
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "torchmetrics", "hydra-core", "numpy")
+
+
+def describe(cfg: DictConfig) -> dict[str, object]:
+    """The entries of run.json that are known before the first step."""
+    choices = cfg.choices
+    return {
+        "command": "python -m dhr.train " + " ".join(shlex.quote(word) for word in sys.argv[1:]),
+        "dataset": cfg.dataset.name,
+        "wss": cfg.wss.name,
+        "uss": cfg.uss.name,
+        "rebalancing": choices.get("rebalancing"),
+        "backbone": choices.get("backbone"),
+        "decoder": choices.get("decoder"),
+        "seed": cfg.seed,
+        "tau": cfg.tau,
+        "max_epochs": cfg.trainer.max_epochs,
+        "versions": {name: version(name) for name in PACKAGES},
+    }

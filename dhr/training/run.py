@@ -1,0 +1,165 @@
+"""`dhr.train`: from a checked configuration to a run folder."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from dhr.artifacts import RunFolder, read_json, update_record, write_atomically
+from dhr.building import build_network, feature_store, open_split, wss_masks
+from dhr.config.parts import build
+from dhr.dataset.check import TrainingFiles
+from dhr.dataset.datamodule import SegmentationData
+from dhr.dataset.reader import PictureDataset, TrainDataset
+from dhr.dataset.transforms import TrainTransform
+from dhr.errors import InputError
+from dhr.training.bars import progress_bar
+from dhr.training.callbacks import LabelWatch, Watched
+from dhr.training.checkpoint import AtomicCheckpointIO
+from dhr.training.label_maker import GivenMasks, RebalancedMasks
+from dhr.training.loggers import join_metrics, make_loggers
+from dhr.training.module import LabelMaker, Relabel, SegmentationModule
+from dhr.training.record import describe
+from dhr.training.toy_stages import make_missing
+
+WATCHED = 8  # training images whose labels are shown and scored
+log = logging.getLogger("dhr.train")
+
+
+def train(cfg: DictConfig) -> Path:
+    """Trains one run, or continues it.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InputError: the data is not as it must be, or the run folder is another run's.
+    """
+    run = RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "runs" / cfg.name)
+    if rank_zero_only.rank == 0 and not _to_do(run, cfg):
+        log.info(f"{run.root}: finished already")
+        return run.root
+    make_missing(cfg)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = open_data(cfg)
+    relabel = _relabel(cfg, data.train)
+    module = SegmentationModule(
+        build_network(cfg, data.train.split.table),
+        label_maker=_label_maker(cfg, relabel),
+        optimizer=build(cfg.optimizer),
+        table=data.train.split.table,
+    )
+    _open_folder(run, cfg)
+    _fit(cfg, run, module, data, _callbacks(cfg, run, data, relabel))
+    return run.root
+
+
+def open_data(cfg: DictConfig) -> SegmentationData:
+    """The data of a run, after a look at every file of it.
+
+    Raises:
+        InputError: a file is missing or broken.
+    """
+    settings, split = cfg.dataset, open_split(cfg, cfg.dataset.splits.train)
+    masks = wss_masks(cfg, split.name)
+    features = None if cfg.rebalancing.rebalancer is None else feature_store(cfg, split.name)
+    cells = settings.crop_size // cfg.uss.stride
+    train = TrainDataset(
+        split=split,
+        indices=TrainingFiles(split, masks, features).tagged(),
+        wss_masks=masks,
+        features=features,
+        grid=(cells, cells),
+        transform=TrainTransform(
+            settings.crop_size, tuple(settings.long_side), settings.flip, tuple(settings.jitter)
+        ),
+        seed=cfg.seed,
+    )
+    if len(train) < settings.batch_size:
+        raise InputError(f"dataset.batch_size={settings.batch_size}: there are only {len(train)} images to train on")
+    validation = open_split(cfg, settings.splits.validation)
+    pictures = PictureDataset(validation, validation.layout.ids(validation.name), with_truth=True)
+    return SegmentationData(
+        train=train, validation=pictures, batch_size=settings.batch_size, workers=settings.workers
+    )
+
+
+def _relabel(cfg: DictConfig, train: TrainDataset) -> Relabel | None:
+    if cfg.rebalancing.rebalancer is None:
+        return None
+    rebalancer: Relabel = build(
+        cfg.rebalancing.rebalancer, first_tag=train.split.table.first_tag, crf=build(cfg.crf)
+    )
+    return rebalancer
+
+
+def _label_maker(cfg: DictConfig, relabel: Relabel | None) -> LabelMaker:
+    return GivenMasks() if relabel is None else RebalancedMasks(relabel, cfg.rebalancing.start_epoch)
+
+
+def _callbacks(cfg: DictConfig, run: RunFolder, data: SegmentationData, relabel: Relabel | None) -> list[Callback]:
+    train = data.train
+    ids = [train.split.id(int(position)) for position in train.indices[:WATCHED]]
+    masks = wss_masks(cfg, train.split.name)
+    watched = Watched(train.split, ids, masks, train.features, cfg.uss.stride)
+    return [
+        EMAWeightAveraging(decay=build(cfg.optimizer).ema_decay, use_buffers=True),
+        ModelCheckpoint(run.checkpoints, filename="last", enable_version_counter=False),
+        LabelWatch(watched, relabel=relabel, folder=run.gallery),
+        LearningRateMonitor("step"),
+        progress_bar(),
+    ]
+
+
+def _to_do(run: RunFolder, cfg: DictConfig) -> bool:
+    """Whether there is something left to train.
+
+    Raises:
+        InputError: the folder holds a run and nobody asked to continue it, or its settings are others.
+    """
+    if not run.record.exists():
+        return True
+    if not cfg.resume:
+        raise InputError(f"name={cfg.name}: {run.root} holds a run; continue it with resume=true or choose another name")
+    if run.config.read_text() != _stored(cfg):
+        raise InputError(f"resume=true: {run.config} has other settings; give the same, or choose another name")
+    return bool(read_json(run.record).get("status") != "finished")
+
+
+def _stored(cfg: DictConfig) -> str:
+    """The configuration as it is stored; how the command was called this time is no part of it."""
+    values = OmegaConf.to_container(cfg, resolve=True)
+    return OmegaConf.to_yaml(OmegaConf.create({**values, "resume": False, "debug": False}))  # type: ignore[dict-item]
+
+
+@rank_zero_only
+def _open_folder(run: RunFolder, cfg: DictConfig) -> None:
+    write_atomically(run.config, _stored(cfg).encode())
+    update_record(run.record, {**describe(cfg), "status": "running"})
+
+
+def _fit(
+    cfg: DictConfig, run: RunFolder, module: SegmentationModule, data: SegmentationData, callbacks: list[Callback]
+) -> None:
+    last = run.checkpoints / "last.ckpt"
+    options: dict[str, Any] = dict(cfg.logger)
+    trainer = build(
+        cfg.trainer,
+        default_root_dir=str(run.root),
+        logger=make_loggers(run, **options) if rank_zero_only.rank == 0 else False,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+    )
+    start = time.monotonic()
+    trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    if trainer.is_global_zero:
+        join_metrics(run.metrics)
+        before = float(read_json(run.record).get("seconds", 0.0))
+        done = {"steps": trainer.global_step, "seconds": before + time.monotonic() - start, "status": "finished"}
+        update_record(run.record, {**done, "device": str(trainer.strategy.root_device)})
+        log.info(f"{run.root}: {trainer.global_step} steps; next: python -m dhr.predict run={run.root}")

@@ -1,0 +1,62 @@
+"""Feature files of one split: <folder>/<id>.pt, an fp16 tensor (D,h,w), the form of the published downloads."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor
+
+from dhr.artifacts import write_atomically
+from dhr.errors import InputError
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Reads and writes the features of one split.
+
+    Attributes:
+        folder: where the files lie.
+        cure: the command that makes them, for messages.
+    """
+
+    folder: Path
+    cure: str
+
+    def path(self, id: str) -> Path:
+        """File of one image."""
+        return self.folder / f"{id}.pt"
+
+    def write(self, id: str, features: Tensor) -> None:
+        """Stores (D,h,w) as fp16, atomically."""
+        buffer = io.BytesIO()
+        torch.save(features.to(torch.float16).cpu().contiguous(), buffer)
+        write_atomically(self.path(id), buffer.getvalue())
+
+    def look(self, id: str) -> None:
+        """Makes sure that the file of an image is there.
+
+        Raises:
+            InputError: it is missing or empty.
+        """
+        path = self.path(id)
+        if not path.is_file() or path.stat().st_size == 0:
+            raise InputError(f"{path}: these USS features are missing; run {self.cure}")
+
+    def read(self, id: str) -> Tensor:
+        """(D,h,w) fp16.
+
+        Raises:
+            InputError: missing, truncated, or something else than a finite tensor of three axes.
+        """
+        path = self.path(id)
+        try:
+            features = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise InputError(f"{path}: these USS features are missing; run {self.cure}") from None
+        except (RuntimeError, EOFError, UnpicklingError, ValueError, OSError) as error:
+            raise InputError(f"{path}: unreadable ({type(error).__name__}); delete it and run {self.cure}") from None
+        if not isinstance(features, Tensor) or features.ndim != 3 or not bool(torch.isfinite(features).all()):
+            raise InputError(f"{path}: not a finite feature tensor (D,h,w); delete it and run {self.cure}")
+        return features
