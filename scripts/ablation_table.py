@@ -1,0 +1,78 @@
+"""Table of an ablation: mean and spread over seeds of every option, from the score files of its runs.
+
+Usage: python scripts/ablation_table.py outputs/toy/runs ablation [validation]
+Runs are folders named <prefix>-<option>-seed<number> that hold scores/<split>.json.
+"""
+
+import json
+import re
+import statistics
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+COLUMNS = (("miou", "mIoU %", 1), ("mfpr", "mFPR", 3), ("mfnr", "mFNR", 3), ("small_mfnr", "small mFNR", 3))
+PLAIN, UPPER, METHOD = "none", "truth", "dhr"
+
+
+def collect(folder: Path, prefix: str, split: str) -> dict[str, list[dict[str, float]]]:
+    """Scores of every option, one entry per seed, options by falling mean mIoU."""
+    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for run in sorted(folder.glob(f"{prefix}-*-seed*")):
+        match = re.fullmatch(rf"{re.escape(prefix)}-(.+)-seed\d+", run.name)
+        scores = run / "scores" / f"{split}.json"
+        if match and scores.is_file():
+            found[match[1]].append(json.loads(scores.read_text()))
+    return dict(sorted(found.items(), key=lambda item: -_mean(item[1], "miou")))
+
+
+def _mean(scores: list[dict[str, float]], key: str) -> float:
+    return statistics.fmean(score[key] for score in scores)
+
+
+def _cell(scores: list[dict[str, float]], key: str, digits: int) -> str:
+    spread = statistics.stdev(score[key] for score in scores) if len(scores) > 1 else 0.0
+    return f"{_mean(scores, key):.{digits}f} +- {spread:.{digits}f}"
+
+
+def table(found: dict[str, list[dict[str, float]]]) -> str:
+    """One line per option: number of seeds, then mean and standard deviation of every score."""
+    head = ["option", "seeds", *(title for _, title, _ in COLUMNS)]
+    rows = [
+        [option, str(len(scores)), *(_cell(scores, key, digits) for key, _, digits in COLUMNS)]
+        for option, scores in found.items()
+    ]
+    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]
+    )
+
+
+def gap(found: dict[str, list[dict[str, float]]]) -> str:
+    """How much of the way from plain training to training on the truth the method goes; empty without all three."""
+    if not {PLAIN, UPPER, METHOD} <= found.keys():
+        return ""
+    plain, upper, method = (_mean(found[option], "miou") for option in (PLAIN, UPPER, METHOD))
+    share = (method - plain) / (upper - plain)
+    return f"dhr against none: {method - plain:+.1f} mIoU; {share:.0%} of the gap to the truth"
+
+
+def main() -> int:
+    """Prints the table; 2 where there is nothing to show."""
+    if len(sys.argv) not in (3, 4):
+        print(__doc__, file=sys.stderr)
+        return 2
+    split = sys.argv[3] if len(sys.argv) == 4 else "validation"
+    found = collect(Path(sys.argv[1]), sys.argv[2], split)
+    if not found:
+        print(
+            f"{sys.argv[1]}: no run named {sys.argv[2]}-<option>-seed<number> with scores of {split}", file=sys.stderr
+        )
+        return 2
+    print(table(found))
+    print(gap(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
