@@ -21,7 +21,7 @@ help:
 	@echo "make demo       data, masks, two trainings, scores and a report on drawn scenes; CPU is enough"
 	@echo "make test       run the tests"
 	@echo "make check      lint, types and the limits of the code style"
-	@echo "make ablation   every configs/rebalancing option on the drawn scenes, in one report"
+	@echo "make ablation   every configs/rebalancing option on the drawn scenes, over three seeds, in one table"
 	@echo "make reproduce-voc | reproduce-coco | reproduce-context | reproduce-ade | reproduce-stuff"
 	@echo "                the paper's runs; TRAIN='trainer=ddp' adds settings to the training"
 
@@ -54,8 +54,7 @@ MASKS := $(DATA)/WSS/Toy/CAM/.trained
 MASK_SCORES := $(DATA)/WSS/Toy/CAM/.scored
 FEATURES := $(DATA)/Toy/.extracted
 RUNS := outputs/toy/runs
-OPTIONS := $(notdir $(basename $(wildcard configs/rebalancing/*.yaml)))
-TOY_RUNS := $(OPTIONS:%=$(RUNS)/demo-%)
+DEMO_RUNS := $(RUNS)/demo-none $(RUNS)/demo-dhr
 
 # An interrupted run is continued, a new one is not asked to.
 resume = $(if $(wildcard $(1)/run.json),resume=true)
@@ -79,15 +78,12 @@ $(FEATURES): $(SCENES)
 	$(RUN) -m dhr.extract_uss dataset=toy split=train
 	@touch $@
 
-$(TOY_RUNS:%=%/.trained): $(RUNS)/demo-%/.trained: $(MASKS) $(FEATURES)
+$(DEMO_RUNS:%=%/.trained): $(RUNS)/demo-%/.trained: $(MASKS) $(FEATURES)
 	$(RUN) -m dhr.train dataset=toy wss=cam rebalancing=$* name=demo-$* $(call resume,$(@D))
 	@touch $@
 
-$(TOY_RUNS:%=%/.predicted): %/.predicted: %/.trained
+$(DEMO_RUNS:%=%/scores/validation.json): %/scores/validation.json: %/.trained
 	$(RUN) -m dhr.predict run=$* split=validation
-	@touch $@
-
-$(TOY_RUNS:%=%/scores/validation.json): %/scores/validation.json: %/.predicted
 	$(RUN) -m dhr.evaluate run=$* split=validation
 
 DEMO_SCORES := $(RUNS)/demo-none/scores/validation.json $(RUNS)/demo-dhr/scores/validation.json
@@ -98,9 +94,29 @@ $(RUNS)/demo-dhr/report.html: $(DEMO_SCORES) $(MASK_SCORES)
 demo: $(RUNS)/demo-dhr/report.html
 	@echo "Open $<"
 
-ablation: $(TOY_RUNS:%=%/scores/validation.json) $(MASK_SCORES)
-	$(RUN) -m dhr.report run=$(RUNS)/demo-dhr 'compare=$(call list,$(filter-out $(RUNS)/demo-dhr,$(TOY_RUNS)))'
-	@echo "Open $(RUNS)/demo-dhr/report.html"
+# Every rebalancing option and the truth as upper bound, over three seeds; two runs at a time, one core each.
+# make ablation WSS=simulated uses simulated masks instead of those made from tags; the table says which.
+SEEDS ?= 1 2 3
+WSS ?= cam
+OPTIONS := none dhr $(filter-out none dhr,$(notdir $(basename $(wildcard configs/rebalancing/*.yaml))))
+ABLATION := $(foreach option,none dhr truth $(filter-out none dhr,$(OPTIONS)),\
+  $(foreach seed,$(SEEDS),$(RUNS)/ablation_$(WSS)-$(option)-seed$(seed)/scores/validation.json))
+.PHONY: ablation-runs
+option = $(word 1,$(subst -seed, ,$*))
+masks = $(if $(filter truth,$(option)),wss=truth rebalancing=none,wss=$(WSS) rebalancing=$(option))
+
+ablation: $(MASKS) $(FEATURES)
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 ablation-runs
+	@echo "masks: $(WSS); validation scores, mean and standard deviation over the seeds"
+	@$(RUN) scripts/ablation_table.py $(RUNS) ablation_$(WSS)
+
+ablation-runs: $(ABLATION)
+
+$(ABLATION): $(RUNS)/ablation_$(WSS)-%/scores/validation.json: | $(MASKS) $(FEATURES)
+	$(RUN) -W ignore -m dhr.train dataset=toy $(masks) seed=$(word 2,$(subst -seed, ,$*)) crf.workers=0 \
+	  name=ablation_$(WSS)-$* $(call resume,$(RUNS)/ablation_$(WSS)-$*)
+	$(RUN) -m dhr.predict run=$(RUNS)/ablation_$(WSS)-$* split=validation
+	$(RUN) -m dhr.evaluate run=$(RUNS)/ablation_$(WSS)-$* split=validation
 
 # The paper's runs: images, WSS masks and USS features must lie in the data folder; a command names what is missing.
 REPRODUCTIONS := $(addprefix reproduce-,voc coco context ade stuff)

@@ -1,7 +1,7 @@
 """`dhr.predict`: masks of a split from a trained network, refined by a dense CRF."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,13 +78,15 @@ def predict(cfg: DictConfig) -> Path:
     """
     source, folder = _source(cfg)
     split, ranks = open_split(source, cfg.split), Ranks.join()
-    if ranks.first:
-        _refuse_mixture(folder, cfg)
-    ranks.wait()
+    ids = [split.id(position) for position in range(len(split))]
     predictor = _predictor(cfg, source, split, ranks.device)
-    mine = ranks.share([split.id(position) for position in range(len(split))])
-    todo = [id for id in mine if cfg.overwrite or not (folder / f"{id}.png").exists()]
-    for id, mask in progress(_masks(predictor, split, todo), f"predict {split.name}", total=len(todo)):
+    if ranks.first:
+        _refuse_mixture(folder, cfg, ids)
+    ranks.wait()
+    mine = ranks.share(ids)
+    todo = [id for id in mine if not (folder / f"{id}.png").exists()]
+    masks = _masks(predictor, split, todo)
+    for id, mask in progress(masks, f"predict {split.name}", total=len(todo), visible=ranks.first):
         write_mask(folder / f"{id}.png", mask.numpy(), split.table.palette)
     ranks.wait()
     log.info(f"{folder}: {len(todo)} made, {len(mine) - len(todo)} were there")
@@ -135,7 +137,7 @@ def _predictor(cfg: DictConfig, source: DictConfig, split: Split, device: torch.
     )
 
 
-def _refuse_mixture(folder: Path, cfg: DictConfig) -> None:
+def _refuse_mixture(folder: Path, cfg: DictConfig, ids: Sequence[str]) -> None:
     """Masks of one folder come from one checkpoint and one setting."""
     path = folder.parent / f"{folder.name}.json"
     weights = Path(cfg.weights) if cfg.run is None else RunFolder(Path(cfg.run)).checkpoints / "last.ckpt"
@@ -149,4 +151,6 @@ def _refuse_mixture(folder: Path, cfg: DictConfig) -> None:
     }
     if path.exists() and read_json(path) != settings and not cfg.overwrite:
         raise InputError(f"{folder}: its masks were made with other settings ({path}); overwrite=true makes them anew")
+    for id in ids if cfg.overwrite else ():
+        (folder / f"{id}.png").unlink(missing_ok=True)  # before the settings change: a kill leaves no mixture
     write_json(path, settings)

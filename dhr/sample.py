@@ -5,13 +5,11 @@ D feature channels, H W pixels of the crop, h w cells of a feature map, N = h w.
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-IGNORE = 255  # never trained on, never scored
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Self:
         """The batch with every tensor on `device`."""
-        moved = {
+        moved: dict[str, Any] = {
             field.name: value.to(device, non_blocking=True)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
@@ -139,7 +137,7 @@ class Batch:
 
     def pin_memory(self) -> Self:
         """The batch in page-locked memory; called by the data loader."""
-        pinned = {
+        pinned: dict[str, Any] = {
             field.name: value.pin_memory()
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)

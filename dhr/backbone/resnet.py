@@ -1,7 +1,7 @@
 """ResNet through timm, dilated to output stride 8 or 16, with the dilations of the official weights on request."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -9,15 +9,13 @@ from torch import Tensor, nn
 
 from dhr.errors import InputError
 
-NAMES = ("resnet18", "resnet34", "resnet50", "resnet101")
-
 
 class ResNet(nn.Module):
     """A ResNet that returns C2..C5.
 
     Args:
-        name: one of `NAMES`.
-        output_stride: 8 or 16, the stride of C5.
+        name: of the architecture.
+        output_stride: the stride of C5.
         dilation: "official" as the released weights were trained (the first block of layer4 undilated at stride 8,
             nothing dilated at stride 16), or "timm" as timm and torchvision do it.
         weights: "imagenet" for timm's pretrained weights, a state dict file with torchvision names, or None.
@@ -26,26 +24,23 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        name: str,
+        name: Literal["resnet18", "resnet34", "resnet50", "resnet101"],
         *,
-        output_stride: int = 8,
+        output_stride: Literal[8, 16] = 8,
         dilation: Literal["official", "timm"] = "official",
         weights: str | None = None,
         widths: tuple[int, int, int, int] | None = None,
     ) -> None:
         super().__init__()
-        if name not in NAMES:
-            raise InputError(f"backbone.name={name}: unknown; allowed are {', '.join(NAMES)}")
-        if output_stride not in (8, 16):
-            raise InputError(f"backbone.output_stride={output_stride}: allowed are 8 and 16")
-        options = {} if widths is None else {"channels": tuple(widths)}
-        self.layers = _create(name, output_stride, pretrained=weights == "imagenet", options=options)
-        self.output_stride = output_stride
-        self.channels: tuple[int, int, int, int] = tuple(self.layers.feature_info.channels()[1:])
+        options: dict[str, Any] = {} if widths is None else {"channels": tuple(widths)}
+        layers = _create(name, output_stride, pretrained=weights == "imagenet", options=options)
         if dilation == "official":
-            _undilate(self.layers, output_stride)
+            _undilate(layers, output_stride)
         if weights is not None and weights != "imagenet":
-            load_imagenet_file(self.layers, Path(weights))
+            load_imagenet_file(layers, Path(weights))
+        self.layers = layers
+        self.output_stride = output_stride
+        self.channels: tuple[int, int, int, int] = tuple(layers.feature_info.channels()[1:])
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(B,3,H,W) -> C2 (stride 4), C3 (8), C4 and C5 (8 or 16)."""
@@ -53,7 +48,7 @@ class ResNet(nn.Module):
         return c2, c3, c4, c5
 
 
-def _create(name: str, output_stride: int, *, pretrained: bool, options: dict[str, tuple[int, ...]]) -> nn.Module:
+def _create(name: str, output_stride: int, *, pretrained: bool, options: dict[str, Any]) -> Any:
     try:
         return timm.create_model(
             name, pretrained=pretrained, features_only=True, output_stride=output_stride, **options
@@ -67,7 +62,7 @@ def _create(name: str, output_stride: int, *, pretrained: bool, options: dict[st
         ) from error
 
 
-def _undilate(layers: nn.Module, output_stride: int) -> None:
+def _undilate(layers: Any, output_stride: int) -> None:
     """Sets the dilation of layer4's first block (stride 8) or of all of layer4 (stride 16) to 1."""
     blocks = layers.layer4[:1] if output_stride == 8 else layers.layer4
     for block in blocks:

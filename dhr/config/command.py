@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -40,7 +41,7 @@ def verb(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
         def job(raw: DictConfig) -> None:
             sys.argv[1:] = typed
             with exit_codes(WRONG_CONFIG, debug=bool(raw.get("debug"))):
-                cfg = finish(name, raw, HydraConfig.get().runtime.choices)
+                cfg = finish(name, raw, cast(DictConfig, HydraConfig.get()))
             with exit_codes((InputError,), debug=cfg.debug):
                 function(cfg)
 

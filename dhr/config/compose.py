@@ -3,6 +3,7 @@
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,15 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dhr.config.check import check
-from dhr.config.overrides import FROM_RUN, check_typed, loosen
+from dhr.config.overrides import FROM_RUN, UNLESS_TYPED, check_typed, loosen, parse, root_key
 from dhr.config.relations import check_relations
 from dhr.config.schema import SCHEMAS
 from dhr.config.tree import config_folder
 from dhr.errors import InputError
 
 PLUGINS = Path(__file__).parent / "plugins"
-PRESET = (
-    "backbone",
-    "wss",
-    "uss",
-    "optimizer",
-    "cam",
-)  # brought by a dataset file, whether the command uses them or not
+# Brought by a dataset file, whether the command uses them or not.
+PRESET = ("backbone", "decoder", "wss", "uss", "optimizer", "cam", "crf")
 PAPER_TAU = 0.8  # not written into the name of a run
 
 
@@ -56,7 +52,7 @@ def compose(verb: str, words: Sequence[str] = (), *, folder: str | None = None) 
     with _apart(), initialize_config_dir(str(config_folder()), version_base="1.3", job_name=verb):
         raw = hydra_compose(verb, [*map(loosen, words), *further], return_hydra_config=True)
         check_hydra(raw.hydra)
-        return finish(verb, raw, raw.hydra.runtime.choices)
+        return finish(verb, raw, raw.hydra)
 
 
 @contextmanager
@@ -83,8 +79,13 @@ def jobs(verb: str, words: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*choices)]
 
 
-def finish(verb: str, raw: DictConfig, choices: Mapping[str, Any]) -> DictConfig:
+def finish(verb: str, raw: DictConfig, hydra: DictConfig) -> DictConfig:
     """Resolves a composed configuration, checks it, reads the stored one of `run`, and names the run.
+
+    Args:
+        verb: name of the command.
+        raw: what Hydra composed.
+        hydra: Hydra's own part, which knows what was typed and which options were chosen.
 
     Raises:
         InputError: check 1 fails.
@@ -98,9 +99,10 @@ def finish(verb: str, raw: DictConfig, choices: Mapping[str, Any]) -> DictConfig
     values = {key: value for key, value in resolved.items() if key in used or key not in PRESET}
     check(values, SCHEMAS[verb])
     _refuse_interpolations(values, "")
-    values["choices"] = {key: choices[key] for key in sorted(values) if key in choices}
+    values["choices"] = {key: hydra.runtime.choices[key] for key in sorted(values) if key in hydra.runtime.choices}
     if values.get("run") is not None:
-        values = _with_stored(values, SCHEMAS[verb])
+        typed = {root_key(override) for override in parse(hydra.overrides.task)}
+        values = _with_stored(values, (FROM_RUN | {"name"} | (UNLESS_TYPED - typed)) & used.keys())
     check_relations(verb, values)
     if verb == "train" and values["name"] is None:
         values["name"] = run_name(values)
@@ -150,10 +152,10 @@ def _refuse_interpolations(values: Mapping[str, Any], place: str) -> None:
             raise InputError(f"{key.lstrip('.')}: {text}: not allowed; write the value itself")
 
 
-def _with_stored(values: dict[str, Any], schema: type) -> dict[str, Any]:
+def _with_stored(values: dict[str, Any], keys: AbstractSet[str]) -> dict[str, Any]:
     from dhr.config.stored import load_run_config  # brings numpy, for which --help should not wait
 
     stored: Any = OmegaConf.to_container(load_run_config(Path(values["run"])))
-    taken = {key: stored[key] for key in (*FROM_RUN, "name") if key in schema.__dataclass_fields__}  # type: ignore[attr-defined]
+    taken = {key: stored[key] for key in sorted(keys)}
     choices = {**values["choices"], **{key: stored["choices"].get(key) for key in taken if key in stored["choices"]}}
     return {**values, **taken, "choices": choices}

@@ -20,6 +20,7 @@ HYDRA_KEYS = ("run", "sweep", "launcher", "sweeper", "mode", "verbose", "output_
 FROM_RUN = frozenset(
     {"dataset", "backbone", "decoder", "wss", "uss", "rebalancing", "optimizer", "trainer", "logger", "seed", "tau"}
 )
+UNLESS_TYPED = frozenset({"crf"})  # a run's masks may be refined with another CRF than the one it trained with
 
 
 def parse(words: Sequence[str]) -> list[Override]:

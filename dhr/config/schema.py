@@ -46,6 +46,7 @@ class Dataset:
     max_epochs: int
     rebalancing_start: int
     cam_scale: float
+    mass_power: float
     workers: int
     jitter: tuple[float, float, float, float]
     flip: float

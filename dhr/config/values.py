@@ -36,7 +36,9 @@ NOT_NEGATIVE = Range(0)
 POSITIVE = Range(0, above=True)
 COUNT = Range(1)
 RANGES = {  # by the last word of the key, wherever it stands; for lists: of every element
-    **dict.fromkeys(("tau", "flip", "jitter", "dropout", "momentum", "ema_decay", "threshold", "share"), UNIT),
+    **dict.fromkeys(
+        ("tau", "mass_power", "flip", "jitter", "dropout", "momentum", "ema_decay", "threshold", "share"), UNIT
+    ),
     **dict.fromkeys(("minimum_probability",), UNIT),
     **dict.fromkeys(("seed", "workers", "start_epoch", "rebalancing_start", "weight_decay", "power"), NOT_NEGATIVE),
     **dict.fromkeys(("minimum_score", "minimum_pixels", "gaussian_weight", "bilateral_weight"), NOT_NEGATIVE),

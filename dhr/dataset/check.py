@@ -1,18 +1,20 @@
 """The look at every file of a training set before anything is built: a bad file must not stop a run after hours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from dhr.artifacts import read_image
-from dhr.dataset.reader import MaskFolder, Split
+from dhr.dataset.reader import MaskFolder, PictureDataset, Split
 from dhr.errors import InputError
 from dhr.progress import progress
 from dhr.uss.store import FeatureStore
 
 SHOWN = 5  # bad files named in one message
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,11 @@ class TrainingFiles:
             InputError: names the first bad files with their cures, or says that no image has a tag.
         """
         ids = [self.split.id(position) for position in range(len(self.split))]
-        with ThreadPoolExecutor() as pool:
-            results = list(progress(pool.map(_message(self._look), ids), "checking files", total=len(ids)))
-        problems = [str(result) for result in results if isinstance(result, InputError)]
-        if problems:
-            rest = f"\n... and {len(problems) - SHOWN} more bad files" if len(problems) > SHOWN else ""
-            raise InputError("\n".join(problems[:SHOWN]) + rest)
-        positions = np.flatnonzero([result is True for result in results])
+        positions = np.flatnonzero(_look_at_all(self._look, ids, f"checking {self.split.name}"))
         if not len(positions):
-            raise InputError(f"{self.split.layout.split(self.split.name)}/xml: no image has a tag; nothing can be learnt")
+            raise InputError(
+                f"{self.split.layout.split(self.split.name)}/xml: no image has a tag; nothing can be learnt"
+            )
         return positions
 
     def _look(self, id: str) -> bool:
@@ -50,12 +48,36 @@ class TrainingFiles:
         return bool(self.split.tags(id).any())
 
 
-def _message(look: Callable[[str], bool]) -> Callable[[str], bool | InputError]:
+def check_pictures(pictures: PictureDataset) -> None:
+    """Opens every image to validate on, and its human mask, once.
+
+    Raises:
+        InputError: names the first bad files with their cures.
+    """
+
+    def look(position: int) -> bool:
+        return len(pictures[position].id) > 0
+
+    _look_at_all(look, range(len(pictures)), f"checking {pictures.split.name}")
+
+
+def _look_at_all(look: Callable[[T], bool], items: Sequence[T], title: str) -> list[bool]:
+    """What `look` says of every item; all InputErrors as one, which shows the first of them."""
+    with ThreadPoolExecutor() as pool:
+        results = list(progress(pool.map(_message(look), items), title, total=len(items)))
+    problems = [str(result) for result in results if isinstance(result, InputError)]
+    if problems:
+        rest = f"\n... and {len(problems) - SHOWN} more bad files" if len(problems) > SHOWN else ""
+        raise InputError("\n".join(problems[:SHOWN]) + rest)
+    return [result is True for result in results]
+
+
+def _message(look: Callable[[T], bool]) -> Callable[[T], bool | InputError]:
     """`look`, but giving an InputError back instead of raising it, so that all bad files can be named."""
 
-    def caught(id: str) -> bool | InputError:
+    def caught(item: T) -> bool | InputError:
         try:
-            return look(id)
+            return look(item)
         except InputError as error:
             return error
 

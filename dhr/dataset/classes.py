@@ -9,6 +9,7 @@ from typing import Any
 
 from dhr.errors import InputError
 
+IGNORE = 255  # label of pixels that are never trained on and never scored
 TABLES = Path(__file__).parent / "tables"
 Palette = tuple[tuple[int, int, int], ...]
 

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from dhr.dataset.reader import Picture, PictureDataset, TrainDataset
+from dhr.errors import InputError
 from dhr.sample import Batch
 
 
@@ -45,6 +46,9 @@ class SegmentationData(pl.LightningDataModule):
         validation: whole images with truth, None to train without validation.
         batch_size: crops per rank and step.
         workers: loader processes per rank.
+
+    Raises:
+        InputError: there are not enough crops for one batch, here or later for one on every rank.
     """
 
     def __init__(
@@ -55,10 +59,12 @@ class SegmentationData(pl.LightningDataModule):
         self.validation = validation
         self.batch_size = batch_size
         self.workers = workers
+        self._refuse_too_few(ranks=1)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of crops."""
         rank, ranks = self._place()
+        self._refuse_too_few(ranks)
         return DataLoader(
             self.train,  # type: ignore[arg-type]
             batch_size=self.batch_size,
@@ -81,7 +87,7 @@ class SegmentationData(pl.LightningDataModule):
             DataLoader(
                 self.validation,
                 batch_size=None,
-                sampler=list(share),  # type: ignore[arg-type]
+                sampler=list(share),
                 num_workers=self.workers,
             )
         ]
@@ -89,6 +95,14 @@ class SegmentationData(pl.LightningDataModule):
     def transfer_batch_to_device(self, batch: Batch | Picture, device: torch.device, _: int) -> Batch | Picture:
         """Moves a batch of crops; pictures stay where they are, scoring moves what it needs."""
         return batch.to(device) if isinstance(batch, Batch) else batch
+
+    def _refuse_too_few(self, ranks: int) -> None:
+        if len(self.train) < self.batch_size * ranks:
+            shared = f" on each of {ranks} processes" if ranks > 1 else ""
+            raise InputError(
+                f"dataset.batch_size: {self.batch_size}: there are only {len(self.train)} images to learn from; "
+                f"use dataset.batch_size={max(len(self.train) // ranks, 1)} or less{shared}"
+            )
 
     def _place(self) -> tuple[int, int]:
         trainer = self.trainer

@@ -16,9 +16,8 @@ from rich.console import Console
 from rich.progress import track
 
 from dhr.artifacts import DataLayout, read_mask, read_tags, write_atomically, write_tags
-from dhr.dataset.classes import ClassTable
+from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.errors import InputError
-from dhr.sample import IGNORE
 
 Transfer = Literal["link", "copy"]
 SAFE_ID = re.compile(r"\w[\w.-]*", re.ASCII)

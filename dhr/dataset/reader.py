@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dhr.artifacts import DataLayout, read_image, read_mask, read_tags
-from dhr.dataset.classes import ClassTable
+from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.dataset.transforms import TrainTransform, keyed_random, normalise
 from dhr.errors import InputError
-from dhr.sample import IGNORE, Sample, Window
+from dhr.sample import Sample, Window
 from dhr.uss.store import FeatureStore
 
 
@@ -59,14 +59,21 @@ class Split:
         """(H,W) uint8 human mask; for scoring and monitoring only."""
         return torch.from_numpy(read_mask(self.layout.mask(self.name, id)).copy())
 
+    @property
+    def truths(self) -> "MaskFolder":
+        """The human masks, checked against image and classes when they are read."""
+        cure = "restore the human mask, or take its image out of the split"
+        return MaskFolder(self.layout.split(self.name) / "mask", self.table.num_classes, cure, "human mask")
+
 
 @dataclass(frozen=True)
 class MaskFolder:
-    """Masks of a WSS method for one split: <folder>/<id>.png; `cure` says in messages how to get them."""
+    """Masks of one split: <folder>/<id>.png; `what` they are and the `cure` if one is wrong stand in messages."""
 
     folder: Path
     num_classes: int
     cure: str = "make the masks again"
+    what: str = "WSS mask"
 
     def path(self, id: str) -> Path:
         """File of one mask."""
@@ -80,7 +87,7 @@ class MaskFolder:
         """
         path = self.path(id)
         if not path.exists():
-            raise InputError(f"{path}: this WSS mask is missing; {self.cure}")
+            raise InputError(f"{path}: this {self.what} is missing; {self.cure}")
         mask = read_mask(path)
         if mask.shape != tuple(size):
             raise InputError(f"{path}: size {mask.shape}: the image has {tuple(size)} (height, width); {self.cure}")
@@ -155,15 +162,11 @@ class PictureDataset(Dataset[Picture]):
     def __getitem__(self, index: int) -> Picture:
         id = self.ids[index]
         pixels = self.split.pixels(id)
-        truth = self.split.truth(id) if self.with_truth else None
-        if truth is not None and truth.shape != pixels.shape[-2:]:
-            raise InputError(f"{self.split.layout.mask(self.split.name, id)}: size {tuple(truth.shape)}: not the image's")
-        return Picture(id=id, pixels=pixels, truth=truth)
+        size = (pixels.shape[-2], pixels.shape[-1])
+        return Picture(id=id, pixels=pixels, truth=self.split.truths.read(id, size) if self.with_truth else None)
 
 
-def whole_sample(
-    split: Split, id: str, *, wss_masks: MaskFolder, features: FeatureStore | None, stride: int
-) -> Sample:
+def whole_sample(split: Split, id: str, *, wss_masks: MaskFolder, features: FeatureStore | None, stride: int) -> Sample:
     """The whole image as one sample, unaugmented; its feature grid has one cell per `stride` pixels."""
     pixels = split.pixels(id)
     size = (pixels.shape[-2], pixels.shape[-1])

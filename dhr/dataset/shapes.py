@@ -24,7 +24,7 @@ def square(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
 
 def cross(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """A plus sign."""
-    return np.minimum(_box(x, y, radius, 0.4 * radius), _box(x, y, 0.4 * radius, radius))
+    return np.minimum(_box(x, y, radius, 0.5 * radius), _box(x, y, 0.5 * radius, radius))
 
 
 def triangle(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
@@ -35,14 +35,14 @@ def triangle(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
 
 def ring(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """A circle with a hole through which the background shows."""
-    return np.abs(np.hypot(x, y) - 0.68 * radius) - 0.32 * radius
+    return np.abs(np.hypot(x, y) - 0.65 * radius) - 0.4 * radius
 
 
 def star(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """A star with five points, one of them upwards."""
     tenth = np.pi / 5
     from_tip = np.abs((np.arctan2(x, -y) + tenth) % (2 * tenth) - tenth)
-    tip, notch_along, notch_across = 1.1 * radius, 0.62 * radius * np.cos(tenth), 0.62 * radius * np.sin(tenth)
+    tip, notch_along, notch_across = 1.1 * radius, 0.7 * radius * np.cos(tenth), 0.7 * radius * np.sin(tenth)
     along, across = np.hypot(x, y) * np.cos(from_tip), np.hypot(x, y) * np.sin(from_tip)
     normal = np.array([notch_across, tip - notch_along])
     return ((along - tip) * normal[0] + across * normal[1]) / np.hypot(*normal)
@@ -55,12 +55,12 @@ def flower(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
 
 def bar(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """A straight bar, more than twice as long as wide."""
-    return _box(x, y, 1.15 * radius, 0.48 * radius)
+    return _box(x, y, 1.2 * radius, 0.55 * radius)
 
 
 def crescent(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """A half moon."""
-    return np.maximum(np.hypot(x, y) - radius, 0.7 * radius - np.hypot(x - 0.72 * radius, y))
+    return np.maximum(np.hypot(x, y) - 1.05 * radius, 0.6 * radius - np.hypot(x - 0.8 * radius, y))
 
 
 def stripes(x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:

@@ -21,7 +21,7 @@ from dhr.errors import InputError
 
 FOLDER = "Toy"
 SMALLEST_IMAGE = 32
-GENERATOR = 2  # raised whenever the same seed would give other files
+GENERATOR = 3  # raised whenever the same seed would give other files
 SWALLOWED = 0.6  # chance that an object which touches a larger one is lost from a simulated mask
 DILATED, ERODED = 0.2, 0.15  # chances that all objects of a class in a simulated mask grow or shrink
 CLEARLY_LARGER = 1.5  # ratio of areas from which on the larger object can swallow the other

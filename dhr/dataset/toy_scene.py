@@ -10,13 +10,14 @@ from dhr.dataset.classes import ClassTable, load_classes
 from dhr.dataset.shapes import OUTLINES, Texture, checks, ripples, stripes
 
 DRAWN_SIZE = 96  # image side that all sizes in pixels here are meant for
-LARGE_RADII, SMALL_RADII = (18.0, 28.0), (8.6, 10.4)
+LARGE_RADII, SMALL_RADII = (20.0, 29.0), (10.5, 13.0)
 LARGE_SHAPES = ("disc", "square", "flower")
-TOUCHING = 0.55  # share of the small objects that are put on or beside another object
+TOUCHING = 0.7  # share of the small objects that are put on or beside another object
 HIDDEN = 0.25  # share of an object that those in front of it may cover
 TILT = 0.35  # largest turn of an object in radians: some shapes are told apart best when upright
 RIMS = {"cross": 0.4, "ring": 0.4, "bar": 0.4}  # how much brighter the edge of an object is; all others' is darker
 DARK_RIM = -0.3
+GLOWING, GLOW = ("triangle", "star", "crescent"), 0.5  # shapes with a bright core, and how bright it is
 ATTEMPTS = 12  # places tried for an object before the whole scene is laid out anew, a little smaller
 
 
@@ -63,10 +64,10 @@ SURFACES = {
 
 
 def make_scene(rng: np.random.Generator, image_size: int) -> Scene:
-    """Draw `image_size` x `image_size` pixels with 2 to 5 objects of 2 to 4 different classes."""
+    """Draw `image_size` x `image_size` pixels with 2 to 4 objects of 2 to 4 different classes."""
     table = load_classes("toy")
     tags = rng.choice(np.arange(table.first_tag, table.num_classes), rng.integers(2, 5), replace=False)
-    repeated = rng.choice(tags, 5 - len(tags))
+    repeated = rng.choice(tags, 4 - len(tags))
     labels = [*tags, *(label for label in repeated if not _is_large(table, label))]
     labels.sort(key=lambda label: not _is_large(table, label))
     layouts = (_place(rng, table, labels, image_size, shrink=0.97**attempt) for attempt in count())
@@ -74,8 +75,9 @@ def make_scene(rng: np.random.Generator, image_size: int) -> Scene:
     image = _background(rng, image_size)
     mask = np.zeros((image_size, image_size), np.uint8)
     for thing in things:
-        rim = RIMS.get(_shape(table, thing.label), DARK_RIM)
-        image = _paint(rng, image, thing, SURFACES[_family(table, thing.label)], rim)
+        shape = _shape(table, thing.label)
+        light = _relief(thing, RIMS.get(shape, DARK_RIM), GLOW if shape in GLOWING else 0.0, image_size / DRAWN_SIZE)
+        image = _paint(rng, image, thing, SURFACES[_family(table, thing.label)], light)
         mask[thing.distance < 0] = thing.label
     image = ndimage.gaussian_filter(image, (rng.uniform(0.3, 0.6),) * 2 + (0,))
     image += rng.normal(0, rng.uniform(0.01, 0.03), image.shape)
@@ -178,15 +180,22 @@ def _stroke(rng: np.random.Generator, image_size: int) -> np.ndarray:
     return np.maximum(np.abs(bent) - scale * rng.uniform(0.4, 2.2), np.abs(x) - scale * rng.uniform(4, 30))
 
 
-def _paint(rng: np.random.Generator, image: np.ndarray, thing: Thing, surface: Surface, rim: float) -> np.ndarray:
+def _relief(thing: Thing, rim: float, core: float, scale: float) -> np.ndarray:
+    """How much brighter (H,W) an object's edge and its innermost part are: the fine pattern that tells siblings."""
+    edge = rim * np.exp(-(((thing.distance + 0.7 * scale) / (1.3 * scale)) ** 2))
+    return edge + core * np.exp(-(((thing.distance - thing.distance.min()) / (0.3 * thing.radius)) ** 2))
+
+
+def _paint(
+    rng: np.random.Generator, image: np.ndarray, thing: Thing, surface: Surface, light: np.ndarray
+) -> np.ndarray:
     """Put one object with its shadow over an image (H,W,3) in [0, 1]."""
     colour = _rgb(rng.uniform(*surface.hues), rng.uniform(0.6, 0.9), rng.uniform(0.5, 0.95))
     scale = image.shape[0] / DRAWN_SIZE
     x, y = _turned(thing.right, thing.down, rng.uniform(0, 2 * np.pi))
     texture = rng.uniform(0.06, 0.14) * surface.texture(x, y, rng.uniform(4.5, 7) * scale)
     slope = -rng.uniform(0.05, 0.2) * (0.6 * thing.right + 0.8 * thing.down) / thing.radius
-    edge = rim * np.exp(-(((thing.distance + 0.7 * scale) / (1.3 * scale)) ** 2))
-    shaded = colour * (1 + texture + slope + edge)[..., None] + edge.clip(0)[..., None] * 0.5
+    shaded = colour * (1 + texture + slope + light)[..., None] + light.clip(0)[..., None] * 0.5
     shadow = ndimage.shift(thing.distance, (1.5 * scale, 1.2 * scale), order=1, mode="nearest")
     image = image * (1 - 0.35 * (0.5 - shadow / (2 * scale)).clip(0, 1))[..., None]
     return image + (shaded - image) * (0.5 - thing.distance).clip(0, 1)[..., None]

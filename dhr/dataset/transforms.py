@@ -10,7 +10,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from dhr.sample import IGNORE, Window
+from dhr.dataset.classes import IGNORE
+from dhr.sample import Window
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0,1]
 STD = (0.229, 0.224, 0.225)

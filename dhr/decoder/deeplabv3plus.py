@@ -65,9 +65,7 @@ class DeepLabV3Plus(nn.Module):
         dropout: tuple[float, float, float] = (0.5, 0.5, 0.1),
     ) -> None:
         super().__init__()
-        self.pyramid = PyramidPooling(
-            backbone_channels[3], channels, rates=RATES[output_stride], dropout=dropout[0]
-        )
+        self.pyramid = PyramidPooling(backbone_channels[3], channels, rates=RATES[output_stride], dropout=dropout[0])
         self.low_level = conv_bn_relu(backbone_channels[0], low_level_channels, 1)
         self.refine = nn.Sequential(
             conv_bn_relu(channels + low_level_channels, channels, 3),

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from dhr.artifacts import write_atomically
+from dhr.dataset.classes import IGNORE
 from dhr.errors import InputError
-from dhr.sample import IGNORE
 
 MAPS = ("wss_mask", "seeds", "pseudo_mask", "prediction", "truth")
 OPACITY = 0.6  # of a class colour over the image

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from dhr.artifacts import read_image, read_mask, read_tags
-from dhr.dataset.classes import ClassTable
+from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.errors import InputError
 from dhr.evaluation.gallery import MAPS, SIDE, data_uri, load_gallery, overlay, scaled
 from dhr.evaluation.markup import Markup, element, join
 from dhr.evaluation.report_runs import MAIN_SPLIT, Run, RunData
 from dhr.evaluation.report_scores import note
-from dhr.sample import IGNORE
 
 ROWS = 24  # of the gallery
 EXTREMES = 4  # worst and as many best predictions

@@ -4,7 +4,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,15 +82,16 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
     inventory = Inventory.of(split, folder)
     inventory.check(folder, strict=cfg.strict, allow_missing=cfg.allow_missing)
     histogram = JointHistogram().to("cpu")
-    for pairs in progress(_histograms(split, folder, ranks.share(inventory.found)), "evaluate", visible=ranks.first):
-        histogram.add(pairs)
+    mine = ranks.share(inventory.found)
+    for pairs in progress(_histograms(split, folder, mine), "evaluate", total=len(mine), visible=ranks.first):
+        histogram.update(pairs)
     result = as_json(
         scores_of(*histogram.compute(), split.table),
         split.table,
         dataset=source.dataset.name,
         split=split.name,
         masks=str(folder),
-        images=int(histogram.images),
+        images=len(inventory.found),
         missing=len(inventory.missing),
         extra=len(inventory.extra),
         command="python -m dhr.evaluate " + " ".join(shlex.quote(word) for word in sys.argv[1:]),
@@ -108,7 +109,7 @@ def _title(cfg: DictConfig, folder: Path) -> str:
     return folder.parent.name if cfg.run is None else Path(cfg.run).name
 
 
-def _histograms(split: Split, folder: Path, ids: list[str]) -> Iterator[torch.Tensor]:
+def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[torch.Tensor]:
     """Joint histograms of the pairs; reading is spread over threads, decoding releases the interpreter."""
 
     def pair(id: str) -> torch.Tensor:

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from dhr.dataset.classes import ClassTable
+from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.errors import InputError
-from dhr.sample import IGNORE
 
 LABELS = 256  # every value an 8-bit mask can hold, so that no nonsense can hide
 DEFINITION = (
@@ -30,6 +29,7 @@ class JointHistogram(Metric):
     full_state_update = False
     pairs: Tensor
     holders: Tensor
+    images: Tensor
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -37,13 +37,8 @@ class JointHistogram(Metric):
         self.add_state("holders", torch.zeros(LABELS, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Adds one image; both (H,W) uint8 of the same size."""
-        self.add(joint_histogram(prediction, truth))
-
-    def add(self, pairs: Tensor) -> None:
-        """Adds the joint histogram (256,256) of one image."""
-        self._computed = None
+    def update(self, pairs: Tensor) -> None:
+        """Adds the joint histogram (256,256) of one image, see `joint_histogram`."""
         self.pairs += pairs
         self.holders += pairs.sum(1) > 0
         self.images += 1
@@ -157,5 +152,5 @@ def score_pairs(pairs: Sequence[tuple[Tensor, Tensor]], table: ClassTable) -> Sc
     """Scores of (prediction, truth) masks in memory."""
     histogram = JointHistogram()
     for prediction, truth in pairs:
-        histogram.update(prediction, truth)
+        histogram.update(joint_histogram(prediction, truth))
     return scores_of(*histogram.compute(), table)

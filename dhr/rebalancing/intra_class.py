@@ -72,7 +72,5 @@ class NoIntraClass:
 
 def own_likeness(view: View, heatmaps: Heatmaps) -> Tensor:
     """H_ws: likeness to the classes' prototypes in C4 and in C5, averaged, min-max scaled; (B,M,h,w) in [0,1]."""
-    maps = [
-        likeness(features, prototypes_of(features, heatmaps.shares), view.cells) for features in view.wss_features
-    ]
+    maps = [likeness(features, prototypes_of(features, heatmaps.shares), view.cells) for features in view.wss_features]
     return to_unit_range(torch.stack(maps).mean(0), view.cells) * heatmaps.present[:, :, None, None]

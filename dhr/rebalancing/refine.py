@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from dhr.crf.interface import Crf
+from dhr.dataset.classes import IGNORE
 from dhr.numerics import resize, to_unit_range
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import View
-from dhr.sample import IGNORE
 
 
 class Mass(Protocol):
@@ -23,23 +23,15 @@ class Mass(Protocol):
 
 
 @dataclass(frozen=True)
-class EqualMass:
-    """The same mass for every class, as published."""
-
-    def __call__(self, heatmaps: Heatmaps) -> Tensor:
-        """Ones on the present classes."""
-        return heatmaps.present.float()
-
-
-@dataclass(frozen=True)
 class AreaMass:
-    """Mass by the area in the seeded mask, softened: area ** power; power 0 is the published equal mass.
+    """Mass by the area in the seeded mask, softened: area ** power.
 
     Attributes:
-        power: in [0,1]. Equal mass makes small classes over-segment, since background gets no more than they do.
+        power: in [0,1]. 0 is the published equal mass, which makes small classes over-segment, since background
+            gets no more than they do; 1 gives every class what it has already, and brings nothing back.
     """
 
-    power: float = 0.5
+    power: float = 0.0
 
     def __call__(self, heatmaps: Heatmaps) -> Tensor:
         """Softened areas of the present classes."""

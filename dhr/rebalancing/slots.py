@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dhr.sample import IGNORE
+from dhr.dataset.classes import IGNORE
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """f_OT: entropic optimal transport between pixels and classes (Cuturi 2013; DHR, section 3)."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -13,15 +12,17 @@ def log_sinkhorn(log_kernel: Tensor, log_cells: Tensor, log_classes: Tensor, ite
     """Logarithm of the transport plan after a fixed number of Sinkhorn iterations, without a host round trip.
 
     Args:
-        log_kernel: (B,M,N), -cost / epsilon; -inf where a class or a cell takes no part.
+        log_kernel: (B,M,N), -cost / epsilon.
         log_cells: (B,N) logarithm of the cells' marginal, -inf for cells that take no part.
         log_classes: (B,M) logarithm of the classes' marginal, -inf for classes that take no part.
         iterations: each scales rows and columns once; the class marginal is exact at the end.
 
     Returns:
-        (B,M,N); -inf where there is no mass.
+        (B,M,N); -inf where there is no mass, everywhere for an image without a class or without a cell.
     """
     on_cell, on_class = log_cells > -torch.inf, log_classes > -torch.inf
+    apart = ~(on_cell[:, None, :] & on_class[:, :, None])
+    log_kernel = log_kernel.masked_fill(apart, -torch.inf)
     cells = torch.zeros_like(log_cells)
     classes = torch.zeros_like(log_classes)
     for _ in range(iterations):
@@ -29,7 +30,7 @@ def log_sinkhorn(log_kernel: Tensor, log_cells: Tensor, log_classes: Tensor, ite
         cells = torch.where(on_cell, log_cells - row, 0.0)
         column = torch.logsumexp(log_kernel + cells[:, None, :], 2)
         classes = torch.where(on_class, log_classes - column, 0.0)
-    return log_kernel + cells[:, None, :] + classes[:, :, None]
+    return (log_kernel + cells[:, None, :] + classes[:, :, None]).masked_fill(apart, -torch.inf)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Transport:
 
     Attributes:
         epsilon: entropic regularisation, > 0.
-        iterations: Sinkhorn iterations; 20 leave a relative marginal error below 1e-3 at epsilon 0.1.
+        iterations: Sinkhorn iterations; at epsilon 0.1, 20 leave a relative marginal error below 1e-2 on smooth maps;
+            nearly binary maps of like areas converge slowly and need some 200.
     """
 
     epsilon: float = 0.1
@@ -51,7 +53,7 @@ class Transport:
             scores: (B,M,h,w) in [0,1]; the cost is 1 - score.
             valid: (B,1,h,w) bool, cells that take part.
             present: (B,M) bool, classes that take part.
-            mass: (B,M) non-negative mass per class, normalised here; None for the uniform marginal 1/K.
+            mass: (B,M) mass per class, positive where present, normalised here; None for the uniform marginal 1/K.
 
         Returns:
             (B,M,h,w) in [0,1]; 1 on the valid cells of an image with one class, 0 outside and for absent classes.
@@ -65,8 +67,7 @@ class Transport:
         """Logarithm of the plan, (B,M,N); arguments as in the call."""
         weights = present.float() if mass is None else mass * present
         on_cell = valid.flatten(1)
-        takes_part = on_cell[:, None, :] & present[:, :, None]
-        log_kernel = ((scores.flatten(2) - 1.0) / self.epsilon).masked_fill(~takes_part, -math.inf)
+        log_kernel = (scores.flatten(2) - 1.0) / self.epsilon
         log_cells = torch.log(on_cell / on_cell.sum(1, keepdim=True).clamp_min(1))
         log_classes = torch.log(weights / weights.sum(1, keepdim=True).clamp_min(1e-12))
         return log_sinkhorn(log_kernel, log_cells, log_classes, self.iterations)

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dhr.artifacts import write_atomically
@@ -39,6 +41,18 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
     return content
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file.
+
+    Raises:
+        InputError: it is not one, or not a whole one.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not whole weights ({error}); overwrite=true makes them anew") from None
 
 
 def network_weights(path: Path) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import wandb
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.artifacts import RunFolder, write_atomically
 
@@ -42,6 +43,7 @@ def _wandb(folder: Path, *, project: str | None, entity: str | None, mode: str) 
     return logger
 
 
+@rank_zero_only
 def set_aside(metrics: Path) -> None:
     """Renames the curves of an interrupted run, which Lightning's CSV logger would delete."""
     if metrics.exists():
@@ -50,13 +52,17 @@ def set_aside(metrics: Path) -> None:
 
 
 def join_metrics(metrics: Path) -> None:
-    """Joins the curves of all parts of an interrupted run into one file, in their order."""
+    """Joins the curves of all parts of an interrupted run into one file, in their order.
+
+    Steps after the last checkpoint were made twice; what the later part says of them counts.
+    """
     parts = sorted(metrics.parent.glob("metrics.*.csv"), key=lambda path: int(path.suffixes[0][1:]))
     if not parts:
         return
     rows = [row for path in (*parts, metrics) if path.exists() for row in csv.DictReader(path.open(newline=""))]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [columns, *([row.get(key, "") for key in columns] for row in rows)]
+    last = {(row["step"], *(key for key in columns if row.get(key))): row for row in rows}
+    lines = [columns, *([row.get(key, "") for key in columns] for row in last.values())]
     write_atomically(metrics, "".join(",".join(line) + "\n" for line in lines).encode())
     for path in parts:
         path.unlink()

@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn import functional
 
+from dhr.dataset.classes import IGNORE
 from dhr.numerics import masked_mean, resize_labels
-from dhr.sample import IGNORE
 
 
 def segmentation_loss(logits: Tensor, pseudo_mask: Tensor) -> Tensor:

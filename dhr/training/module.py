@@ -10,7 +10,7 @@ from torch import Tensor
 from dhr.dataset.classes import ClassTable
 from dhr.dataset.reader import Picture
 from dhr.dataset.transforms import normalise
-from dhr.evaluation.scores import JointHistogram, scores_of
+from dhr.evaluation.scores import JointHistogram, joint_histogram, scores_of
 from dhr.inference import multi_scale_probabilities
 from dhr.network import SegmentationNetwork
 from dhr.rebalancing.rebalancer import Relabelled
@@ -66,6 +66,7 @@ class SegmentationModule(pl.LightningModule):
 
     def _log_losses(self, size: int, **losses: Tensor) -> None:
         values = {f"train/{name}": value.detach() for name, value in losses.items()}
+        values["train/lr"] = torch.tensor(self.trainer.optimizers[0].param_groups[-1]["lr"])  # of the heads
         self.log_dict(values, batch_size=size, prog_bar=False)
         self.log("loss", values["train/loss"], batch_size=size, prog_bar=True, logger=False)
 
@@ -75,7 +76,8 @@ class SegmentationModule(pl.LightningModule):
             raise ValueError("validation needs the truth")
         image = normalise(picture.pixels.to(self.device))
         probabilities = multi_scale_probabilities(self.network, image, scales=(1.0,), flip=False)
-        self.histogram.update(probabilities.argmax(0).to(torch.uint8), picture.truth.to(self.device))
+        prediction = probabilities.argmax(0).to(torch.uint8)
+        self.histogram.update(joint_histogram(prediction, picture.truth.to(self.device)))
 
     def on_validation_epoch_end(self) -> None:
         """Logs the scores over all ranks."""

@@ -73,7 +73,11 @@ class AdamWithDecay:
         optimizer = AdamW(groups, weight_decay=self.weight_decay)
         # One step more than there are: the scheduler is stepped after the last one, too.
         cycle = OneCycleLR(
-            optimizer, [self.backbone_lr, self.head_lr], total_steps=steps + 1, pct_start=self.warmup, cycle_momentum=False
+            optimizer,
+            [self.backbone_lr, self.head_lr],
+            total_steps=steps + 1,
+            pct_start=self.warmup,
+            cycle_momentum=False,
         )
         return optimizer, cycle
 

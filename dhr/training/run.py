@@ -7,20 +7,20 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.artifacts import RunFolder, read_json, update_record, write_atomically
 from dhr.building import build_network, feature_store, open_split, wss_masks
 from dhr.config.parts import build
-from dhr.dataset.check import TrainingFiles
+from dhr.dataset.check import TrainingFiles, check_pictures
 from dhr.dataset.datamodule import SegmentationData
 from dhr.dataset.reader import PictureDataset, TrainDataset
 from dhr.dataset.transforms import TrainTransform
 from dhr.errors import InputError
 from dhr.training.bars import progress_bar
 from dhr.training.callbacks import LabelWatch, Watched
-from dhr.training.checkpoint import AtomicCheckpointIO
+from dhr.training.checkpoint import AtomicCheckpointIO, read_checkpoint
 from dhr.training.label_maker import GivenMasks, RebalancedMasks
 from dhr.training.loggers import join_metrics, make_loggers
 from dhr.training.module import LabelMaker, Relabel, SegmentationModule
@@ -41,7 +41,8 @@ def train(cfg: DictConfig) -> Path:
         InputError: the data is not as it must be, or the run folder is another run's.
     """
     run = RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "runs" / cfg.name)
-    if rank_zero_only.rank == 0 and not _to_do(run, cfg):
+    _refuse_other_run(run, cfg)
+    if cfg.resume and _is_finished(run):
         log.info(f"{run.root}: finished already")
         return run.root
     make_missing(cfg)
@@ -57,6 +58,11 @@ def train(cfg: DictConfig) -> Path:
     _open_folder(run, cfg)
     _fit(cfg, run, module, data, _callbacks(cfg, run, data, relabel))
     return run.root
+
+
+def _is_first() -> bool:
+    """Whether this is the process that the user started; Lightning knows it before there is a trainer."""
+    return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 def open_data(cfg: DictConfig) -> SegmentationData:
@@ -75,26 +81,20 @@ def open_data(cfg: DictConfig) -> SegmentationData:
         wss_masks=masks,
         features=features,
         grid=(cells, cells),
-        transform=TrainTransform(
-            settings.crop_size, tuple(settings.long_side), settings.flip, tuple(settings.jitter)
-        ),
+        transform=TrainTransform(settings.crop_size, tuple(settings.long_side), settings.flip, tuple(settings.jitter)),
         seed=cfg.seed,
     )
-    if len(train) < settings.batch_size:
-        raise InputError(f"dataset.batch_size={settings.batch_size}: there are only {len(train)} images to train on")
     validation = open_split(cfg, settings.splits.validation)
     pictures = PictureDataset(validation, validation.layout.ids(validation.name), with_truth=True)
-    return SegmentationData(
-        train=train, validation=pictures, batch_size=settings.batch_size, workers=settings.workers
-    )
+    data = SegmentationData(train=train, validation=pictures, batch_size=settings.batch_size, workers=settings.workers)
+    check_pictures(pictures)
+    return data
 
 
 def _relabel(cfg: DictConfig, train: TrainDataset) -> Relabel | None:
     if cfg.rebalancing.rebalancer is None:
         return None
-    rebalancer: Relabel = build(
-        cfg.rebalancing.rebalancer, first_tag=train.split.table.first_tag, crf=build(cfg.crf)
-    )
+    rebalancer: Relabel = build(cfg.rebalancing.rebalancer, first_tag=train.split.table.first_tag, crf=build(cfg.crf))
     return rebalancer
 
 
@@ -111,24 +111,29 @@ def _callbacks(cfg: DictConfig, run: RunFolder, data: SegmentationData, relabel:
         EMAWeightAveraging(decay=build(cfg.optimizer).ema_decay, use_buffers=True),
         ModelCheckpoint(run.checkpoints, filename="last", enable_version_counter=False),
         LabelWatch(watched, relabel=relabel, folder=run.gallery),
-        LearningRateMonitor("step"),
         progress_bar(),
     ]
 
 
-def _to_do(run: RunFolder, cfg: DictConfig) -> bool:
-    """Whether there is something left to train.
+@rank_zero_only
+def _refuse_other_run(run: RunFolder, cfg: DictConfig) -> None:
+    """Only the first process asks: the others find the folder that it has just made.
 
     Raises:
         InputError: the folder holds a run and nobody asked to continue it, or its settings are others.
     """
     if not run.record.exists():
-        return True
+        return
     if not cfg.resume:
-        raise InputError(f"name={cfg.name}: {run.root} holds a run; continue it with resume=true or choose another name")
-    if run.config.read_text() != _stored(cfg):
+        raise InputError(
+            f"name={cfg.name}: {run.root} holds a run; continue it with resume=true or choose another name"
+        )
+    if not run.config.is_file() or run.config.read_text() != _stored(cfg):
         raise InputError(f"resume=true: {run.config} has other settings; give the same, or choose another name")
-    return bool(read_json(run.record).get("status") != "finished")
+
+
+def _is_finished(run: RunFolder) -> bool:
+    return run.record.exists() and read_json(run.record).get("status") == "finished"
 
 
 def _stored(cfg: DictConfig) -> str:
@@ -147,11 +152,13 @@ def _fit(
     cfg: DictConfig, run: RunFolder, module: SegmentationModule, data: SegmentationData, callbacks: list[Callback]
 ) -> None:
     last = run.checkpoints / "last.ckpt"
+    if last.exists():
+        read_checkpoint(last)  # says what is wrong with it before Lightning stumbles over it
     options: dict[str, Any] = dict(cfg.logger)
     trainer = build(
         cfg.trainer,
         default_root_dir=str(run.root),
-        logger=make_loggers(run, **options) if rank_zero_only.rank == 0 else False,
+        logger=make_loggers(run, **options),
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
     )

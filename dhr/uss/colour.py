@@ -31,6 +31,8 @@ class ColourExtractor(nn.Module):
         self.dim = dim
         self.texture = texture
         self.light = light
+        self.mean: Tensor
+        self.std: Tensor
         generator = torch.Generator().manual_seed(0)
         frequencies = torch.randn(dim // 2, 6, generator=generator) / bandwidth
         self.register_buffer("frequencies", frequencies)
@@ -59,6 +61,7 @@ class ColourExtractor(nn.Module):
 
     def _pool(self, values: Tensor) -> Tensor:
         """Mean over a window of two patches around each cell."""
-        size, padding = 2 * self.patch_size, self.patch_size // 2
-        padded = functional.pad(values, (padding,) * 4, mode="replicate")
+        size, before = 2 * self.patch_size, self.patch_size // 2
+        padding = (before, self.patch_size - before)  # together one patch, so that an odd patch loses no cell
+        padded = functional.pad(values, (*padding, *padding), mode="replicate")
         return functional.avg_pool2d(padded, size, self.patch_size)

@@ -1,6 +1,7 @@
 """Feature files of one split: <folder>/<id>.pt, an fp16 tensor (D,h,w), the form of the published downloads."""
 
 import io
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -35,14 +36,13 @@ class FeatureStore:
         write_atomically(self.path(id), buffer.getvalue())
 
     def look(self, id: str) -> None:
-        """Makes sure that the file of an image is there.
+        """Makes sure that the file of an image is there and whole, without reading its numbers.
 
         Raises:
-            InputError: it is missing or empty.
+            InputError: missing, truncated, or something else than a tensor of three axes.
         """
-        path = self.path(id)
-        if not path.is_file() or path.stat().st_size == 0:
-            raise InputError(f"{path}: these USS features are missing; run {self.cure}")
+        # Only the archives that torch writes today can be mapped; a truncated one is none and is read as a whole.
+        self._load(id, mapped=zipfile.is_zipfile(self.path(id)))
 
     def read(self, id: str) -> Tensor:
         """(D,h,w) fp16.
@@ -50,13 +50,19 @@ class FeatureStore:
         Raises:
             InputError: missing, truncated, or something else than a finite tensor of three axes.
         """
+        features = self._load(id, mapped=False)
+        if not bool(torch.isfinite(features).all()):
+            raise InputError(f"{self.path(id)}: holds NaN or infinity; delete it and run {self.cure}")
+        return features
+
+    def _load(self, id: str, *, mapped: bool) -> Tensor:
         path = self.path(id)
         try:
-            features = torch.load(path, map_location="cpu", weights_only=True)
+            features = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         except FileNotFoundError:
             raise InputError(f"{path}: these USS features are missing; run {self.cure}") from None
         except (RuntimeError, EOFError, UnpicklingError, ValueError, OSError) as error:
             raise InputError(f"{path}: unreadable ({type(error).__name__}); delete it and run {self.cure}") from None
-        if not isinstance(features, Tensor) or features.ndim != 3 or not bool(torch.isfinite(features).all()):
-            raise InputError(f"{path}: not a finite feature tensor (D,h,w); delete it and run {self.cure}")
+        if not isinstance(features, Tensor) or features.ndim != 3:
+            raise InputError(f"{path}: not a feature tensor (D,h,w); delete it and run {self.cure}")
         return features

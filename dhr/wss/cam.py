@@ -42,8 +42,9 @@ class TagClassifier(pl.LightningModule):
     def __init__(self, recipe: CamRecipe, *, num_tags: int) -> None:
         super().__init__()
         self.recipe = recipe
-        self.backbone: Any = recipe.backbone
-        self.classifier = CamClassifier(self.backbone.channels[3], num_tags, scale=1.0)
+        self.backbone = recipe.backbone
+        channels: Any = recipe.backbone.channels
+        self.classifier = CamClassifier(channels[3], num_tags, scale=1.0)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B,3,H,W) -> CAMs (B,T,h,w), signed."""

@@ -1,7 +1,7 @@
 """`dhr.train_wss`: masks of the training images from their tags."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from dhr.artifacts import read_json, write_atomically, write_json, write_mask
@@ -23,9 +23,10 @@ from dhr.dataset.transforms import TrainTransform, normalise
 from dhr.errors import InputError
 from dhr.progress import progress
 from dhr.training.bars import progress_bar
-from dhr.training.checkpoint import load_strictly
+from dhr.training.checkpoint import load_strictly, read_weights
 from dhr.wss.cam import TagClassifier, activation_maps, mask_of
 
+RECIPE = "recipe.json"  # beside the masks: what they were made with
 log = logging.getLogger("dhr.train_wss")
 
 
@@ -42,36 +43,36 @@ def make_masks(cfg: DictConfig) -> Path:
         raise InputError(f"wss={cfg.wss.name}: these masks cannot be made here; put them into {cfg.wss.masks}")
     split = open_split(cfg, cfg.split or cfg.dataset.splits.train)
     folder = wss_masks(cfg, split.name).folder
+    ids = [split.id(position) for position in range(len(split))]
     _refuse_mixture(folder.parent, cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = TagClassifier(build(cfg.wss.recipe), num_tags=split.table.num_tags)
-    _train(cfg, model, folder.parent / "classifier.safetensors")
-    crf = build(cfg.crf)
-    todo = [id for id in _ids(split) if cfg.overwrite or not (folder / f"{id}.png").exists()]
-    masks = _masks(model.eval(), split, todo, crf=crf)
+    weights = folder.parent / "classifier.safetensors"
+    if cfg.overwrite or not weights.exists():
+        data = _data(cfg)
+        _start_anew(folder, cfg, ids)
+        _train(cfg, model, data, weights)
+    else:
+        log.info(f"{weights}: the classifier is there; overwrite=true trains it anew")
+    load_strictly(model, read_weights(weights), weights)
+    todo = [id for id in ids if not (folder / f"{id}.png").exists()]
+    masks = _masks(model.eval(), split, todo, crf=build(cfg.crf))
     for id, mask in progress(masks, f"masks {split.name}", total=len(todo)):
         write_mask(folder / f"{id}.png", mask.numpy(), split.table.palette)
     log.info(f"{folder}: {len(todo)} made, {len(split) - len(todo)} were there")
     return folder
 
 
-def _ids(split: Split) -> list[str]:
-    return [split.id(position) for position in range(len(split))]
-
-
-def _train(cfg: DictConfig, model: TagClassifier, weights: Path) -> None:
-    """Trains the classifier on the training split, or loads what was trained before."""
-    if weights.exists() and not cfg.overwrite:
-        log.info(f"{weights}: the classifier is there; overwrite=true trains it anew")
-        load_strictly(model, load_file(weights), weights)
-        return
+def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, weights: Path) -> None:
+    """Trains the classifier on the training split."""
     trainer = build(
         cfg.trainer,
         default_root_dir=str(weights.parent),
         logger=False,
         callbacks=[progress_bar()],
+        enable_checkpointing=False,  # it is trained in minutes; its weights are written once, at the end
     )
-    trainer.fit(model, _data(cfg))
+    trainer.fit(model, data)
     write_atomically(weights, save({name: value.contiguous() for name, value in model.state_dict().items()}))
 
 
@@ -83,9 +84,7 @@ def _data(cfg: DictConfig) -> SegmentationData:
         wss_masks=None,
         features=None,
         grid=(1, 1),
-        transform=TrainTransform(
-            settings.crop_size, tuple(settings.long_side), settings.flip, tuple(settings.jitter)
-        ),
+        transform=TrainTransform(settings.crop_size, tuple(settings.long_side), settings.flip, tuple(settings.jitter)),
         seed=cfg.seed,
     )
     return SegmentationData(train=train, validation=None, batch_size=settings.batch_size, workers=settings.workers)
@@ -112,11 +111,21 @@ def _masks(model: TagClassifier, split: Split, ids: list[str], *, crf: Any) -> I
             yield from ((id, job.result()) for id, job in jobs)
 
 
-def _refuse_mixture(folder: Path, cfg: DictConfig) -> None:
+def _settings(cfg: DictConfig) -> dict[str, object]:
     """The masks of one folder come from one recipe, one seed and one CRF."""
-    path = folder / "recipe.json"
     crf = {key: value for key, value in cfg.crf.items() if key != "workers"}
-    settings = {"seed": cfg.seed, "recipe": OmegaConf.to_container(cfg.wss.recipe, resolve=True), "crf": crf}
-    if path.exists() and read_json(path) != settings and not cfg.overwrite:
+    return {"seed": cfg.seed, "recipe": OmegaConf.to_container(cfg.wss.recipe, resolve=True), "crf": crf}
+
+
+def _refuse_mixture(folder: Path, cfg: DictConfig) -> None:
+    path = folder / RECIPE
+    if path.exists() and read_json(path) != _settings(cfg) and not cfg.overwrite:
         raise InputError(f"{folder}: its masks were made with other settings ({path}); overwrite=true makes them anew")
-    write_json(path, settings)
+
+
+def _start_anew(folder: Path, cfg: DictConfig, ids: Sequence[str]) -> None:
+    """Discards what is to be overwritten before the settings change, so that a kill leaves no mixture."""
+    for path in (folder.parent / "classifier.safetensors", *(folder / f"{id}.png" for id in ids)):
+        if cfg.overwrite:
+            path.unlink(missing_ok=True)
+    write_json(folder.parent / RECIPE, _settings(cfg))
