@@ -22,7 +22,7 @@ from dhr.inference import multi_scale_probabilities
 from dhr.network import SegmentationNetwork
 from dhr.progress import progress
 from dhr.ranks import Ranks
-from dhr.training.checkpoint import load_strictly, network_weights, read_checkpoint
+from dhr.weights import load_strictly, network_weights, read_checkpoint
 
 IN_FLIGHT = 4  # images between network and disk per CRF worker: bounds the memory
 log = logging.getLogger("dhr.predict")

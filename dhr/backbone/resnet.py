@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from dhr.errors import InputError
+from dhr.weights import load_strictly, read_weights
 
 
 class ResNet(nn.Module):
@@ -18,7 +18,7 @@ class ResNet(nn.Module):
         output_stride: the stride of C5.
         dilation: "official" as the released weights were trained (the first block of layer4 undilated at stride 8,
             nothing dilated at stride 16), or "timm" as timm and torchvision do it.
-        weights: "imagenet" for timm's pretrained weights, a state dict file with torchvision names, or None.
+        weights: "imagenet" for timm's pretrained weights, a file of weights under torchvision's names, or None.
         widths: channels of the four stages of basic-block networks, None for the standard ones.
     """
 
@@ -37,7 +37,7 @@ class ResNet(nn.Module):
         if dilation == "official":
             _undilate(layers, output_stride)
         if weights is not None and weights != "imagenet":
-            load_imagenet_file(layers, Path(weights))
+            load_strictly(layers, _without_head(read_weights(Path(weights))), Path(weights))
         self.layers = layers
         self.output_stride = output_stride
         self.channels: tuple[int, int, int, int] = tuple(layers.feature_info.channels()[1:])
@@ -62,6 +62,11 @@ def _create(name: str, output_stride: int, *, pretrained: bool, options: dict[st
         ) from error
 
 
+def _without_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the feature maps: a classifier of ImageNet has a last layer that we do not."""
+    return {name: value for name, value in weights.items() if not name.startswith("fc.")}
+
+
 def _undilate(layers: Any, output_stride: int) -> None:
     """Sets the dilation of layer4's first block (stride 8) or of all of layer4 (stride 16) to 1."""
     blocks = layers.layer4[:1] if output_stride == 8 else layers.layer4
@@ -71,22 +76,3 @@ def _undilate(layers: Any, output_stride: int) -> None:
             convolution = getattr(block, name)
             if convolution.kernel_size == (3, 3):
                 convolution.dilation = convolution.padding = (1, 1)
-
-
-def load_imagenet_file(layers: nn.Module, path: Path) -> None:
-    """Loads a torchvision-style state dict, without its `fc` layer, strictly.
-
-    Raises:
-        InputError: the file is missing, not a state dict, or its keys or shapes do not fit.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"backbone.weights={path}: no such file; allowed are imagenet, null or a file") from None
-    except Exception as error:  # noqa: BLE001 - a file that is no checkpoint fails in many ways, all meaning the same
-        raise InputError(f"backbone.weights={path}: not a plain PyTorch state dict ({type(error).__name__})") from None
-    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    try:
-        layers.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise InputError(f"backbone.weights={path}: does not fit this network: {error}") from None

@@ -20,12 +20,13 @@ from dhr.dataset.transforms import TrainTransform
 from dhr.errors import InputError
 from dhr.training.bars import progress_bar
 from dhr.training.callbacks import LabelWatch, Watched
-from dhr.training.checkpoint import AtomicCheckpointIO, read_checkpoint
+from dhr.training.checkpoint import AtomicCheckpointIO
 from dhr.training.label_maker import GivenMasks, RebalancedMasks
 from dhr.training.loggers import join_metrics, make_loggers
 from dhr.training.module import LabelMaker, Relabel, SegmentationModule
 from dhr.training.record import describe
 from dhr.training.toy_stages import make_missing
+from dhr.weights import read_checkpoint
 
 WATCHED = 8  # training images whose labels are shown and scored
 log = logging.getLogger("dhr.train")

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from dhr.artifacts import read_json, write_atomically, write_json, write_mask
 from dhr.building import open_split, wss_masks
@@ -23,7 +23,7 @@ from dhr.dataset.transforms import TrainTransform, normalise
 from dhr.errors import InputError
 from dhr.progress import progress
 from dhr.training.bars import progress_bar
-from dhr.training.checkpoint import load_strictly, read_weights
+from dhr.weights import load_strictly, read_weights
 from dhr.wss.cam import TagClassifier, activation_maps, mask_of
 
 RECIPE = "recipe.json"  # beside the masks: what they were made with
@@ -73,7 +73,14 @@ def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, weight
         enable_checkpointing=False,  # it is trained in minutes; its weights are written once, at the end
     )
     trainer.fit(model, data)
-    write_atomically(weights, save({name: value.contiguous() for name, value in model.state_dict().items()}))
+    backbone: Any = model.backbone
+    # For networks that start from this classifier, as others start from ImageNet: backbone.weights=<file>.
+    _save(weights.parent / "backbone.safetensors", backbone.layers)
+    _save(weights, model)
+
+
+def _save(path: Path, part: nn.Module) -> None:
+    write_atomically(path, save({name: value.contiguous() for name, value in part.state_dict().items()}))
 
 
 def _data(cfg: DictConfig) -> SegmentationData:
