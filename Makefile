@@ -54,6 +54,8 @@ MASKS := $(DATA)/WSS/Toy/CAM/.trained
 MASK_SCORES := $(DATA)/WSS/Toy/CAM/.scored
 FEATURES := $(DATA)/Toy/.extracted
 RUNS := outputs/toy/runs
+# Every run starts from the backbone of the tag classifier, as runs on photographs start from ImageNet.
+START := backbone.weights=$(DATA)/WSS/Toy/CAM/backbone.safetensors
 DEMO_RUNS := $(RUNS)/demo-none $(RUNS)/demo-dhr
 
 # An interrupted run is continued, a new one is not asked to.
@@ -67,7 +69,7 @@ $(SCENES): | $(INSTALLED)
 	@touch $@
 
 $(MASKS): $(SCENES)
-	$(RUN) -m dhr.train_wss dataset=toy wss=cam
+	$(RUN) -W ignore -m dhr.train_wss dataset=toy wss=cam
 	@touch $@
 
 $(MASK_SCORES): $(MASKS)
@@ -79,7 +81,7 @@ $(FEATURES): $(SCENES)
 	@touch $@
 
 $(DEMO_RUNS:%=%/.trained): $(RUNS)/demo-%/.trained: $(MASKS) $(FEATURES)
-	$(RUN) -m dhr.train dataset=toy wss=cam rebalancing=$* name=demo-$* $(call resume,$(@D))
+	$(RUN) -W ignore -m dhr.train dataset=toy wss=cam $(START) rebalancing=$* name=demo-$* $(call resume,$(@D))
 	@touch $@
 
 $(DEMO_RUNS:%=%/scores/validation.json): %/scores/validation.json: %/.trained
@@ -113,9 +115,9 @@ ablation: $(MASKS) $(FEATURES)
 ablation-runs: $(ABLATION)
 
 $(ABLATION): $(RUNS)/ablation_$(WSS)-%/scores/validation.json: | $(MASKS) $(FEATURES)
-	$(RUN) -W ignore -m dhr.train dataset=toy $(masks) seed=$(word 2,$(subst -seed, ,$*)) crf.workers=0 \
+	$(RUN) -W ignore -m dhr.train dataset=toy $(masks) $(START) seed=$(word 2,$(subst -seed, ,$*)) crf.workers=0 \
 	  name=ablation_$(WSS)-$* $(call resume,$(RUNS)/ablation_$(WSS)-$*)
-	$(RUN) -m dhr.predict run=$(RUNS)/ablation_$(WSS)-$* split=validation
+	$(RUN) -m dhr.predict run=$(RUNS)/ablation_$(WSS)-$* split=validation crf.workers=0
 	$(RUN) -m dhr.evaluate run=$(RUNS)/ablation_$(WSS)-$* split=validation
 
 # The paper's runs: images, WSS masks and USS features must lie in the data folder; a command names what is missing.

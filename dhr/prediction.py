@@ -123,6 +123,8 @@ def _source(cfg: DictConfig) -> tuple[DictConfig, Path]:
 
 
 def _predictor(cfg: DictConfig, source: DictConfig, split: Split, device: torch.device) -> Predictor:
+    if "weights" in source.backbone:
+        source.backbone.weights = None  # where training started from: all of it is in the run's own weights
     network = build_network(source, split.table)
     path = Path(cfg.weights) if cfg.run is None else RunFolder(Path(cfg.run)).checkpoints / "last.ckpt"
     weights = dict(read_checkpoint(path)) if cfg.run is None else network_weights(path)
@@ -130,11 +132,15 @@ def _predictor(cfg: DictConfig, source: DictConfig, split: Split, device: torch.
     return Predictor(
         network=network.to(device).eval(),
         crf=build(cfg.crf),
-        scales=tuple(cfg.scales),
+        scales=_scales(cfg),
         flip=cfg.flip,
         minimum_probability=cfg.minimum_probability,
         device=device,
     )
+
+
+def _scales(cfg: DictConfig) -> tuple[float, ...]:
+    return tuple(cfg.dataset.test_scales if cfg.scales is None else cfg.scales)
 
 
 def _refuse_mixture(folder: Path, cfg: DictConfig, ids: Sequence[str]) -> None:
@@ -144,7 +150,7 @@ def _refuse_mixture(folder: Path, cfg: DictConfig, ids: Sequence[str]) -> None:
     settings = {
         "weights_bytes": weights.stat().st_size if weights.exists() else 0,
         "weights_time": weights.stat().st_mtime if weights.exists() else 0,
-        "scales": list(cfg.scales),
+        "scales": list(_scales(cfg)),
         "flip": cfg.flip,
         "minimum_probability": cfg.minimum_probability,
         "crf": {key: value for key, value in cfg.crf.items() if key != "workers"},

@@ -14,9 +14,12 @@ log = logging.getLogger("dhr.report")
 def main(cfg: DictConfig) -> None:
     """Writes the report of one run."""
     # Imported here: --help, --cfg job and a wrong command must not wait for the plots.
-    from dhr.evaluation.report import write_report
+    from dhr.evaluation.report import given_scores, summary, write_report
 
-    log.info(str(write_report(Path(cfg.run), compare=[Path(run) for run in cfg.compare])))
+    run, compare = Path(cfg.run), [Path(each) for each in cfg.compare]
+    given = given_scores(run)
+    path = write_report(run, compare=compare, wss_scores=given)
+    log.info(f"{summary(run, compare=compare, wss_scores=given)}\n{path}")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class ResNet(nn.Module):
         if dilation == "official":
             _undilate(layers, output_stride)
         if weights is not None and weights != "imagenet":
-            load_strictly(layers, _without_head(read_weights(Path(weights))), Path(weights))
+            _load(layers, Path(weights))
         self.layers = layers
         self.output_stride = output_stride
         self.channels: tuple[int, int, int, int] = tuple(layers.feature_info.channels()[1:])
@@ -62,9 +62,12 @@ def _create(name: str, output_stride: int, *, pretrained: bool, options: dict[st
         ) from error
 
 
-def _without_head(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of the feature maps: a classifier of ImageNet has a last layer that we do not."""
-    return {name: value for name, value in weights.items() if not name.startswith("fc.")}
+def _load(layers: Any, path: Path) -> None:
+    """Loads a file of weights; a classifier of ImageNet has a last layer that we do not."""
+    if not path.is_file():
+        raise InputError(f"backbone.weights={path}: no such file; allowed are imagenet, null or a file of weights")
+    weights = {name: value for name, value in read_weights(path).items() if not name.startswith("fc.")}
+    load_strictly(layers, weights, path)
 
 
 def _undilate(layers: Any, output_stride: int) -> None:

@@ -47,6 +47,7 @@ class Dataset:
     rebalancing_start: int
     cam_scale: float
     mass_power: float
+    test_scales: list[float]
     workers: int
     jitter: tuple[float, float, float, float]
     flip: float
@@ -134,7 +135,7 @@ class Predict(Common):
     run: str | None
     weights: str | None
     split: str
-    scales: list[float]
+    scales: list[float] | None
     flip: bool
     minimum_probability: float
 

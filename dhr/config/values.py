@@ -42,7 +42,9 @@ RANGES = {  # by the last word of the key, wherever it stands; for lists: of eve
     **dict.fromkeys(("minimum_probability",), UNIT),
     **dict.fromkeys(("seed", "workers", "start_epoch", "rebalancing_start", "weight_decay", "power"), NOT_NEGATIVE),
     **dict.fromkeys(("minimum_score", "minimum_pixels", "gaussian_weight", "bilateral_weight"), NOT_NEGATIVE),
-    **dict.fromkeys(("backbone_lr", "head_lr", "lr", "epsilon", "gamma", "scales", "cam_scale"), POSITIVE),
+    **dict.fromkeys(
+        ("backbone_lr", "head_lr", "lr", "epsilon", "gamma", "scales", "test_scales", "cam_scale"), POSITIVE
+    ),
     **dict.fromkeys(("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"), POSITIVE),
     **dict.fromkeys(
         ("batch_size", "crop_size", "image_size", "long_side", "max_epochs", "epochs", "iterations"), COUNT

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dhr.artifacts import RunFolder, write_atomically
+from dhr.config.stored import load_run_config
 from dhr.evaluation.markup import Markup, element, join
 from dhr.evaluation.plots import DRAWN, Line, line_chart
 from dhr.evaluation.report_pictures import gallery_section, prediction_section
@@ -21,7 +22,7 @@ from dhr.evaluation.report_scores import (
     table,
     tau_section,
 )
-from dhr.evaluation.tables import count, number, percent, ratio, words
+from dhr.evaluation.tables import count, number, percent, ratio, score_table, words
 
 STYLE = Path(__file__).with_name("report.css")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser itself refuses all else
@@ -79,6 +80,25 @@ def write_report(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | 
     path = RunFolder(run).report
     write_atomically(path, _page(runs, wss).encode("utf-8", "replace"))
     return path
+
+
+def summary(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | None = None) -> str:
+    """The report's score table as plain text: the given masks, then every run; arguments as for write_report."""
+    runs = open_runs(run, compare)
+    given = [(f"WSS masks ({words(runs[0].record.get('wss'))})", read_object(wss_scores))] if wss_scores else []
+    return score_table([*given, *((each.name, each.scores[split]) for each in runs for split in each.splits)])
+
+
+def given_scores(run: Path) -> Path | None:
+    """Where dhr.evaluate put the scores of the WSS masks that a run was trained on; None where they were not scored.
+
+    Raises:
+        InputError: the folder is not a run.
+    """
+    stored = load_run_config(run)
+    split = stored.dataset.splits.train
+    path = Path(stored.wss.masks.format(split=split)).parent / f"{split}.scores.json"
+    return path if path.is_file() else None
 
 
 def _page(runs: Sequence[Run], wss: Entry | None) -> Markup:

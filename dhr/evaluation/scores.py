@@ -59,7 +59,7 @@ class Scores:
     """Scores of one set of masks.
 
     `miou` and `iou` are percent, the rates are fractions; a class that occurs nowhere is NaN. `confusion` is (K,K),
-    rows truth. `small_mfnr` is NaN where fewer than two tag classes occur.
+    rows truth. `small_mfnr` is NaN where fewer than two tag classes occur, or all of them have the same area.
     """
 
     miou: float
@@ -116,9 +116,8 @@ def scores_of(pairs: Tensor, holders: Tensor, table: ClassTable) -> Scores:
 def _small_mean(values: np.ndarray, area: np.ndarray) -> float:
     """Mean over the classes whose area is below the median."""
     known = np.isfinite(area)
-    if known.sum() < 2:
-        return float("nan")
-    return float(values[known & (area < np.median(area[known]))].mean())
+    small = known & (area < np.median(area[known])) if known.any() else known
+    return float(values[small].mean()) if small.any() else float("nan")
 
 
 def as_json(scores: Scores, table: ClassTable, **described: object) -> dict[str, object]:
