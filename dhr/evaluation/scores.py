@@ -148,8 +148,8 @@ def _number(value: float) -> float | None:
 
 
 def score_pairs(pairs: Sequence[tuple[Tensor, Tensor]], table: ClassTable) -> Scores:
-    """Scores of (prediction, truth) masks in memory."""
-    histogram = JointHistogram()
+    """Scores of (prediction, truth) masks in memory, of this process alone: waits for no other rank."""
+    histogram = JointHistogram(sync_on_compute=False)
     for prediction, truth in pairs:
         histogram.update(joint_histogram(prediction, truth))
     return scores_of(*histogram.compute(), table)

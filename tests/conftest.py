@@ -1,0 +1,32 @@
+"""What the tests share: a tiny toy set with everything that training reads, made once."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import Tiny
+
+torch.set_num_threads(1)  # the maps are tiny: more threads only get in each other's way
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Optional samples that lie beside the repository."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"{folder}: no samples there")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests come last: what is wrong shows early."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Scenes, CAM masks and USS features; whoever changes something works on a copy."""
+    made = Tiny(tmp_path_factory.mktemp("tiny"))
+    for verb in ("prepare", "train_wss", "extract_uss"):
+        made.call(verb)
+    return made

@@ -1,0 +1,221 @@
+"""Backbone, decoder, whole network and multi-scale inference, against the released numbers where they are at hand."""
+
+import json
+import math
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dhr.backbone.resnet import ResNet
+from dhr.decoder.deeplabv3plus import RATES, DeepLabV3Plus
+from dhr.errors import InputError
+from dhr.inference import multi_scale_probabilities
+from dhr.network import CamClassifier, SegmentationNetwork
+
+SMALL = (8, 16, 32, 64)
+RENAMED = {  # how the released decoder calls its parts
+    "model": "backbone.layers",
+    **{f"seg_decoder.aspp.aspp{n + 1}": f"decoder.pyramid.branches.{n}" for n in range(4)},
+    "seg_decoder.aspp.gap.1": "decoder.pyramid.pooled.1",
+    "seg_decoder.aspp.block": "decoder.pyramid.project.0",
+    "seg_decoder.low_block": "decoder.low_level",
+    "seg_decoder.mid_block.0": "decoder.refine.0",
+    "seg_decoder.mid_block.1": "decoder.refine.2",
+    "seg_decoder.classifier": "decoder.classifier",
+    "classifier": "classifier.projection",
+}
+
+
+def network(name: str, *, classes: int, widths: tuple[int, int, int, int] | None = None) -> SegmentationNetwork:
+    torch.manual_seed(0)
+    backbone = ResNet(name, widths=widths)
+    size = {"channels": 16, "low_level_channels": 8} if widths else {}
+    decoder = DeepLabV3Plus(backbone_channels=backbone.channels, output_stride=8, num_classes=classes, **size)
+    return SegmentationNetwork(backbone, decoder, CamClassifier(backbone.channels[3], classes - 1)).eval()
+
+
+@cache
+def small() -> SegmentationNetwork:
+    return network("resnet18", classes=3, widths=SMALL)
+
+
+def image(height: int, width: int) -> Tensor:
+    return torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("dilation", ["official", "timm"])
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize(
+    ("name", "channels"), [("resnet18", (64, 128, 256, 512)), ("resnet50", (256, 512, 1024, 2048))]
+)
+def test_strides_and_channels(name: str, channels: tuple[int, ...], stride: int, dilation: str) -> None:
+    backbone = ResNet(name, output_stride=stride, dilation=dilation).eval()
+    assert backbone.channels == channels
+    with torch.no_grad():
+        maps = backbone(image(50, 64)[None])
+    for level, width, step in zip(maps, channels, (4, 8, min(16, stride), min(32, stride)), strict=True):
+        assert level.shape == (1, width, math.ceil(50 / step), math.ceil(64 / step))
+
+
+def dilations(name: str, stride: int, dilation: str) -> dict[str, tuple[int, int]]:
+    """Dilation and padding of every 3x3 convolution."""
+    layers = ResNet(name, output_stride=stride, dilation=dilation).layers
+    convolutions = {key: one for key, one in layers.named_modules() if isinstance(one, nn.Conv2d)}
+    return {key: (one.dilation[0], one.padding[0]) for key, one in convolutions.items() if one.kernel_size == (3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "expected"),
+    [
+        ("resnet50", 8, {"layer4.0.conv2": 2}),
+        ("resnet50", 16, {"layer4.1.conv2": 2, "layer4.2.conv2": 2}),
+        ("resnet18", 8, {"layer4.0.conv1": 2}),
+        ("resnet18", 16, {"layer4.0.conv2": 2, "layer4.1.conv1": 2, "layer4.1.conv2": 2}),
+    ],
+)
+def test_which_convolutions_the_official_dilation_changes(name: str, stride: int, expected: dict[str, int]) -> None:
+    official, common = dilations(name, stride, "official"), dilations(name, stride, "timm")
+    changed = {key: common[key][0] for key in common if common[key] != official[key]}
+    assert changed == expected
+    assert all(official[key] == (1, 1) for key in changed)
+    assert all(rate == padding for rate, padding in official.values())
+    if stride == 8:
+        assert official["layer4.1.conv2"] == (4, 4)
+        assert official["layer3.1.conv2"] == (2, 2)
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_decoder_rates_and_shapes(stride: int) -> None:
+    decoder = DeepLabV3Plus(backbone_channels=SMALL, output_stride=stride, num_classes=5, channels=16).eval()
+    rates = [branch[0].dilation[0] for branch in decoder.pyramid.branches]
+    assert rates == [1, *RATES[stride]]
+    logits = decoder(torch.randn(2, 8, 13, 18), torch.randn(2, 64, 7, 9))
+    assert logits.shape == (2, 5, 13, 18)
+    assert decoder.classifier.bias is None
+
+
+def test_every_weight_gets_a_gradient() -> None:
+    net = network("resnet18", classes=3, widths=SMALL).train()
+    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.ones_(norm.weight)  # residual branches start at zero and would pass nothing on
+    output = net(torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(0)))
+    (output.logits.square().mean() + output.cams.square().mean()).backward()
+    assert [name for name, weight in net.named_parameters() if weight.grad is None or not weight.grad.any()] == []
+    assert net.decoder.pyramid.project[1].p == net.decoder.refine[1].p == 0.5
+    assert net.decoder.refine[3].p == 0.1
+
+
+@pytest.mark.parametrize("size", [(32, 48), (41, 35), (8, 8)])
+def test_shapes_of_the_output(size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        output = small()(image(*size)[None])
+    cells = [math.ceil(side / 8) for side in size]
+    assert output.logits.shape == (1, 3, *(math.ceil(side / 4) for side in size))
+    assert output.cams.shape == (1, 2, *(max(side // 2, 1) for side in cells))
+    assert [level.shape for level in output.features] == [(1, 32, *cells), (1, 64, *cells)]
+
+
+def test_cams_are_a_linear_map_without_bias() -> None:
+    classifier = CamClassifier(6, 4, scale=1.0)
+    c5 = torch.randn(2, 6, 3, 5)
+    expected = torch.einsum("td,bdhw->bthw", classifier.projection.weight[:, :, 0, 0], c5)
+    torch.testing.assert_close(classifier(c5), expected, atol=1e-5, rtol=1e-5)
+    assert bool((classifier(torch.zeros(1, 6, 3, 5)) == 0).all())
+
+
+def test_one_scale_is_the_soft_max_of_the_logits() -> None:
+    with torch.no_grad():
+        logits = small()(image(32, 48)[None]).logits
+        wide = nn.functional.interpolate(logits.softmax(1), (32, 48), mode="bilinear", align_corners=True)[0]
+    torch.testing.assert_close(multi_scale_probabilities(small(), image(32, 48), scales=(1.0,), flip=False), wide)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 50), (7, 90)])
+def test_probabilities_sum_to_one_and_mirror(size: tuple[int, int]) -> None:
+    scales = (0.5, 1.0, 1.5)
+    straight = multi_scale_probabilities(small(), image(*size), scales=scales, flip=True)
+    assert straight.shape == (3, *size)
+    torch.testing.assert_close(straight.sum(0), torch.ones(size))
+    mirrored = multi_scale_probabilities(small(), image(*size).flip(-1), scales=scales, flip=True)
+    torch.testing.assert_close(mirrored.flip(-1), straight, atol=1e-5, rtol=0)
+    unflipped = multi_scale_probabilities(small(), image(*size), scales=scales, flip=False)
+    assert float((unflipped - straight).abs().max()) > 1e-4
+
+
+def torchvision_like(file: Path) -> dict[str, Tensor]:
+    state = {key: torch.randn_like(value.float()) for key, value in ResNet("resnet18").layers.state_dict().items()}
+    torch.save({**state, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, file)
+    return state
+
+
+def test_weights_from_a_file(tmp_path: Path) -> None:
+    state = torchvision_like(tmp_path / "weights.pth")
+    loaded = ResNet("resnet18", weights=str(tmp_path / "weights.pth")).layers.state_dict()
+    assert all(torch.equal(loaded[key].float(), state[key].to(loaded[key].dtype).float()) for key in loaded)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "no such file"), (b"no weights", "not a plain PyTorch"), ("other", "does not fit")]
+)
+def test_broken_weight_files_are_named(tmp_path: Path, content: bytes | str | None, message: str) -> None:
+    path = tmp_path / "weights.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content == "other":
+        torch.save(nn.Linear(2, 2).state_dict(), path)
+    with pytest.raises(InputError, match=rf"backbone\.weights={path}: .*{message}"):
+        ResNet("resnet18", weights=str(path))
+
+
+def filled(name: str, number: int, tensor: Tensor) -> Tensor:
+    """Values of tensor number `number` by the formula of the samples."""
+    wave = np.sin(0.7 * np.arange(tensor.numel()) + number)
+    if tensor.ndim > 1:
+        wave *= math.sqrt(2 / tensor[0].numel())
+    elif name.endswith("running_var"):
+        wave = 1 + 0.1 * wave**2
+    elif name.endswith("running_mean"):
+        wave *= 0.02
+    else:
+        wave = 1 + 0.1 * wave if name.endswith("weight") else 0.05 * wave
+    return torch.from_numpy(wave).to(tensor.dtype).view_as(tensor)
+
+
+def renamed(official: str) -> str:
+    """Name of a released parameter in our network."""
+    prefix = max((old for old in RENAMED if official.startswith(f"{old}.")), key=len)
+    name = RENAMED[prefix] + official.removeprefix(prefix)
+    return name if prefix == "model" else name.replace(".conv.", ".0.").replace(".bn.", ".1.")
+
+
+def relative_error(ours: Tensor, expected: np.ndarray) -> float:
+    assert ours.shape == expected.shape
+    return float(np.abs(ours.numpy() - expected).max() / np.abs(expected).max())
+
+
+def load_official(shared: Path) -> SegmentationNetwork:
+    net = network("resnet101", classes=21)
+    ours = net.state_dict()
+    shapes = json.loads((shared / "golden" / "official_dhr_resnet101_voc_state_dict.json").read_text())
+    assert {renamed(name): shape for name, shape in shapes.items()} == {key: [*one.shape] for key, one in ours.items()}
+    for number, name in enumerate(shapes):
+        if not name.endswith("num_batches_tracked"):
+            ours[renamed(name)].copy_(filled(name, number, ours[renamed(name)]))
+    return net
+
+
+@pytest.mark.slow
+def test_the_released_network(shared: Path) -> None:
+    expected = np.load(shared / "golden" / "official_dhr_resnet101_voc_forward.npz")
+    net, picture = load_official(shared), torch.from_numpy(expected["image"])
+    with torch.no_grad():
+        output, c2 = net(picture), net.backbone(picture)[0]
+    maps = {"logits": output.logits, "cams": output.cams, "c2": c2, "c4": output.features[0], "c5": output.features[1]}
+    error = {name: relative_error(one[:, : expected[name].shape[1]], expected[name]) for name, one in maps.items()}
+    probabilities = multi_scale_probabilities(net, picture[0], scales=(1.0, 0.5, 1.5, 2.0), flip=True)
+    error["probabilities"] = relative_error(probabilities, expected["multiscale_probabilities"])
+    assert max(error.values()) < 1e-4, error
