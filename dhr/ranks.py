@@ -27,7 +27,7 @@ class Ranks:
         """Joins the process group that torchrun describes, or stands alone."""
         count, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
         on_gpu = torch.cuda.is_available()
-        device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+        device = torch.device("cuda", local % torch.cuda.device_count()) if on_gpu else torch.device("cpu")
         if count > 1 and not distributed.is_initialized():
             distributed.init_process_group("gloo")  # counts and barriers are all that is exchanged, from CPU memory
         return cls(rank=int(os.environ.get("RANK", "0")), count=count, device=device)

@@ -7,8 +7,8 @@ import pytest
 from tiny import EPOCHS, TRAIN, VALIDATION, Tiny, environment
 
 from dhr.artifacts import read_json
+from dhr.dataset.datamodule import EpochSampler
 
-pytestmark = pytest.mark.slow
 TWO = ("trainer=ddp", "trainer.devices=2")
 LAUNCHER = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone")
 
@@ -41,6 +41,22 @@ def with_two(command: list[str]) -> list[str]:
     return [sys.executable, *LAUNCHER, *command[1:]]
 
 
+def test_processes_share_out_an_epoch() -> None:
+    """Each crop at most once, the same number on every process, in an order that only seed and epoch decide."""
+    shares = [EpochSampler(19, batch_size=3, seed=1, rank=rank, ranks=2) for rank in range(2)]
+    orders = []
+    for epoch in (0, 1, 0):
+        for share in shares:
+            share.set_epoch(epoch)
+        assert [len(list(share)) for share in shares] == [len(share) for share in shares] == [9, 9]
+        assert all(key[0] == epoch for share in shares for key in share)
+        positions = [key[1] for share in shares for key in share]
+        assert len(set(positions)) == 18 and set(positions) <= set(range(19))
+        orders.append(positions)
+    assert orders[0] == orders[2] != orders[1]
+
+
+@pytest.mark.slow
 def test_training(trained: Tiny) -> None:
     runs = trained.run("two").root.parent
     assert [path.name for path in runs.iterdir()] == ["two"]
@@ -52,6 +68,7 @@ def test_training(trained: Tiny) -> None:
     assert sum(bool(row.split(",")[place]) for row in rows[1:]) == EPOCHS
 
 
+@pytest.mark.slow
 def test_prediction_and_scores(trained: Tiny) -> None:
     run = trained.run("two")
     said = finish(with_two(trained.command("predict", f"run={run.root}")))

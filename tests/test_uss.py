@@ -124,7 +124,7 @@ def test_flip_averages_the_mirrored_image() -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
-    return FeatureStore(tmp_path / "colour", cure="python -m dhr.extract_uss")
+    return FeatureStore(tmp_path / "colour", cure="run python -m dhr.extract_uss")
 
 
 def test_what_is_written_is_read(store: FeatureStore) -> None:

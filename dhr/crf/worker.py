@@ -35,19 +35,16 @@ def infer(probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials)
     unary = -np.log(np.maximum(probabilities, FLOOR)).reshape(channels, -1).astype(np.float32)
     field = densecrf.DenseCRF2D(width, height, channels)
     field.setUnaryEnergy(np.ascontiguousarray(unary))
+    # Diagonal kernel and symmetric normalisation are the defaults; builds with Cython 3 do not export their names.
     field.addPairwiseGaussian(
         sxy=potentials.gaussian_sxy,
         compat=potentials.gaussian_weight,
-        kernel=densecrf.DIAG_KERNEL,
-        normalization=densecrf.NORMALIZE_SYMMETRIC,
     )
     field.addPairwiseBilateral(
         sxy=potentials.bilateral_sxy,
         srgb=potentials.bilateral_srgb,
         rgbim=np.ascontiguousarray(pixels),
         compat=potentials.bilateral_weight,
-        kernel=densecrf.DIAG_KERNEL,
-        normalization=densecrf.NORMALIZE_SYMMETRIC,
     )
     marginals = np.asarray(field.inference(potentials.iterations), np.float32)
     return marginals.reshape(channels, height, width)

@@ -59,12 +59,12 @@ class SegmentationData(pl.LightningDataModule):
         self.validation = validation
         self.batch_size = batch_size
         self.workers = workers
-        self._refuse_too_few(ranks=1)
+        self.refuse_too_few(ranks=1)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of crops."""
         rank, ranks = self._place()
-        self._refuse_too_few(ranks)
+        self.refuse_too_few(ranks)
         return DataLoader(
             self.train,  # type: ignore[arg-type]
             batch_size=self.batch_size,
@@ -96,7 +96,12 @@ class SegmentationData(pl.LightningDataModule):
         """Moves a batch of crops; pictures stay where they are, scoring moves what it needs."""
         return batch.to(device) if isinstance(batch, Batch) else batch
 
-    def _refuse_too_few(self, ranks: int) -> None:
+    def refuse_too_few(self, ranks: int) -> None:
+        """Makes sure that every process has a batch.
+
+        Raises:
+            InputError: there are fewer images than that takes.
+        """
         if len(self.train) < self.batch_size * ranks:
             shared = f" on each of {ranks} processes" if ranks > 1 else ""
             raise InputError(

@@ -56,14 +56,11 @@ def train(cfg: DictConfig) -> Path:
         optimizer=build(cfg.optimizer),
         table=data.train.split.table,
     )
+    trainer = _trainer(cfg, run, _callbacks(cfg, run, data, relabel))
+    data.refuse_too_few(ranks=trainer.num_devices * trainer.num_nodes)
     _open_folder(run, cfg)
-    _fit(cfg, run, module, data, _callbacks(cfg, run, data, relabel))
+    _fit(run, trainer, module, data)
     return run.root
-
-
-def _is_first() -> bool:
-    """Whether this is the process that the user started; Lightning knows it before there is a trainer."""
-    return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
 def open_data(cfg: DictConfig) -> SegmentationData:
@@ -149,20 +146,22 @@ def _open_folder(run: RunFolder, cfg: DictConfig) -> None:
     update_record(run.record, {**describe(cfg), "status": "running"})
 
 
-def _fit(
-    cfg: DictConfig, run: RunFolder, module: SegmentationModule, data: SegmentationData, callbacks: list[Callback]
-) -> None:
-    last = run.checkpoints / "last.ckpt"
-    if last.exists():
-        read_checkpoint(last)  # says what is wrong with it before Lightning stumbles over it
+def _trainer(cfg: DictConfig, run: RunFolder, callbacks: list[Callback]) -> pl.Trainer:
     options: dict[str, Any] = dict(cfg.logger)
-    trainer = build(
+    trainer: pl.Trainer = build(
         cfg.trainer,
         default_root_dir=str(run.root),
         logger=make_loggers(run, **options),
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
     )
+    return trainer
+
+
+def _fit(run: RunFolder, trainer: pl.Trainer, module: SegmentationModule, data: SegmentationData) -> None:
+    last = run.checkpoints / "last.ckpt"
+    if last.exists():
+        read_checkpoint(last)  # says what is wrong with it before Lightning stumbles over it
     start = time.monotonic()
     trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.is_global_zero:

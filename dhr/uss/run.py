@@ -40,4 +40,5 @@ def extract(cfg: DictConfig) -> Path:
         store.write(id, multi_scale(extractor, image, scales=tuple(cfg.uss.scales), flip=cfg.uss.flip))
     ranks.wait()
     log.info(f"{store.folder}: {len(todo)} made, {len(mine) - len(todo)} were there")
+    ranks.leave()
     return store.folder

@@ -19,7 +19,7 @@ class FeatureStore:
 
     Attributes:
         folder: where the files lie.
-        cure: the command that makes them, for messages.
+        cure: how to get them, for messages.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class FeatureStore:
         """
         features = self._load(id, mapped=False)
         if not bool(torch.isfinite(features).all()):
-            raise InputError(f"{self.path(id)}: holds NaN or infinity; delete it and run {self.cure}")
+            raise InputError(f"{self.path(id)}: holds NaN or infinity; delete it and {self.cure}")
         return features
 
     def _load(self, id: str, *, mapped: bool) -> Tensor:
@@ -60,9 +60,9 @@ class FeatureStore:
         try:
             features = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         except FileNotFoundError:
-            raise InputError(f"{path}: these USS features are missing; run {self.cure}") from None
+            raise InputError(f"{path}: these USS features are missing; {self.cure}") from None
         except (RuntimeError, EOFError, UnpicklingError, ValueError, OSError) as error:
-            raise InputError(f"{path}: unreadable ({type(error).__name__}); delete it and run {self.cure}") from None
+            raise InputError(f"{path}: unreadable ({type(error).__name__}); delete it and {self.cure}") from None
         if not isinstance(features, Tensor) or features.ndim != 3:
-            raise InputError(f"{path}: not a feature tensor (D,h,w); delete it and run {self.cure}")
+            raise InputError(f"{path}: not a feature tensor (D,h,w); delete it and {self.cure}")
         return features
