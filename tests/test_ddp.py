@@ -1,5 +1,7 @@
 """Two processes do what one does: every image once, one run folder, the same scores."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -22,18 +24,16 @@ def trained(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 
 def finish(command: list[str]) -> str:
-    """Runs a command to its good end."""
-    done = subprocess.run(
-        command,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    """Runs a command to its good end; processes that wait for each other forever are stopped together."""
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=environment(), start_new_session=True, **output) as process:
+        try:
+            said, _ = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 0, said
+    return str(said)
 
 
 def with_two(command: list[str]) -> list[str]:
