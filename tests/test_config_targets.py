@@ -156,8 +156,8 @@ def test_check_2_names_the_key(composed: dict[str, Any]) -> None:
 
 
 def test_building_hands_parts_over_as_they_are_and_passes_our_errors_on() -> None:
-    cfg = compose("train", ["backbone.name=resnet1000"])
-    with pytest.raises(InputError, match="resnet1000"):
+    cfg = compose("train", ["backbone.weights=nowhere.pth"])
+    with pytest.raises(InputError, match="nowhere.pth"):
         build(cfg.backbone)
     with pytest.raises(InputError, match="trainer"):
         build(compose("train", ["trainer.devices=abc", "trainer.accelerator=cpu"]).trainer)

@@ -28,7 +28,7 @@ def finish(command: list[str]) -> str:
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, env=environment(), start_new_session=True, **output) as process:
         try:
-            said, _ = process.communicate(timeout=300)
+            said, _ = process.communicate(timeout=600)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise

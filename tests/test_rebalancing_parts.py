@@ -19,7 +19,7 @@ from dhr.rebalancing.intra_class import ConnectedGroups, IntraClass
 from dhr.rebalancing.prototypes import AreaShares, likeness, prototypes_of
 from dhr.rebalancing.refine import AreaMass, FinalTransport, NoFinalTransport
 from dhr.rebalancing.released import MajorityShares, ReleasedSeeds, ReleasedTransport, UpperTriangleGroups
-from dhr.rebalancing.seed import NoSeeds, Overwrite, Restore, Seeds
+from dhr.rebalancing.seed import Overwrite, Restore, Seeds
 from dhr.rebalancing.slots import Slots
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import AllTags, CropEvidence, View
@@ -37,6 +37,10 @@ def scene(**changes: Any) -> Crop:
     mask[:, :8] = 2
     plain = replace(crop(0), tags=np.array([0, 1, 1, 0, 0]) > 0, wss_mask=mask)
     return replace(plain, **changes)
+
+
+def expected_map(features: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    return reference.likeness(features, centre, np.ones(GRID, bool))
 
 
 def cams(tag: int, height: float = 4.0, below: float = -1.0) -> np.ndarray:
@@ -151,11 +155,6 @@ def test_restore_counts_shares() -> None:
     assert kept.sum((2, 3)).tolist() == [[0, 10]]
 
 
-def test_no_seeds() -> None:
-    view = view_of(crop(0), crop(1))
-    assert NoSeeds()(view, NoCrf()) is view.wss_mask
-
-
 @pytest.mark.parametrize("grid", [(4, 5), (3, 7), (16, 20), (1, 1)])
 def test_area_shares(grid: tuple[int, int]) -> None:
     pixels = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(0)) > 0.7
@@ -177,10 +176,6 @@ def test_a_class_without_a_majority_keeps_its_prototype_by_area() -> None:
     np.testing.assert_allclose(by_area.values[0, 2].numpy(), expected_map(one.uss, one.uss[:, 1, 1]), atol=1e-5)
     assert not by_majority.values[0, 2].any()
     assert torch.equal(by_majority.shares.sum(1), torch.ones(1, *GRID))
-
-
-def expected_map(features: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    return reference.likeness(features, centre, np.ones(GRID, bool))
 
 
 def test_prototypes_and_likeness() -> None:

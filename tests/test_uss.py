@@ -1,6 +1,7 @@
 """USS features: the weight-free extractor, several scales on one grid, and the files on disk."""
 
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,7 @@ def test_torn_files_are_named(store: FeatureStore) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (Fraction(1, 2), r"unreadable \(UnpicklingError\)"),  # only tensors are unpickled, never objects
         (torch.rand(5, 6), r"not a feature tensor \(D,h,w\)"),
         ({"features": torch.rand(2, 3, 4)}, r"not a feature tensor \(D,h,w\)"),
         (torch.full((2, 3, 4), math.nan), "holds NaN or infinity"),

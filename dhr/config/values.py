@@ -46,9 +46,8 @@ RANGES = {  # by the last word of the key, wherever it stands; for lists: of eve
         ("backbone_lr", "head_lr", "lr", "epsilon", "gamma", "scales", "test_scales", "cam_scale"), POSITIVE
     ),
     **dict.fromkeys(("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"), POSITIVE),
-    **dict.fromkeys(
-        ("batch_size", "crop_size", "image_size", "long_side", "max_epochs", "epochs", "iterations"), COUNT
-    ),
+    **dict.fromkeys(("crop_size", "image_size", "long_side", "max_epochs", "epochs", "iterations"), COUNT),
+    "batch_size": Range(2),  # batch norm of a pooled 1x1 map needs two images
     **dict.fromkeys(("channels", "low_level_channels", "widths", "train", "validation", "stride"), COUNT),
 }
 NAME = re.compile(r"[A-Za-z0-9._-]+")
