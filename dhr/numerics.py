@@ -43,12 +43,3 @@ def masked_mean(values: Tensor, where: Tensor) -> Tensor:
     """Mean of (B,C,h,w) over the cells `where` (B,1,h,w), as (B,C); 0 where there is no cell."""
     total = (values * where).sum((-2, -1))
     return total / where.sum((-2, -1)).clamp_min(1)
-
-
-def softmax_where(logits: Tensor, where: Tensor, *, dim: int) -> Tensor:
-    """Soft-max along `dim` over the entries `where`; exactly 0 at the others and where no entry is left."""
-    weights = logits.masked_fill(~where, -torch.inf)
-    top = weights.amax(dim, keepdim=True)
-    exponent = (weights - top.masked_fill(top == -torch.inf, 0.0)).exp()
-    total = exponent.sum(dim, keepdim=True)
-    return exponent / total.masked_fill(total == 0, 1.0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dhr.numerics import masked_mean, resize, resize_labels, softmax_where, to_unit_range, unit_vectors
+from dhr.numerics import masked_mean, resize, resize_labels, to_unit_range, unit_vectors
 
 EVERYWHERE = torch.ones(1, 1, 4, 5, dtype=torch.bool)
 NOWHERE = ~EVERYWHERE
@@ -134,11 +134,3 @@ def test_masked_mean() -> None:
             picked = [values[image, channel, y, x].item() for y, x in reference.places((4, 5)) if where[image, 0, y, x]]
             assert mean[image, channel].item() == pytest.approx(sum(picked) / len(picked), abs=1e-6)
     assert bool((mean[2] == 0).all())
-
-
-def test_softmax_over_some_entries() -> None:
-    logits, where = noise(3, 4) * 200, torch.tensor([[1, 1, 0, 1], [0, 0, 0, 0], [0, 0, 1, 0]]) > 0
-    result = softmax_where(logits, where, dim=1)
-    torch.testing.assert_close(result[0, where[0]], logits[0, where[0]].softmax(0))
-    assert bool((result[~where] == 0).all())
-    assert result[2].tolist() == [0, 0, 1, 0]

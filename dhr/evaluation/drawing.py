@@ -26,7 +26,7 @@ class Axis:
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """At least two round numbers, 1, 2 or 5 times a power of ten apart, that enclose [low, high]."""
-    if high <= low:
+    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-290):  # one value, but for rounding
         pad = abs(low) * 0.05 or 1.0
         low, high = low - pad, high + pad
     rough = (high - low) / about
