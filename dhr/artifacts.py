@@ -94,17 +94,10 @@ def read_image(path: Path) -> np.ndarray:
         return np.asarray(picture.convert("RGB"), np.uint8)
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture from its header."""
-    with _opened(path, "image", decode=False) as picture:
-        return picture.height, picture.width
-
-
-def _opened(path: Path, what: str, *, decode: bool = True) -> Image.Image:
+def _opened(path: Path, what: str) -> Image.Image:
     try:
         picture = Image.open(path)
-        if decode:
-            picture.load()
+        picture.load()
     except FileNotFoundError:
         raise InputError(f"{path}: this {what} is missing; restore the file or take its id out of the split") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
