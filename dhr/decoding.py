@@ -1,0 +1,253 @@
+"""Images, masks and annotations that came from elsewhere: decoded whole and within limits, or refused with a cure."""
+
+import io
+import stat
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+from xml.etree.ElementTree import ParseError
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser
+from PIL import Image, UnidentifiedImageError
+
+from dhr.errors import InputError
+
+PIXELS = 89_478_485  # of an image; beyond it Pillow warns of a decompression bomb, at twice as many it refuses
+FILE_BYTES = 1 << 28  # of an image or mask: as many bytes as PIXELS in RGB
+XML_BYTES = 1 << 20  # of an annotation; those of VOC have a few thousand
+XML_DEPTH = 32  # of nested elements; those of VOC have five
+NAMED = 25  # classes named in one message
+COLOURS = ("RGB", "L", "P", "1", "LA", "PA", "RGBA")  # modes that become RGB without a choice of profile or range
+PNG_START = b"\x89PNG\r\n\x1a\n"
+AGAIN = "fetch or make this file again"
+# What Pillow's readers are known to raise on broken files.
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+T = TypeVar("T")
+
+
+class BadFileError(InputError):
+    """One file is wrong. Has a single argument, the message, so that it survives the way between processes.
+
+    Attributes:
+        path: the file.
+        kind: what is wrong in two words, equal for all files that suffer from the same.
+        problem: what is wrong with this one, with the value.
+        cure: what to do.
+    """
+
+    path = Path()
+    kind = problem = cure = ""
+
+    @classmethod
+    def of(cls, path: Path, kind: str, *, problem: str, cure: str) -> "BadFileError":
+        """The error with its message made of the parts."""
+        error = cls(f"{path}: {problem}; {cure}")
+        error.path, error.kind, error.problem, error.cure = path, kind, problem, cure
+        return error
+
+
+def read_file(path: Path, what: str, *, absent: str, cure: str, limit: int = FILE_BYTES) -> bytes:
+    """The content of a file.
+
+    Args:
+        path: where it lies.
+        what: "image", "mask" or the like, for messages.
+        absent: what is said where the file is missing.
+        cure: what helps then.
+        limit: largest number of bytes that is read.
+
+    Raises:
+        BadFileError: missing, empty, unreadable, larger than `limit`, or something else than a file.
+    """
+    try:
+        status = path.stat()
+        problem = _not_readable(status.st_mode, status.st_size, limit)
+        if problem is None:
+            return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise BadFileError.of(path, f"{what}: missing", problem=absent, cure=cure) from None
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+    kind = "empty" if problem == "0 bytes" else "unreadable"
+    raise BadFileError.of(path, f"{what}: {kind}", problem=f"unreadable {what} ({problem})", cure=AGAIN)
+
+
+def _not_readable(mode: int, size: int, limit: int) -> str | None:
+    """What speaks against reading a file, judged without opening it: a pipe would be waited for."""
+    if not stat.S_ISREG(mode):
+        return "not a file"
+    if size > limit:
+        return f"{size:,} bytes; allowed are {limit:,}"
+    return None if size else "0 bytes"
+
+
+def open_image(data: bytes, path: Path) -> Image.Image:
+    """A decoded image, as stored: a turn that its EXIF data ask for is not made.
+
+    Raises:
+        BadFileError: no JPEG or PNG, truncated, a wrong checksum, more than PIXELS pixels, or colours other than 8-bit
+            RGB and what follows from it without a choice: grey, palette, transparency.
+    """
+    picture = _opened(data, path, "image", ("JPEG", "PNG"))
+    depth = _depth(data)
+    if depth > 8 or picture.mode not in COLOURS:
+        mode = f"{depth} bits per channel" if depth > 8 else f"mode {picture.mode}"
+        raise BadFileError.of(
+            path, "image: colour mode", problem=f"{mode}: an image is 8-bit RGB or grey", cure="convert it to 8-bit RGB"
+        )
+    _guarded(picture.load, path, "image")
+    return picture
+
+
+def open_mask(data: bytes, path: Path, what: str = "mask") -> Image.Image:
+    """A decoded mask of mode L or P, whose values are the class indices.
+
+    Raises:
+        BadFileError: no PNG, truncated, a wrong checksum, more than PIXELS pixels, or other values than 8-bit indices.
+    """
+    picture = _opened(data, path, what, ("PNG",))
+    depth = _depth(data)
+    # Grey values of fewer bits would be stretched to 0..255, those of palette masks are not.
+    if picture.mode not in ("P", "L") or depth > 8 or (picture.mode == "L" and depth < 8):
+        found = f"mode {picture.mode}" if picture.mode not in ("P", "L") else f"{depth} bits"
+        raise BadFileError.of(
+            path,
+            f"{what}: mode",
+            problem=f"{found}: a mask is an 8-bit palette or grey PNG of class indices",
+            cure="write the class indices themselves, with 8 bits",
+        )
+    _guarded(picture.load, path, what)
+    return picture
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) that the header of an image states; nothing is decoded.
+
+    Raises:
+        BadFileError: there is no such header.
+    """
+    with _guarded(lambda: Image.open(path, formats=("JPEG", "PNG")), path, "image") as picture:
+        return picture.height, picture.width
+
+
+def _opened(data: bytes, path: Path, what: str, formats: tuple[str, ...]) -> Image.Image:
+    """The picture by its header; not decoded yet."""
+    if data.startswith(PNG_START):
+        _guarded(lambda: _check_sums(data), path, what)
+    picture = _guarded(lambda: Image.open(io.BytesIO(data), formats=formats), path, what)
+    if picture.width * picture.height > PIXELS:
+        raise _too_large(path, what, f"{picture.width} x {picture.height} pixels")
+    return picture
+
+
+def _guarded(work: Callable[[], T], path: Path, what: str) -> T:
+    try:
+        return work()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(path, what, "decompression bomb") from None
+    except UnidentifiedImageError:
+        problem = "not a PNG" if what.endswith("mask") else "neither JPEG nor PNG"
+    except BROKEN as error:
+        problem = str(error) or type(error).__name__
+    raise BadFileError.of(path, f"{what}: unreadable", problem=f"unreadable {what} ({problem})", cure=AGAIN)
+
+
+def _too_large(path: Path, what: str, size: str) -> BadFileError:
+    problem = f"unreadable {what} ({size}; allowed are {PIXELS:,} pixels)"
+    return BadFileError.of(
+        path, f"{what}: too large", problem=problem, cure="shrink it, or take its id out of the split"
+    )
+
+
+def _depth(data: bytes) -> int:
+    """Bits per channel; Pillow shows 16-bit RGB as if it had 8."""
+    return data[24] if data.startswith(PNG_START) and len(data) > 24 else 8
+
+
+def _check_sums(data: bytes) -> None:
+    """Compares the checksum of every chunk of a PNG, which Pillow leaves out for pixels.
+
+    Raises:
+        ValueError: one differs, or the file ends before its last chunk does.
+    """
+    view, start, kind = memoryview(data), len(PNG_START), b""
+    while kind != b"IEND":
+        head = data[start : start + 8]
+        end = start + 8 + int.from_bytes(head[:4])
+        kind = head[4:]
+        if end + 4 > len(data):
+            raise ValueError("truncated")
+        if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4]):
+            raise ValueError(f"wrong checksum of the chunk at byte {start}")
+        start = end + 4
+
+
+def parse_tags(data: bytes, path: Path, names: Sequence[str]) -> list[str]:
+    """Class names of the objects in a VOC style annotation, in class order, each once.
+
+    Only `<object><name>` right below the root counts: parts of an object have names too.
+
+    Raises:
+        BadFileError: not XML, entities, elements nested deeper than XML_DEPTH, or an object of an unknown class.
+    """
+    objects = _Objects()
+    try:
+        parser = DefusedXMLParser(target=objects)
+        parser.feed(data)
+        parser.close()
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        problem = f"unreadable XML ({error})"
+        raise BadFileError.of(path, "tags: unreadable", problem=problem, cure=AGAIN) from None
+    found = {name.strip() for name in objects.names}
+    unknown = sorted(found - set(names))
+    if unknown:
+        problem = f"object name {unknown[0][:80]!r} is not a class"
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        cure = f"allowed are {', '.join(names[:NAMED])}{more}"
+        raise BadFileError.of(path, "tags: unknown class", problem=problem, cure=cure)
+    return [name for name in names if name in found]
+
+
+class _Objects:
+    """Collects the first name of every object while the parser reads; makes no tree, however deep the elements are."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._path: list[str] = []
+        self._named = self._open = False
+
+    def start(self, tag: str, attributes: object) -> None:
+        self._path.append(tag)
+        if len(self._path) > XML_DEPTH:
+            raise ValueError(f"elements nested deeper than {XML_DEPTH}")
+        self._open = self._path[1:] == ["object", "name"] and not self._named
+        if self._path[1:] == ["object"]:
+            self.names.append("")
+            self._named = False
+        self._named |= self._open
+
+    def data(self, text: str) -> None:
+        if self._open:
+            self.names[-1] += text
+
+    def end(self, tag: str) -> None:
+        self._path.pop()
+        self._open = False
+
+    def close(self) -> None:
+        """The parser asks for it."""
