@@ -1,0 +1,166 @@
+"""MS COCO 2014 as it is downloaded: masks are painted from the annotated instances.
+
+Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014. Instances overlap, so a mask depends on the order of
+painting. Ours is that of COCO-Stuff's official pixel maps: in the order of the file, later ones over earlier ones.
+Crowd regions are known to hold the class, but not where: they are ignored.
+"""
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from dhr.dataset.classes import IGNORE, load_classes
+from dhr.dataset.original.interface import SAFE_ID, Example, Given, Roots, ids_array
+from dhr.dataset.original.json_stream import Element, array_elements
+from dhr.dataset.original.masks import lookup_table, source_ids
+from dhr.dataset.original.regions import CURE, MAX_PIXELS, RegionList, Regions
+from dhr.dataset.original.splits import row
+from dhr.errors import InputError
+
+FOLDERS = {"train": "train2014", "validation": "val2014"}
+SUFFIX = ".jpg"
+
+
+@dataclass(frozen=True, eq=False)
+class CocoSplit:
+    """One split.
+
+    Attributes:
+        folder: pictures.
+        ids: (N) bytes, sorted, of the images with an annotation.
+        regions: what is painted.
+        classes: (M) class index of each region, those of crowds too.
+        unlabelled: number of images without an annotation.
+    """
+
+    folder: Path
+    ids: np.ndarray
+    regions: Regions
+    classes: np.ndarray
+    unlabelled: int
+
+
+@dataclass(frozen=True, eq=False)
+class CocoOriginal:
+    """An opened COCO 2014; `names` is None, there is one order of the classes."""
+
+    parts: Mapping[str, CocoSplit]
+    remarks: tuple[str, ...]
+    names: tuple[str, ...] | None = None
+
+    @property
+    def splits(self) -> Mapping[str, np.ndarray]:
+        """Images with at least one annotation."""
+        return {split: part.ids for split, part in self.parts.items()}
+
+    def example(self, split: str, id: str) -> Example:
+        """Files of one image, with the classes of all its annotations as tags."""
+        part = self.parts[split]
+        number = row(part.ids, id)
+        classes = np.unique(part.classes[slice(*part.regions.bounds[number : number + 2])])
+        names = load_classes("coco").names
+        return Example(
+            id=id,
+            image=part.folder / f"{id}{SUFFIX}",
+            mask=part.regions.mask(number),
+            tags=tuple(names[label] for label in classes),
+        )
+
+
+@dataclass(frozen=True)
+class Coco2014:
+    """The archives train2014, val2014 and annotations_trainval2014."""
+
+    takes: ClassVar[frozenset[str]] = frozenset()
+
+    def open(self, given: Given) -> CocoOriginal:
+        """Opens a folder with train2014/, val2014/ (or both in images/) and annotations/.
+
+        Raises:
+            InputError: one of them is missing, or the annotations are broken or of another data set.
+        """
+        parts = {split: _split(given.source, folder) for split, folder in FOLDERS.items()}
+        remarks = tuple(
+            f"{split}: {part.unlabelled} of {len(part.ids) + part.unlabelled} images, without annotation, are left out"
+            for split, part in parts.items()
+            if part.unlabelled
+        )
+        return CocoOriginal(parts, remarks)
+
+
+def _split(source: Roots, name: str) -> CocoSplit:
+    cure = f"unpack {name}.zip and annotations_trainval2014.zip, and use source=<their folder>"
+    folder = source.need(name, f"images/{name}", holding=f"*{SUFFIX}", cure=cure)
+    file = source.file(f"annotations/instances_{name}.json", f"instances_{name}.json")
+    if file is None:
+        raise InputError(f"{source.argument}: no file annotations/instances_{name}.json in it; {cure}")
+    images, found = _scan(file)
+    return _indexed(folder, file, images, found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """Images of a file: (N) bytes sorted, and in the same order (N) numbers and (N,2) height and width."""
+
+    ids: np.ndarray
+    numbers: np.ndarray
+    sizes: np.ndarray
+
+
+def _scan(file: Path) -> tuple[_Images, RegionList]:
+    """Reads a file of instances once from its beginning to its end."""
+    names: list[str] = []
+    numbers, found = array("q"), RegionList()
+    for element in array_elements(file):
+        if element.key == "images":
+            names.append(_id(element))
+            numbers.extend((element.whole("id"), *_size(element)))
+        elif element.key == "annotations":
+            found.add(element, crowd=element.whole("iscrowd"))
+    if not names or not found.images:
+        raise InputError(f"{file}: no images and annotations in it; {CURE}")
+    order = np.argsort(np.array(names))
+    columns = np.asarray(numbers).reshape(-1, 3)[order]
+    if len(np.unique(columns[:, 0])) < len(columns):
+        raise InputError(f"{file}: two images have the same number; {CURE}")
+    return _Images(ids_array(iter(names), file), columns[:, 0], columns[:, 1:]), found
+
+
+def _id(element: Element) -> str:
+    name = element.value.get("file_name") if isinstance(element.value, dict) else None
+    if not isinstance(name, str) or not name.endswith(SUFFIX) or not SAFE_ID.fullmatch(name.removesuffix(SUFFIX)):
+        raise InputError(f"{element.place}: file_name {str(name)[:80]!r}: a name without folder is due; {CURE}")
+    return name.removesuffix(SUFFIX)
+
+
+def _size(element: Element) -> tuple[int, int]:
+    height, width = element.whole("height"), element.whole("width")
+    if not 0 < height * width <= MAX_PIXELS:
+        raise InputError(f"{element.place}: size {height} x {width}: no image has it; {CURE}")
+    return height, width
+
+
+def _indexed(folder: Path, file: Path, images: _Images, found: RegionList) -> CocoSplit:
+    """Groups the regions by image, crowds first, and drops images without any."""
+    table = load_classes("coco")
+    ids = source_ids("coco")
+    lookup = lookup_table(dict(zip(ids, range(table.first_tag, table.num_classes), strict=True)), max(ids) + 1)
+    classes, crowd = found.classes(file, lookup), np.asarray(found.crowd).astype(bool)
+    rows = found.rows(file, images.numbers)
+    labelled = np.bincount(rows, minlength=len(images.ids)) > 0
+    rows, order = (np.cumsum(labelled) - 1)[rows], ~crowd
+    regions = Regions.painted(
+        found, file, rows=rows, order=order, labels=np.where(crowd, IGNORE, classes),
+        sizes=images.sizes[labelled], background=0,
+    )  # fmt: skip
+    return CocoSplit(
+        folder=folder,
+        ids=images.ids[labelled],
+        regions=regions,
+        classes=classes[np.lexsort((order, rows))],
+        unlabelled=int((~labelled).sum()),
+    )

@@ -1,0 +1,224 @@
+"""PASCAL Context as it is downloaded: pictures of VOC 2010, and masks in one of three forms.
+
+Mottaghi et al., The Role of Context for Object Detection and Semantic Segmentation in the Wild, CVPR 2014. The original
+masks are MATLAB files with numbers of 459 labels, of which the 59 most frequent are the classes. The others, and
+background in the PNGs, are ignored.
+"""
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from dhr.dataset.classes import IGNORE, load_classes
+from dhr.dataset.original.class_order import CHOICE, ORDERS, order_of
+from dhr.dataset.original.interface import Example, Given, MaskSource, Roots, read_ids
+from dhr.dataset.original.json_stream import Element, array_elements
+from dhr.dataset.original.masks import MappedMat, MappedPng, lookup_table, source_ids
+from dhr.dataset.original.regions import CURE, MAX_PIXELS, RegionList, Regions
+from dhr.dataset.original.splits import refuse_shared, row, stems
+from dhr.errors import InputError
+
+FOLDERS = ("VOCdevkit/VOC2010", "VOC2010", ".", "VOCdevkit")
+LISTS = ("ImageSets/SegmentationContext", "ImageSets/Main")
+FILES = {"train": "train.txt", "validation": "val.txt"}
+JSON_FILES = ("trainval_merged.json", "inst_seg_correct.json", "detail_gt_rle.json")
+DETAIL = "annos_segmentation"  # key of the regions in the file of the Detail API
+NUMBERS = 460  # of labels, with 0
+
+
+class MaskForm(Protocol):
+    """One of the forms in which the masks are distributed."""
+
+    def mask(self, id: str) -> MaskSource:
+        """The mask of one image."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Mats:
+    """The original MATLAB files; `lookup` (460) of their labels."""
+
+    folder: Path
+    lookup: np.ndarray
+
+    def mask(self, id: str) -> MappedMat:
+        """The mask of one image."""
+        return MappedMat(self.folder / f"{id}.mat", "LabelMap", self.lookup)
+
+
+@dataclass(frozen=True, eq=False)
+class Pngs:
+    """PNG files; `lookup` (256) of their labels."""
+
+    folder: Path
+    lookup: np.ndarray
+
+    def mask(self, id: str) -> MappedPng:
+        """The mask of one image."""
+        return MappedPng(self.folder / f"{id}.png", self.lookup)
+
+
+@dataclass(frozen=True, eq=False)
+class JsonRegions:
+    """A JSON file with regions of the images `ids` (N), sorted bytes."""
+
+    ids: np.ndarray
+    regions: Regions
+
+    def mask(self, id: str) -> MaskSource:
+        """The mask of one image."""
+        return self.regions.mask(row(self.ids, id))
+
+
+@dataclass(frozen=True, eq=False)
+class ContextOriginal:
+    """An opened PASCAL Context.
+
+    Attributes:
+        splits: train and validation.
+        remarks: which form of masks is read, and how the order of the classes is known.
+        images: folder of the pictures.
+        form: masks.
+        names: order of the classes in all masks, that of our table.
+    """
+
+    splits: Mapping[str, np.ndarray]
+    remarks: tuple[str, ...]
+    images: Path
+    form: MaskForm
+    names: tuple[str, ...] | None
+
+    def example(self, split: str, id: str) -> Example:
+        """Files of one image; its tags are the classes in its mask."""
+        return Example(id, self.images / f"{id}.jpg", self.form.mask(id))
+
+
+@dataclass(frozen=True)
+class PascalContext:
+    """VOC 2010 with the masks of PASCAL Context: .mat files, PNGs, or the JSON file of the Detail API."""
+
+    takes: ClassVar[frozenset[str]] = frozenset({"class_order"})
+
+    def open(self, given: Given) -> ContextOriginal:
+        """Opens a VOCdevkit, a VOC2010, or a folder that holds one; the masks may lie in either.
+
+        The first form is read that is there for all images, in the order .mat, PNG, JSON.
+
+        Raises:
+            InputError: pictures, lists or masks are missing, or the order of the classes in PNGs is not clear.
+        """
+        if given.class_order is not None and given.class_order not in ORDERS:
+            raise InputError(f"class_order: {given.class_order}: no such order; {CHOICE}")
+        cure = "unpack VOCtrainval_03-May-2010.tar and use source=<folder>/VOCdevkit"
+        voc = given.source.need(*FOLDERS, holding="JPEGImages", cure=cure)
+        lists = given.source.need(
+            *(f"{folder}/{lists}" for lists in LISTS for folder in FOLDERS), holding="train.txt", cure=cure
+        )
+        splits = {split: read_ids(lists / file) for split, file in FILES.items()}
+        refuse_shared(lists, splits)
+        form, remark = _form(given, np.concatenate(list(splits.values())), voc / "Annotations")
+        return ContextOriginal(splits, (remark,), voc / "JPEGImages", form, load_classes("context").names)
+
+
+def _form(given: Given, ids: np.ndarray, annotations: Path) -> tuple[MaskForm, str]:
+    """The first form that is complete, or else the first, so that what is missing is named."""
+    mats, pngs, file = _mats(given.source), _pngs(given.source), _json(given.source)
+    has_mats, has_pngs = (_complete(mats, ".mat", ids), _complete(pngs, ".png", ids))
+    if mats and (has_mats or not (has_pngs or file)):
+        return Mats(mats, _lookup()), f"masks: .mat files of {mats}"
+    if pngs and (has_pngs or not file):
+        return _ordered(given, ids, pngs, mats, annotations)
+    if file:
+        return _regions(file, ids), f"masks: regions of {file}"
+    raise InputError(
+        f"{given.source.argument}: no masks in it; unpack trainval.tar.gz of PASCAL Context beside JPEGImages, or put "
+        f"SegmentationClassContext or {JSON_FILES[0]} there"
+    )
+
+
+def _mats(source: Roots) -> Path | None:
+    return source.find(*(f"{folder}/trainval" for folder in FOLDERS), holding="*.mat")
+
+
+def _pngs(source: Roots) -> Path | None:
+    return source.find(*(f"{folder}/SegmentationClassContext" for folder in FOLDERS), holding="*.png")
+
+
+def _json(source: Roots) -> Path | None:
+    return source.file(*(f"{folder}/{name}" for name in JSON_FILES for folder in FOLDERS))
+
+
+def _complete(folder: Path | None, suffix: str, ids: np.ndarray) -> bool:
+    return folder is not None and bool(np.isin(ids, stems(folder, suffix)).all())
+
+
+def _lookup() -> np.ndarray:
+    """(460) class index of each of the 459 labels."""
+    others = dict.fromkeys(range(NUMBERS), IGNORE)
+    return lookup_table(others | {number: index for index, number in enumerate(source_ids("context"))}, NUMBERS)
+
+
+def _ordered(given: Given, ids: np.ndarray, folder: Path, mats: Path | None, annotations: Path) -> tuple[Pngs, str]:
+    """The PNGs, read in the order that they are in."""
+    table = load_classes("context")
+    lookups = {
+        order: lookup_table({0: IGNORE} | {label: table.names.index(name) for label, name in enumerate(names, 1)}, 256)
+        for order, names in table.orders.items()
+    }
+    there = [id.decode() for id in np.intersect1d(ids, stems(folder, ".png"))]
+    originals = [id.decode() for id in stems(mats, ".mat")] if mats else []
+    order, reason = order_of(
+        folder, there, lookups, mats={id: Mats(folder=mats or folder, lookup=_lookup()).mask(id) for id in originals},
+        annotations=annotations, stated=given.class_order,
+    )  # fmt: skip
+    return Pngs(folder, lookups[order]), f"masks: PNG files of {folder} in the order {order} ({reason})"
+
+
+def _regions(file: Path, ids: np.ndarray) -> JsonRegions:
+    """Scans a file once; regions of images that are in no split are left out when masks are asked for."""
+    found, sizes, later_wins = RegionList(), array("q"), False
+    for element in array_elements(file):
+        if element.key in ("", DETAIL):
+            found.add(element)
+            sizes.extend(_size(element))
+            later_wins = element.key == DETAIL
+    if not sizes:
+        raise InputError(f"{file}: no regions in it; {CURE}")
+    numbers, first = np.unique(np.asarray(found.images), return_index=True)
+    classes = found.classes(file, _lookup())
+    # Where regions overlap: the Detail API paints its own file in order; the plain list has objects before stuff.
+    order = np.arange(len(classes)) * (1 if later_wins else -1)
+    regions = Regions.painted(
+        found, file, rows=found.rows(file, numbers), order=order, labels=classes,
+        sizes=np.asarray(sizes).reshape(-1, 2)[first], background=IGNORE,
+    )  # fmt: skip
+    return JsonRegions(_named(file, numbers, ids), regions)
+
+
+def _named(file: Path, numbers: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """(N) ids of sorted image numbers, sorted too: 2008000060 is 2008_000060, with ten digits always.
+
+    Raises:
+        InputError: one of the wanted `ids` is not among them, or a number is too long.
+    """
+    if numbers[-1] >= 10**10:
+        raise InputError(f"{file}: image_id {numbers[-1]}: ten digits are due, such as 2008000060; {CURE}")
+    named = np.array([f"{number // 10**6:04d}_{number % 10**6:06d}" for number in numbers], dtype=np.bytes_)
+    missing = np.setdiff1d(ids, named)
+    if len(missing):
+        raise InputError(f"{file}: no region of {missing[0].decode()}, nor of {len(missing) - 1} more images; {CURE}")
+    return named
+
+
+def _size(element: Element) -> tuple[int, int]:
+    """Height and width as the region states them."""
+    stated = element.value.get("segmentation")
+    size = stated.get("size") if isinstance(stated, dict) else None
+    is_pair = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
+    if not isinstance(size, list) or not is_pair or size[0] * size[1] > MAX_PIXELS:
+        raise InputError(f"{element.place}: segmentation of size {size}: height and width are due; {CURE}")
+    return size[0], size[1]

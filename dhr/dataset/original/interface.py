@@ -1,0 +1,174 @@
+"""What a reader of an original download says: which images there are, and how mask and tags of each are made.
+
+A reader is one file of this folder and one line in the YAML file of its data set. It looks at names, lists and indices
+only; decoding, checking and writing are the same for all downloads and stand in `dhr/dataset/preparation.py`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from dhr.errors import InputError
+
+SAFE_ID = re.compile(r"\w[\w.-]*", re.ASCII)  # a file name without folder: nothing outside can be reached
+
+
+class MaskSource(Protocol):
+    """How the mask of one image is made from original files."""
+
+    @property
+    def file(self) -> Path:
+        """The file it is read from, for messages and to see whether it is there."""
+        ...
+
+    def read(self) -> np.ndarray:
+        """(H,W) uint8 class indices of our class table, IGNORE allowed.
+
+        Raises:
+            InputError: missing, unreadable, or a label that the download cannot hold.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image of a download.
+
+    Attributes:
+        id: file name in our layout, without ending.
+        image: original file.
+        mask: how its mask is made, None where there is none, as in a test split.
+        annotation: VOC style XML with its tags, None where there is none.
+        tags: class names that the download states in another way, None where it does not.
+    """
+
+    id: str
+    image: Path
+    mask: MaskSource | None
+    annotation: Path | None = None
+    tags: tuple[str, ...] | None = None
+
+
+class Original(Protocol):
+    """One opened download. It is sent to other processes once, so it holds arrays, never an object per image.
+
+    Attributes:
+        splits: split of our layout -> (N) array of ids as bytes, sorted, each once.
+        remarks: what the user has to know: which of several forms was read, what was left out.
+        names: class order of the masks where several are in use, None where there is one.
+    """
+
+    @property
+    def splits(self) -> Mapping[str, np.ndarray]: ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]: ...
+
+    @property
+    def names(self) -> tuple[str, ...] | None: ...
+
+    def example(self, split: str, id: str) -> Example:
+        """Where the files of one image lie; does not open them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Folders that one argument of prepare stands for: the folder given, and the unpacked archives in it.
+
+    Attributes:
+        argument: as typed, such as "source: /data/coco", for messages.
+        folders: where to look, in this order.
+    """
+
+    argument: str
+    folders: tuple[Path, ...]
+
+    def find(self, *names: str, holding: str = "*") -> Path | None:
+        """First folder `<root>/<name>` with an entry that matches the glob `holding`; earlier names first."""
+        for name in names:
+            for root in self.folders:
+                if (root / name).is_dir() and any((root / name).glob(holding)):
+                    return root / name
+        return None
+
+    def need(self, *names: str, holding: str = "*", cure: str) -> Path:
+        """As `find`.
+
+        Raises:
+            InputError: there is no such folder; the message ends with `cure`.
+        """
+        found = self.find(*names, holding=holding)
+        if found is None:
+            raise InputError(f"{self.argument}: no folder {names[0]} with {holding} in it; {cure}")
+        return found
+
+    def file(self, *names: str) -> Path | None:
+        """First file `<root>/<name>`; earlier names first."""
+        return next((root / name for name in names for root in self.folders if (root / name).is_file()), None)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user gave to prepare; None where nothing."""
+
+    source: Roots
+    sbd: Roots | None = None
+    aug: Roots | None = None
+    class_order: str | None = None
+
+
+class Download(Protocol):
+    """The form in which one data set is downloaded; named by `dataset.download` in its YAML file.
+
+    Attributes:
+        takes: optional arguments of `Given` that it makes use of.
+    """
+
+    takes: ClassVar[frozenset[str]]
+
+    def open(self, given: Given) -> Original:
+        """Looks at lists and folders.
+
+        Raises:
+            InputError: something is missing or of another form.
+        """
+        ...
+
+
+def read_ids(path: Path) -> np.ndarray:
+    """Reads a list of ids, one per line: (N) bytes, sorted.
+
+    Raises:
+        InputError: no such file, an empty list, an id that is none or occurs twice.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such list of ids; unpack the original download completely")
+    lines = (line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return ids_array((line for line in lines if line), path)
+
+
+def ids_array(ids: Iterator[str], place: Path) -> np.ndarray:
+    """(N) bytes, sorted; `place` is where the ids stand, for messages.
+
+    Raises:
+        InputError: no id, one that is none, or one that occurs twice.
+    """
+
+    def checked() -> Iterator[bytes]:
+        for id in ids:
+            if not SAFE_ID.fullmatch(id):
+                raise InputError(f"{place}: {id[:80]!r}: not an id; a file name without folder and ending is due")
+            yield id.encode()
+
+    array = np.sort(np.array(list(checked()), dtype=np.bytes_))
+    if not len(array):
+        raise InputError(f"{place}: no id in it; unpack the original download again")
+    twice = array[1:][array[1:] == array[:-1]]
+    if len(twice):
+        raise InputError(f"{place}: {twice[0].decode()}: this id stands there twice; remove one of the two")
+    return array

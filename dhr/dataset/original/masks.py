@@ -1,0 +1,122 @@
+"""Masks of original downloads whose labels are looked up in a table."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io import loadmat
+
+from dhr.artifacts import read_mask
+from dhr.dataset.classes import TABLES
+from dhr.errors import InputError
+
+UNKNOWN = -1  # in a lookup table: a label that the download cannot hold
+
+
+@dataclass(frozen=True)
+class IndexPng:
+    """A PNG that holds our class indices already: it is linked, not written anew."""
+
+    file: Path
+
+    def read(self) -> np.ndarray:
+        """(H,W) uint8."""
+        return read_mask(self.file)
+
+
+@dataclass(frozen=True, eq=False)
+class MappedPng:
+    """A PNG of other labels.
+
+    Attributes:
+        file: palette or grey PNG.
+        lookup: (256) int16, label -> class index, IGNORE or UNKNOWN.
+    """
+
+    file: Path
+    lookup: np.ndarray
+
+    def read(self) -> np.ndarray:
+        """(H,W) uint8.
+
+        Raises:
+            InputError: unreadable, or a label without a class.
+        """
+        return looked_up(read_mask(self.file), self.lookup, self.file)
+
+
+def looked_up(labels: np.ndarray, lookup: np.ndarray, file: Path) -> np.ndarray:
+    """Class indices (H,W) uint8 of integer labels (H,W).
+
+    Raises:
+        InputError: a label is outside the table or UNKNOWN.
+    """
+    outside = (labels < 0) | (labels >= len(lookup))
+    mask = np.full(labels.shape, UNKNOWN, np.int16) if outside.any() else lookup[labels]
+    if (mask == UNKNOWN).any():
+        wrong = labels[outside] if outside.any() else labels[mask == UNKNOWN]
+        raise InputError(f"{file}: label {int(wrong[0])}: this data set has no such label; fetch this file again")
+    return mask.astype(np.uint8)
+
+
+@cache
+def source_ids(table: str) -> tuple[int, ...]:
+    """Numbers of the classes in the original download, background excepted, in the order of the class table."""
+    return tuple(json.loads((TABLES / f"{table}.json").read_text(encoding="utf-8"))["source_ids"])
+
+
+def lookup_table(classes: Mapping[int, int], size: int) -> np.ndarray:
+    """(size) int16: label -> class index as in `classes`, UNKNOWN for all others."""
+    lookup = np.full(size, UNKNOWN, np.int16)
+    lookup[list(classes)] = list(classes.values())
+    return lookup
+
+
+@dataclass(frozen=True, eq=False)
+class MappedMat:
+    """A MATLAB file (version 5) that holds labels.
+
+    Attributes:
+        file: MAT file.
+        variable: name of the label map; `GTcls.Segmentation` is a field of the structure `GTcls`.
+        lookup: (L) int16, label -> class index, IGNORE or UNKNOWN.
+    """
+
+    file: Path
+    variable: str
+    lookup: np.ndarray
+
+    def read(self) -> np.ndarray:
+        """(H,W) uint8.
+
+        Raises:
+            InputError: unreadable, without a label map of that name, or a label without a class.
+        """
+        return looked_up(_label_map(self.file, self.variable), self.lookup, self.file)
+
+
+def _label_map(file: Path, variable: str) -> np.ndarray:
+    """(H,W) int64 labels of a MATLAB file.
+
+    Raises:
+        InputError: unreadable, or no map of whole numbers of that name.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: this mask is missing; restore the file or take its id out of the split")
+    try:
+        value: Any = loadmat(file, appendmat=False, variable_names=[variable.partition(".")[0]])
+        for name in variable.split("."):
+            value = value[name]
+            value = value.item() if value.dtype == object else value
+        labels = value.astype(np.int64)
+        if labels.ndim != 2 or not labels.size or (labels != value).any():
+            raise ValueError("not a map of whole numbers")
+    except Exception as error:  # SciPy's parser raises nearly anything on a broken file
+        raise InputError(
+            f"{file}: no label map {variable} to be read ({type(error).__name__}: {error}); fetch this file again"
+        ) from error
+    return labels

@@ -1,0 +1,230 @@
+"""Masks that a JSON file states as regions, polygons or run lengths, painted over each other.
+
+Only the places of the regions in the file are kept; whoever needs a mask reads its regions from there.
+"""
+
+import json
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_masks
+
+from dhr.dataset.original.json_stream import Element
+from dhr.dataset.original.masks import UNKNOWN
+from dhr.errors import InputError
+
+MAX_PIXELS = 10**8  # no picture of these sets is near it; a wrong size must not take all memory
+CURE = "fetch this file again"
+
+
+@dataclass
+class RegionList:
+    """What is collected while a file is scanned, one number per region: five times eight bytes, no objects."""
+
+    images: "array[int]" = field(default_factory=lambda: array("q"))
+    categories: "array[int]" = field(default_factory=lambda: array("q"))
+    starts: "array[int]" = field(default_factory=lambda: array("q"))
+    lengths: "array[int]" = field(default_factory=lambda: array("q"))
+    crowd: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def add(self, element: Element, *, crowd: int = 0) -> None:
+        """Appends a region.
+
+        Raises:
+            InputError: without image_id or category_id.
+        """
+        self.images.append(element.whole("image_id"))
+        self.categories.append(element.whole("category_id"))
+        self.starts.append(element.start)
+        self.lengths.append(element.end - element.start)
+        self.crowd.append(crowd)
+
+    def classes(self, file: Path, lookup: np.ndarray) -> np.ndarray:
+        """(M) int16 class index of each region.
+
+        Raises:
+            InputError: a category is outside `lookup`, or UNKNOWN in it.
+        """
+        categories = np.asarray(self.categories)
+        known = categories < len(lookup)
+        classes = np.where(known, lookup[np.where(known, categories, 0)], UNKNOWN)
+        if (classes == UNKNOWN).any():
+            wrong = int(np.argmax(classes == UNKNOWN))
+            raise self.wrong(file, wrong, f"category_id {categories[wrong]}: this data set has no such category")
+        return classes
+
+    def rows(self, file: Path, image_ids: np.ndarray) -> np.ndarray:
+        """(M) row of each region's image in `image_ids` (N), which holds each number once.
+
+        Raises:
+            InputError: a region of an image that is not there.
+        """
+        images, order = np.asarray(self.images), np.argsort(image_ids)
+        rows = order[np.minimum(np.searchsorted(image_ids, images, sorter=order), len(order) - 1)]
+        if (strange := image_ids[rows] != images).any():
+            wrong = int(np.argmax(strange))
+            raise self.wrong(file, wrong, f"image_id {images[wrong]}: there is no such image in this file")
+        return rows
+
+    def wrong(self, file: Path, region: int, what: str) -> InputError:
+        """Says what is wrong with one region, and where it stands."""
+        return InputError(f"{file}: byte {self.starts[region]}: {what}; {CURE}")
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Where the regions of all images stand in a file, in the order in which they are painted.
+
+    Attributes:
+        file: JSON file.
+        sizes: (N,2) height and width of each image.
+        bounds: (N+1) first region of each image.
+        starts: (M) first byte of each region.
+        lengths: (M) bytes of each region.
+        labels: (M) uint8, what is painted.
+        background: label where nothing is painted.
+    """
+
+    file: Path
+    sizes: np.ndarray
+    bounds: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+    background: int
+
+    @classmethod
+    def painted(
+        cls, found: RegionList, file: Path, *, rows: np.ndarray, order: np.ndarray, labels: np.ndarray,
+        sizes: np.ndarray, background: int,
+    ) -> "Regions":  # fmt: skip
+        """Regions of `found`, which belong to the images `rows` (M), painted within an image by `order` (M)."""
+        sequence = np.lexsort((order, rows))
+        return cls(
+            file=file,
+            sizes=sizes,
+            bounds=np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(sizes)))]),
+            starts=np.asarray(found.starts)[sequence],
+            lengths=np.asarray(found.lengths)[sequence],
+            labels=labels[sequence].astype(np.uint8),
+            background=background,
+        )
+
+    def mask(self, row: int) -> "RegionMask":
+        """The mask of one image."""
+        part = slice(*self.bounds[row : row + 2])
+        height, width = self.sizes[row]
+        return RegionMask(
+            self.file, (int(height), int(width)), self.starts[part], self.lengths[part], self.labels[part],
+            self.background,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class RegionMask:
+    """The regions of one image: (n) `starts`, `lengths` and `labels`, later ones painted over earlier ones."""
+
+    file: Path
+    size: tuple[int, int]
+    starts: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+    background: int
+
+    def read(self) -> np.ndarray:
+        """(H,W) uint8.
+
+        Raises:
+            InputError: the file is gone or was changed, or a region is not as it should be.
+        """
+        mask = np.full(self.size, self.background, np.uint8)
+        try:
+            with self.file.open("rb") as stream:
+                for start, length, label in zip(self.starts, self.lengths, self.labels, strict=True):
+                    stream.seek(int(start))
+                    place = f"{self.file}: byte {start}"
+                    mask[region(segmentation(stream.read(int(length)), place), self.size, place)] = label
+        except OSError as error:
+            raise InputError(
+                f"{self.file}: not readable ({error.strerror}); restore it and run prepare again"
+            ) from None
+        return mask
+
+
+def segmentation(data: bytes, place: str) -> Any:
+    """The member `segmentation` of a JSON object.
+
+    Raises:
+        InputError: `data` is no such object.
+    """
+    try:
+        return json.loads(data)["segmentation"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{place}: no segmentation; {CURE}, and do not change it while prepare runs") from None
+
+
+def region(stated: Any, size: tuple[int, int], place: str) -> np.ndarray:
+    """(H,W) bool of a COCO segmentation: a list of polygons, or run lengths, plain or compressed.
+
+    Raises:
+        InputError: of another form, or of another size than the image; the message starts with `place`.
+    """
+    if isinstance(stated, list):
+        return _filled(stated, size, place)
+    counts = stated.get("counts") if isinstance(stated, dict) else None
+    if counts is None or stated.get("size") != list(size):
+        raise InputError(f"{place}: segmentation {str(stated)[:60]}: polygons or run lengths of {size} are due; {CURE}")
+    return _unrolled(expanded(counts, place) if isinstance(counts, str) else counts, size, place)
+
+
+def _filled(polygons: list[Any], size: tuple[int, int], place: str) -> np.ndarray:
+    """Inside of polygons x1, y1, x2, y2, ...; those of less than three corners have none."""
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) % 2 or not all(_near(value, max(size)) for value in polygon):
+            raise InputError(f"{place}: polygon {str(polygon)[:60]}: pairs of numbers inside {size} are due; {CURE}")
+    filled = [polygon for polygon in polygons if len(polygon) >= 6]
+    if not filled:
+        return np.zeros(size, bool)
+    return coco_masks.decode(coco_masks.merge(coco_masks.frPyObjects(filled, *size))).astype(bool)
+
+
+def _near(value: Any, side: int) -> bool:
+    """Whether a coordinate is a number in or around the image: the C code asks for memory by its size."""
+    return isinstance(value, int | float) and -side <= value <= 2 * side
+
+
+def expanded(text: str, place: str) -> list[int]:
+    """Run lengths of COCO's compressed form: six bits a character, each number the difference to the last but one.
+
+    Raises:
+        InputError: a character that does not occur there, or no end of the last number.
+    """
+    counts: list[int] = []
+    number = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise InputError(f"{place}: {character!r} in compressed run lengths; {CURE}")
+        number |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:  # the last character of a number
+            number -= (bits >> 4 & 1) << shift
+            counts.append(number + (counts[-2] if len(counts) > 2 else 0))
+            number = shift = 0
+    if shift:
+        raise InputError(f"{place}: compressed run lengths end within a number; {CURE}")
+    return counts
+
+
+def _unrolled(counts: Sequence[Any], size: tuple[int, int], place: str) -> np.ndarray:
+    """Columns below each other, outside and inside in turn. pycocotools leaves the rest of short runs undefined."""
+    whole = isinstance(counts, list) and all(isinstance(count, int) and count >= 0 for count in counts)
+    if not whole or sum(counts) != size[0] * size[1]:
+        total = f"run lengths sum up to {sum(counts)}" if whole else f"run lengths {str(counts)[:60]}"
+        raise InputError(f"{place}: {total}: the image has {size[0]} x {size[1]} pixels; {CURE}")
+    inside = np.arange(len(counts)) % 2 == 1
+    return np.repeat(inside, counts).reshape(size[::-1]).T

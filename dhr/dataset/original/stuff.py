@@ -1,0 +1,116 @@
+"""COCO-Stuff as it is downloaded: the 164k release of pixel maps, or the 10k release of MATLAB files.
+
+Caesar et al., COCO-Stuff: Thing and Stuff Classes in Context, CVPR 2018. Both number the labels from 1 to 182, 11 of
+which never occur. The pixel maps hold number - 1, and 255 where nothing is labelled; the MATLAB files hold the number,
+and 0 where nothing is labelled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from dhr.dataset.classes import IGNORE
+from dhr.dataset.original.interface import Example, Given, Roots, read_ids
+from dhr.dataset.original.masks import MappedMat, MappedPng, lookup_table, source_ids
+from dhr.dataset.original.splits import refuse_shared, stems
+from dhr.errors import InputError
+
+FOLDERS = {"train": "train2017", "validation": "val2017"}
+LISTS = {"train": "train", "validation": "test"}
+SMALL = ("", "cocostuff-10k-v1.1/")  # where the archive of the 10k release is unpacked
+NUMBERS = 183  # of labels, with 0
+PIXEL_MAP_UNLABELLED = 255
+CURE = (
+    "unpack train2017.zip, val2017.zip and stuffthingmaps_trainval2017.zip, or cocostuff-10k-v1.1.zip, and use "
+    "source=<their folder>"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class StuffOriginal:
+    """An opened release.
+
+    Attributes:
+        splits: train and validation.
+        remarks: which release it is.
+        images: folder of the pictures of each split.
+        masks: folder of the masks of each split.
+        lookup: label -> class index, IGNORE or UNKNOWN.
+        is_small: the masks are MATLAB files.
+        names: None, there is one order of the classes.
+    """
+
+    splits: Mapping[str, np.ndarray]
+    remarks: tuple[str, ...]
+    images: Mapping[str, Path]
+    masks: Mapping[str, Path]
+    lookup: np.ndarray
+    is_small: bool
+    names: tuple[str, ...] | None = None
+
+    def example(self, split: str, id: str) -> Example:
+        """Files of one image; its tags are the classes in its mask."""
+        folder = self.masks[split]
+        mask = (
+            MappedMat(folder / f"{id}.mat", "S", self.lookup)
+            if self.is_small
+            else MappedPng(folder / f"{id}.png", self.lookup)
+        )
+        return Example(id, self.images[split] / f"{id}.jpg", mask)
+
+
+@dataclass(frozen=True)
+class CocoStuff:
+    """COCO-Stuff 164k (COCO 2017 pictures and pixel maps) or 10k; which of them is seen from the files."""
+
+    takes: ClassVar[frozenset[str]] = frozenset()
+
+    def open(self, given: Given) -> StuffOriginal:
+        """Opens a folder of images and annotations, or the folders that the archives unpack to.
+
+        Raises:
+            InputError: neither release is there, or both are.
+        """
+        source = given.source
+        small = source.find(*(f"{folder}annotations" for folder in SMALL), holding="*.mat")
+        large = next((folder for name in FOLDERS.values() if (folder := _maps(source, name))), None)
+        if small and large:
+            raise InputError(f"{source.argument}: both releases, {large} and {small}; use the folder of one of them")
+        return _open_small(source, small) if small else _open_large(source)
+
+
+def _maps(source: Roots, name: str) -> Path | None:
+    return source.find(f"annotations/{name}", f"stuffthingmaps/{name}", name, holding="*.png")
+
+
+def _open_large(source: Roots) -> StuffOriginal:
+    images, masks = {}, {}
+    for split, name in FOLDERS.items():
+        images[split] = source.need(f"images/{name}", name, holding="*.jpg", cure=CURE)
+        found = _maps(source, name)
+        if found is None:
+            raise InputError(f"{source.argument}: no folder annotations/{name} with *.png in it; {CURE}")
+        masks[split] = found
+    splits = {split: stems(folder, ".jpg") for split, folder in images.items()}
+    refuse_shared(images["train"].parent, splits)
+    classes = {number - 1: index for index, number in enumerate(source_ids("stuff"))}
+    lookup = lookup_table({**classes, PIXEL_MAP_UNLABELLED: IGNORE}, 256)
+    remark = f"COCO-Stuff 164k: pixel maps of {masks['train'].parent}"
+    return StuffOriginal(splits, (remark,), images, masks, lookup, is_small=False)
+
+
+def _open_small(source: Roots, masks: Path) -> StuffOriginal:
+    cure = "unpack cocostuff-10k-v1.1.zip completely, and use source=<its folder>"
+    images = source.need(*(f"{folder}images" for folder in SMALL), holding="*.jpg", cure=cure)
+    lists = source.need(*(f"{folder}imageLists" for folder in SMALL), holding="*.txt", cure=cure)
+    splits = {split: read_ids(lists / f"{name}.txt") for split, name in LISTS.items()}
+    refuse_shared(lists, splits)
+    classes = {number: index for index, number in enumerate(source_ids("stuff"))}
+    lookup = lookup_table({**classes, 0: IGNORE}, NUMBERS)
+    remark = f"COCO-Stuff 10k: MATLAB files of {masks}; validation is its test list"
+    return StuffOriginal(
+        splits, (remark,), dict.fromkeys(splits, images), dict.fromkeys(splits, masks), lookup, is_small=True
+    )

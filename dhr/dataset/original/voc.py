@@ -1,0 +1,147 @@
+"""PASCAL VOC 2012, with the masks of SBD, as it is downloaded.
+
+Everingham et al., The PASCAL Visual Object Classes Challenge 2012; Hariharan et al., Semantic Contours from Inverse
+Detectors, ICCV 2011. The masks of SBD come as MATLAB files, or as a folder `SegmentationClassAug` of 12,031 PNGs: those
+of the 10,582 ids of `train_aug` and of the 1,449 of `val`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from dhr.dataset.classes import load_classes
+from dhr.dataset.original.interface import Example, Given, MaskSource, Roots, read_ids
+from dhr.dataset.original.masks import IndexPng, MappedMat, lookup_table
+from dhr.dataset.original.splits import refuse_shared, stems
+from dhr.errors import InputError
+
+FOLDERS = ("VOCdevkit/VOC2012", "VOC2012", ".")
+LISTS = "ImageSets/Segmentation"
+AUGMENTED = "SegmentationClassAug"
+SBD = ("benchmark_RELEASE/dataset", "dataset", ".")
+SBD_MASKS = "cls/*.mat"
+
+
+@dataclass(frozen=True, eq=False)
+class VocOriginal:
+    """An opened VOC 2012.
+
+    Attributes:
+        splits: train_aug, train, validation, and test where its pictures are there.
+        remarks: what train_aug is made of.
+        voc: folder VOC2012 of the trainval archive.
+        test: folder VOC2012 of the test archive, None without test.
+        augmented: folder of augmented PNGs, None where there is none or SBD is used.
+        sbd: folder with cls/, None where SBD is not used.
+        lookup: labels of SBD's masks -> class index.
+        names: None, there is one order of the classes.
+    """
+
+    splits: Mapping[str, np.ndarray]
+    remarks: tuple[str, ...]
+    voc: Path
+    test: Path | None
+    augmented: Path | None
+    sbd: Path | None
+    lookup: np.ndarray
+    names: tuple[str, ...] | None = None
+
+    def example(self, split: str, id: str) -> Example:
+        """Files of one image. In the test archive the XML names people only, so it is not used."""
+        if split == "test":
+            return Example(id, (self.test or self.voc) / "JPEGImages" / f"{id}.jpg", None)
+        annotation = self.voc / "Annotations" / f"{id}.xml"
+        image = self.voc / "JPEGImages" / f"{id}.jpg"
+        return Example(id, image, self._mask(split, id), annotation if annotation.is_file() else None)
+
+    def _mask(self, split: str, id: str) -> MaskSource:
+        """VOC's own mask, which has borders of 255, is preferred; SBD's own masks of val are never scored on."""
+        official = self.voc / "SegmentationClass" / f"{id}.png"
+        if self.sbd is not None and split == "train_aug" and not official.is_file():
+            return MappedMat(self.sbd / "cls" / f"{id}.mat", "GTcls.Segmentation", self.lookup)
+        if self.augmented is not None and not official.is_file():
+            return IndexPng(self.augmented / f"{id}.png")
+        return IndexPng(official)
+
+
+@dataclass(frozen=True)
+class Voc2012:
+    """The trainval archive of VOC 2012; the test archive, SBD or the augmented masks may be with it."""
+
+    takes: ClassVar[frozenset[str]] = frozenset({"sbd", "aug"})
+
+    def open(self, given: Given) -> VocOriginal:
+        """Opens a VOCdevkit, a VOC2012, or a folder that holds one.
+
+        The ids of train_aug are those of its list; without one, those of train and of the augmented masks that are not
+        in val. With SBD they are those of train and of both lists of SBD that are not in val. Without any, of train.
+
+        Raises:
+            InputError: a folder or a list is missing or wrong, or an id is used to train and to validate.
+        """
+        voc = _trainval(given.source)
+        augmented, sbd = _more_masks(given, voc)
+        official = {"train": read_ids(voc / LISTS / "train.txt"), "validation": read_ids(voc / LISTS / "val.txt")}
+        splits = {"train_aug": _train_aug(voc, official, augmented, sbd), **official}
+        refuse_shared(voc / LISTS, splits)
+        test, remarks = _test(given.source)
+        if test is not None:
+            splits["test"] = read_ids(test / LISTS / "test.txt")
+        classes = load_classes("voc").num_classes
+        lookup = lookup_table({label: label for label in range(classes)}, classes)
+        return VocOriginal(splits, (_made_of(augmented, sbd), *remarks), voc, test, augmented, sbd, lookup)
+
+
+def _trainval(source: Roots) -> Path:
+    """The folder VOC2012 with lists, or else, so that the missing list is named, one without."""
+    cure = "unpack VOCtrainval_11-May-2012.tar and use source=<folder>/VOCdevkit"
+    anyone = source.need(*FOLDERS, holding="JPEGImages", cure=cure)
+    return source.find(*FOLDERS, holding=f"{LISTS}/train.txt") or anyone
+
+
+def _more_masks(given: Given, voc: Path) -> tuple[Path | None, Path | None]:
+    """Folder of augmented PNGs or of SBD: what is given, or else PNGs in or beside VOC2012, or SBD in the source."""
+    if given.aug is not None and given.sbd is not None:
+        raise InputError(f"{given.aug.argument}: {given.sbd.argument}: both hold the same masks; give one of them")
+    if given.aug is not None:
+        return given.aug.need(AUGMENTED, ".", holding="*.png", cure=f"use aug=<the unpacked {AUGMENTED}>"), None
+    if given.sbd is not None:
+        return None, given.sbd.need(*SBD, holding=SBD_MASKS, cure="use sbd=<the unpacked benchmark_RELEASE>")
+    beside = next((folder for folder in (voc / AUGMENTED, voc.parent / AUGMENTED) if folder.is_dir()), None)
+    augmented = beside or given.source.find(AUGMENTED, holding="*.png")
+    return augmented, None if augmented else given.source.find(SBD[0], holding=SBD_MASKS)
+
+
+def _train_aug(voc: Path, splits: Mapping[str, np.ndarray], augmented: Path | None, sbd: Path | None) -> np.ndarray:
+    train, validation = splits["train"], splits["validation"]
+    if sbd is not None:
+        extra = np.union1d(read_ids(sbd / "train.txt"), read_ids(sbd / "val.txt"))
+    elif augmented is None:
+        return train
+    elif (listed := voc / LISTS / "train_aug.txt").is_file():
+        return read_ids(listed)
+    else:
+        extra = stems(augmented, ".png")
+    return np.union1d(train, np.setdiff1d(extra, validation))
+
+
+def _test(source: Roots) -> tuple[Path | None, tuple[str, ...]]:
+    """The folder VOC2012 of the test archive; lists without pictures circulate, and are no split."""
+    test = source.find(*FOLDERS, holding=f"{LISTS}/test.txt")
+    if test is None:
+        return None, ()
+    ids = read_ids(test / LISTS / "test.txt")
+    if any((test / "JPEGImages" / f"{id.decode()}.jpg").is_file() for id in ids):
+        return test, ()
+    return None, (f"{test / LISTS / 'test.txt'}: left out, none of its pictures is there",)
+
+
+def _made_of(augmented: Path | None, sbd: Path | None) -> str:
+    if sbd is not None:
+        return f"train_aug: VOC's own masks, and SBD's from {sbd / 'cls'}"
+    if augmented is not None:
+        return f"train_aug: VOC's own masks, and others from {augmented}"
+    return f"train_aug is train only: no masks of SBD; use aug=<the unpacked {AUGMENTED}> or sbd=<benchmark_RELEASE>"
