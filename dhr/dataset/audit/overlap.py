@@ -1,0 +1,50 @@
+"""What is trained on must not be scored on: images that two splits share, by name or by content."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from dhr.artifacts import DataLayout
+from dhr.dataset.audit.finding import Finding, Notes
+from dhr.dataset.audit.split import SplitAudit
+
+TRAINED = frozenset({"train", "train_aug"})
+SCORED = frozenset({"validation", "test"})
+
+
+def overlaps(audits: Sequence[SplitAudit], layout: DataLayout, *, train: str, validation: str) -> Iterator[Finding]:
+    """Images of a split to train on that are in a split to score on too.
+
+    Args:
+        audits: of all splits.
+        layout: where they lie.
+        train: the split that is trained on.
+        validation: the split that is scored on.
+    """
+    trained = [audit for audit in audits if audit.name in {*TRAINED, train} - {validation}]
+    scored = [audit for audit in audits if audit.name in {*SCORED, validation} - {train}]
+    for one in trained:
+        for other in scored:
+            notes = Notes(one.name)
+            _note_same_ids(one, other, layout, notes)
+            _note_same_content(one, other, layout, notes)
+            yield from notes.found
+
+
+def _note_same_ids(one: SplitAudit, other: SplitAudit, layout: DataLayout, notes: Notes) -> None:
+    for name in np.intersect1d(one.listing.ids, other.listing.ids):
+        id = bytes(name).decode()
+        problem = f"this id is in {other.name} too: it would be trained on and scored on"
+        notes.broken("id in two splits", layout.image(one.name, id), problem, "take it out of one of the two", id=id)
+
+
+def _note_same_content(one: SplitAudit, other: SplitAudit, layout: DataLayout, notes: Notes) -> None:
+    """Equal image files under two names."""
+    places = np.flatnonzero(np.isin(one.digests, other.digests[other.digests > 0]))
+    for place in places:
+        twin = int(np.argmax(other.digests == one.digests[place]))
+        id, same = bytes(one.listing.ids[place]).decode(), bytes(other.listing.ids[twin]).decode()
+        if id != same:
+            problem = f"the same picture as {layout.image(other.name, same)}"
+            cure = "take it out of one of the two splits"
+            notes.remark("picture in two splits", layout.image(one.name, id), problem, cure, id=id)
