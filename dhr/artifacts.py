@@ -4,31 +4,43 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import defusedxml.ElementTree
 import numpy as np
-from defusedxml.common import DefusedXmlException
 from PIL import Image
 
+from dhr.decoding import XML_BYTES, open_image, open_mask, parse_tags, read_file
 from dhr.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` to `path` so that a reader sees the old file or the new one, never a part of it."""
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Writes `data` to `path` so that a reader sees the old file or the new one, never a part of it.
+
+    Args:
+        path: of the file; folders are made.
+        data: all of it.
+        durable: False does not wait for the disk (some milliseconds a file). A power cut, not a crash, can then leave
+            an empty file: only for files whose length and digest are kept elsewhere, as in a manifest.
+    """
+    write_stream(path, [data], durable=durable)
+
+
+def write_stream(path: Path, parts: Iterable[bytes], *, durable: bool = True) -> None:
+    """Writes `parts` behind each other to `path`, whole or not at all, also where making them fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            file.writelines(parts)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -51,7 +63,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the folder or run the stage that writes it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error}); delete it and run its stage again") from None
 
 
@@ -76,65 +88,52 @@ def read_mask(path: Path) -> np.ndarray:
     """Reads a palette or grey PNG as (H,W) uint8 class indices.
 
     Raises:
-        InputError: missing, unreadable, or a colour picture instead of an index mask.
+        BadFileError: missing, unreadable, too large, or a colour or 16-bit picture instead of an index mask.
     """
-    with _opened(path, "mask") as picture:
-        if picture.mode not in ("P", "L"):
-            raise InputError(f"{path}: mode {picture.mode}: a mask is an 8-bit palette or grey PNG of class indices")
-        return np.asarray(picture, np.uint8)
+    return np.asarray(open_mask(_content(path, "mask"), path), np.uint8)
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Reads an image file as (H,W,3) uint8 RGB.
+    """Reads an image file as (H,W,3) uint8 RGB, as stored: its EXIF orientation is not applied.
 
     Raises:
-        InputError: missing or unreadable.
+        BadFileError: missing, unreadable, too large, or of colours that are not 8-bit RGB or grey.
     """
-    with _opened(path, "image") as picture:
-        return np.asarray(picture.convert("RGB"), np.uint8)
+    return np.asarray(open_image(_content(path, "image"), path).convert("RGB"), np.uint8)
 
 
-def _opened(path: Path, what: str) -> Image.Image:
-    try:
-        picture = Image.open(path)
-        picture.load()
-    except FileNotFoundError:
-        raise InputError(f"{path}: this {what} is missing; restore the file or take its id out of the split") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: unreadable {what} ({error}); fetch or make this file again") from None
-    return picture
+def _content(path: Path, what: str) -> bytes:
+    cure = "restore the file or take its id out of the split"
+    return read_file(path, what, absent=f"this {what} is missing", cure=cure)
 
 
 def read_tags(path: Path, names: Sequence[str]) -> list[str]:
     """Class names of the objects in a VOC style annotation, in class order, each once.
 
     Raises:
-        InputError: missing or unreadable XML, or an object of an unknown class.
+        BadFileError: missing, unreadable or oversized XML, or an object of an unknown class.
     """
-    try:
-        root = defusedxml.ElementTree.parse(path).getroot()
-    except FileNotFoundError:
-        raise InputError(f"{path}: these tags are missing; run python -m dhr.prepare for the data set") from None
-    except (ElementTree.ParseError, DefusedXmlException, ValueError) as error:
-        raise InputError(f"{path}: unreadable XML ({error}); fetch or make this file again") from None
-    found = {(entry.findtext("name") or "").strip() for entry in root.findall("object")}
-    unknown = sorted(found - set(names))
-    if unknown:
-        raise InputError(f"{path}: object name {unknown[0]!r} is not a class; allowed are {', '.join(names)}")
-    return [name for name in names if name in found]
+    cure = "run python -m dhr.prepare for the data set"
+    data = read_file(path, "tags", absent="these tags are missing", cure=cure, limit=XML_BYTES)
+    return parse_tags(data, path, names)
 
 
-def write_tags(path: Path, size: tuple[int, int], names: Sequence[str]) -> None:
-    """Writes tags in the VOC annotation style; `size` is (height, width)."""
+def tags_text(id: str, size: tuple[int, int], names: Iterable[str]) -> bytes:
+    """Tags in the VOC annotation style; `size` is (height, width)."""
     root = ElementTree.Element("annotation")
-    ElementTree.SubElement(root, "filename").text = f"{path.stem}.jpg"
+    ElementTree.SubElement(root, "filename").text = f"{id}.jpg"
     shape = ElementTree.SubElement(root, "size")
     for key, value in (("width", size[1]), ("height", size[0]), ("depth", 3)):
         ElementTree.SubElement(shape, key).text = str(value)
     for name in names:
         ElementTree.SubElement(ElementTree.SubElement(root, "object"), "name").text = name
     ElementTree.indent(root)
-    write_atomically(path, ElementTree.tostring(root))
+    return ElementTree.tostring(root)
+
+
+def write_tags(path: Path, size: tuple[int, int], names: Sequence[str]) -> None:
+    """Writes tags in the VOC annotation style, atomically; `size` is (height, width)."""
+    write_atomically(path, tags_text(path.stem, size, names))
 
 
 @dataclass(frozen=True)
@@ -144,9 +143,14 @@ class DataLayout:
     root: Path
     folder: str
 
+    @property
+    def home(self) -> Path:
+        """Folder of the data set."""
+        return self.root / self.folder
+
     def split(self, split: str) -> Path:
         """Folder of a split."""
-        return self.root / self.folder / split
+        return self.home / split
 
     def image(self, split: str, id: str) -> Path:
         """Path of an image; the first suffix that exists, .jpg where none does."""

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dhr.artifacts import DataLayout
+from dhr.artifacts import DataLayout, RunFolder, read_json
 from dhr.config.parts import build
-from dhr.dataset.classes import ClassTable, load_classes
+from dhr.dataset.classes import ClassTable, classes_of, load_classes
 from dhr.dataset.reader import MaskFolder, Split
+from dhr.errors import InputError
 from dhr.network import CamClassifier, SegmentationNetwork
 from dhr.uss.store import FeatureStore
 
@@ -18,8 +19,29 @@ def open_split(cfg: DictConfig, split: str) -> Split:
     Raises:
         InputError: it is not on disk.
     """
-    table = load_classes(cfg.dataset.classes)
-    return Split.open(DataLayout(Path(cfg.paths.data), cfg.dataset.folder), split, table)
+    layout = DataLayout(Path(cfg.paths.data), cfg.dataset.folder)
+    return Split.open(layout, split, classes_of(layout.home, cfg.dataset.classes))
+
+
+def open_split_of_run(cfg: DictConfig, run: RunFolder, split: str) -> Split:
+    """A split of the data set that a run learnt from.
+
+    Args:
+        cfg: as stored in the run; its paths.data may be another one by now.
+        run: folder of the run.
+        split: name.
+
+    Raises:
+        InputError: it is not on disk, or its labels mean other classes than those that the run learnt.
+    """
+    opened, learnt = open_split(cfg, split), read_json(run.record).get("classes")
+    if learnt is not None and list(opened.table.names) != learnt:
+        first = next(at for at, name in enumerate(learnt) if opened.table.names[at] != name)
+        raise InputError(
+            f"{opened.layout.home}: label {first} is {opened.table.names[first]}: in {run.root} it is {learnt[first]}; "
+            "point paths.data to data of the class order that the run was trained with"
+        )
+    return opened
 
 
 def wss_masks(cfg: DictConfig, split: str) -> MaskFolder:

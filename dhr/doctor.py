@@ -20,7 +20,9 @@ def main(cfg: DictConfig) -> None:
 
     datasets = {name: compose("prepare", [f"dataset={name}"]).dataset for name in options("dataset")}
     places = {
-        name: Place(name, each.folder, each.classes, (each.splits.train, each.splits.validation))
+        name: Place(
+            name, each.folder, each.classes, (each.splits.train, each.splits.validation), each.generate is not None
+        )
         for name, each in datasets.items()
     }
     table = Table("group", "item", "state", "found", "cure", show_lines=False)

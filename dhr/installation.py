@@ -39,12 +39,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a data set should lie: `splits` are its folders to learn from and to validate on."""
+    """Where a data set should lie.
+
+    Attributes:
+        splits: its folders to learn from and to validate on.
+        is_drawn: whether prepare draws it, so that it needs no download.
+    """
 
     name: str
     folder: str
     classes: str
     splits: tuple[str, ...]
+    is_drawn: bool
 
 
 def findings(data: Path, weights: Path, places: Mapping[str, Place]) -> Iterator[Finding]:
@@ -144,10 +150,7 @@ def _dataset(data: Path, place: Place) -> Iterator[Finding]:
 
 def _split(folder: Path, split: str, place: Place, published: int | None) -> Finding:
     images = _count(folder / "image", IMAGE_SUFFIXES)
-    source = {"toy": "", "voc": " source=<VOCdevkit>"}
-    cure = f"python -m dhr.prepare dataset={place.name}{source.get(place.name, '')}"
-    if place.name not in source:
-        cure = f"lay it out as {folder}/{{image,mask,xml}}"
+    cure = f"python -m dhr.prepare dataset={place.name}{'' if place.is_drawn else ' source=<its download>'}"
     if images == 0:
         return Finding(place.name, split, "missing", f"no images in {folder / 'image'}", cure)
     masks, tags = _count(folder / "mask", (".png",)), _count(folder / "xml", (".xml",))

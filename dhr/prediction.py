@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from dhr.artifacts import RunFolder, read_json, write_json, write_mask
-from dhr.building import build_network, open_split
+from dhr.building import build_network, open_split, open_split_of_run
 from dhr.config.parts import build
 from dhr.config.stored import load_run_config
 from dhr.crf.interface import Crf
@@ -77,7 +77,7 @@ def predict(cfg: DictConfig) -> Path:
         InputError: no such run, or its masks were made with other settings.
     """
     source, folder = _source(cfg)
-    split, ranks = open_split(source, cfg.split), Ranks.join()
+    split, ranks = _split(cfg, source), Ranks.join()
     ids = [split.id(position) for position in range(len(split))]
     predictor = _predictor(cfg, source, split, ranks.device)
     if ranks.first:
@@ -120,6 +120,11 @@ def _source(cfg: DictConfig) -> tuple[DictConfig, Path]:
         return stored, run.masks(cfg.split)
     name = Path(cfg.weights).stem
     return cfg, RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "weights" / name).masks(cfg.split)
+
+
+def _split(cfg: DictConfig, source: DictConfig) -> Split:
+    run = None if cfg.run is None else RunFolder(Path(cfg.run))
+    return open_split(source, cfg.split) if run is None else open_split_of_run(source, run, cfg.split)
 
 
 def _predictor(cfg: DictConfig, source: DictConfig, split: Split, device: torch.device) -> Predictor:

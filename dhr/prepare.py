@@ -15,30 +15,28 @@ log = logging.getLogger("dhr.prepare")
 def main(cfg: DictConfig) -> None:
     """Prepares one data set."""
     # Imported here: --help, --cfg job and a wrong command must not wait for it.
-    from dhr.dataset.preparation import Generate, prepare
+    from dhr.artifacts import DataLayout
+    from dhr.config.parts import build
+    from dhr.dataset.classes import load_classes
+    from dhr.dataset.preparation import Generate, Preparer, Sources, prepare_toy
 
-    if cfg.sbd is not None:
-        raise InputError(f"sbd: {cfg.sbd}: its MATLAB files are not read; use aug=<folder SegmentationClassAug>")
-    recipe = cfg.dataset.generate
-    generate = recipe and Generate(
-        splits={cfg.dataset.splits.train: recipe.train, cfg.dataset.splits.validation: recipe.validation},
-        image_size=cfg.dataset.image_size,
-        seed=recipe.seed,
-    )
-    prepared = prepare(
-        cfg.dataset.name,
-        Path(cfg.paths.data),
-        source=_folder(cfg.source),
-        aug=_folder(cfg.aug),
-        transfer=cfg.transfer,
-        generate=generate,
-    )
+    given = {key: cfg[key] and Path(cfg[key]) for key in ("source", "sbd", "aug")}
+    sources = Sources(**given, class_order=cfg.class_order)
+    if cfg.dataset.generate is None:
+        prepared = Preparer(
+            name=cfg.dataset.name,
+            layout=DataLayout(Path(cfg.paths.data), cfg.dataset.folder),
+            table=load_classes(cfg.dataset.classes),
+            download=cfg.dataset.download and build(cfg.dataset.download),
+            transfer=cfg.transfer,
+            workers=cfg.workers,
+        )(sources)
+    else:
+        if sources != Sources():
+            raise InputError(f"source: {cfg.source}: dataset={cfg.dataset.name} is drawn, not downloaded; leave it out")
+        prepared = prepare_toy(Path(cfg.paths.data), Generate.of(cfg.dataset))
     for line in prepared.lines():
         log.info(line)
-
-
-def _folder(path: str | None) -> Path | None:
-    return None if path is None else Path(path)
 
 
 if __name__ == "__main__":

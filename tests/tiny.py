@@ -58,7 +58,8 @@ class Tiny:
     def words(self, verb: str, *extra: str) -> list[str]:
         """What would be typed behind `python -m dhr.<verb>`."""
         paths = [f"paths.data={self.root / 'data'}", f"paths.outputs={self.root / 'outputs'}"]
-        settings = () if "dataset=voc" in extra else SETTINGS.get(verb, ())
+        real = any(word.startswith("dataset=") for word in extra)
+        settings = () if real else SETTINGS.get(verb, ())
         return [*paths, *settings, *extra]
 
     def call(self, verb: str, *extra: str) -> None:

@@ -10,6 +10,7 @@ from dhr.config.values import Part, describe, fits, nearest, range_problem
 from dhr.errors import InputError
 
 HOMES = {  # where the classes of a group live, and whose classes may stand inside its nodes
+    "dataset": ("dhr.dataset.original.", ()),
     "backbone": ("dhr.backbone.", ()),
     "decoder": ("dhr.decoder.", ()),
     "wss": ("dhr.wss.", ("cam", "backbone", "optimizer")),

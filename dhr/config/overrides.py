@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dhr.config.check import unknown_key
 from dhr.config.schema import SCHEMAS
-from dhr.config.tree import is_group
+from dhr.config.tree import is_group, options
 from dhr.config.values import nearest
 from dhr.errors import InputError
 
@@ -49,6 +49,9 @@ def check_typed(verb: str, words: Sequence[str]) -> list[Override]:
             raise unknown_key("", override.key_or_group, override.get_value_string(), known - {"hydra"})
         if root == "hydra":
             _check_hydra_key(override)
+        elif override.value() is None and not override.is_delete() and is_group(override.key_or_group):
+            allowed = ", ".join(options(override.key_or_group))
+            raise InputError(f"{override.key_or_group}: null: one of its options is due; allowed: {allowed}")
     _refuse_stored(overrides)
     return overrides
 

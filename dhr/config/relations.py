@@ -87,10 +87,20 @@ def _extract_uss(values: Mapping[str, Any]) -> None:
         )
 
 
+def _audit(values: Mapping[str, Any]) -> None:
+    split, train = values["split"], values["dataset"]["splits"]["train"]
+    given = next((group for group in ("wss", "uss") if values.get(group) is not None), None)
+    if given is not None and split not in (None, train):
+        raise InputError(
+            f"{given}: {values[given]['name']}: is looked at for the split {train} alone; leave split={split} out"
+        )
+
+
 _RULES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "predict": _predict,
     "evaluate": _evaluate,
     "report": _report,
+    "audit": _audit,
     "train_wss": _train_wss,
     "extract_uss": _extract_uss,
 }

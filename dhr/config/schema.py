@@ -52,6 +52,7 @@ class Dataset:
     jitter: tuple[float, float, float, float]
     flip: float
     generate: Generate | None
+    download: Part | None = None
     image_size: int | None = None
 
 
@@ -168,7 +169,20 @@ class Prepare(Common):
     source: str | None
     sbd: str | None
     aug: str | None
+    class_order: str | None
     transfer: Literal["link", "copy"]
+    workers: int | None
+
+
+@dataclass
+class Audit(Common):
+    """`dhr.audit`. Masks and features are only looked at where they are named."""
+
+    dataset: Dataset
+    split: str | None
+    strict: bool
+    wss: Wss | None = None
+    uss: Uss | None = None
 
 
 @dataclass
@@ -203,6 +217,7 @@ SCHEMAS: dict[str, type[Common]] = {
     "evaluate": Evaluate,
     "report": Report,
     "prepare": Prepare,
+    "audit": Audit,
     "train_wss": TrainWss,
     "extract_uss": ExtractUss,
     "doctor": Doctor,

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from dhr.artifacts import read_image
+from dhr.dataset.manifest import Manifest, is_in_place
 from dhr.dataset.reader import MaskFolder, PictureDataset, Split
 from dhr.errors import InputError
 from dhr.progress import progress
@@ -31,29 +32,54 @@ class TrainingFiles:
         Raises:
             InputError: names the first bad files with their cures, or says that no image has a tag.
         """
-        ids = [self.split.id(position) for position in range(len(self.split))]
-        positions = np.flatnonzero(_look_at_all(self._look, ids, f"checking {self.split.name}"))
+        sizes = known_sizes(self.split)
+
+        def look(position: int) -> bool:
+            return self._look(self.split.id(position), None if sizes is None else tuple(sizes[position].tolist()))
+
+        tagged = _look_at_all(look, range(len(self.split)), f"checking {self.split.name}")
+        positions = np.flatnonzero(tagged)
         if not len(positions):
             raise InputError(
                 f"{self.split.layout.split(self.split.name)}/xml: no image has a tag; nothing can be learnt"
             )
         return positions
 
-    def _look(self, id: str) -> bool:
-        size = read_image(self.split.layout.image(self.split.name, id)).shape[:2]
+    def _look(self, id: str, size: tuple[int, int] | None) -> bool:
+        if size is None:
+            height, width = read_image(self.split.layout.image(self.split.name, id)).shape[:2]
+            size = height, width
         if self.wss_masks is not None:
-            self.wss_masks.read(id, (size[0], size[1]))
+            self.wss_masks.read(id, size)
         if self.features is not None:
             self.features.look(id)
         return bool(self.split.tags(id).any())
 
 
+def known_sizes(split: Split) -> np.ndarray | None:
+    """(N,2) height and width of every image from the manifest, so that none has to be decoded again.
+
+    None where there is no manifest, or an image or mask is not as long as it says: then every file has to be opened.
+    """
+    manifest = Manifest.open(split.layout.split(split.name))
+    if manifest is None or manifest.header.images != len(split):
+        return None
+    sizes = np.zeros((len(split), 2), np.int32)
+    for position, entry in enumerate(manifest):
+        if entry.id != split.id(position) or not is_in_place(entry, split.layout, split.name):
+            return None
+        sizes[position] = entry.size
+    return sizes
+
+
 def check_pictures(pictures: PictureDataset) -> None:
-    """Opens every image to validate on, and its human mask, once.
+    """Opens every image to validate on, and its human mask, once, unless prepare did so and nothing changed.
 
     Raises:
         InputError: names the first bad files with their cures.
     """
+    if known_sizes(pictures.split) is not None:
+        return
 
     def look(position: int) -> bool:
         return len(pictures[position].id) > 0

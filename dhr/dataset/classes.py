@@ -1,12 +1,13 @@
 """Class names, palettes and published sizes of every data set."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dhr.artifacts import read_json
 from dhr.errors import InputError
 
 IGNORE = 255  # label of pixels that are never trained on and never scored
@@ -24,6 +25,7 @@ class ClassTable:
         groups: super-category of each class, None where the data set defines none.
         sizes: published number of images per split.
         orders: other orders of the same names that circulate, by name; empty where there is only one.
+        aliases: other spellings of the names that circulate -> ours.
     """
 
     name: str
@@ -33,6 +35,27 @@ class ClassTable:
     groups: tuple[str, ...] | None
     sizes: Mapping[str, int]
     orders: Mapping[str, tuple[str, ...]]
+    aliases: Mapping[str, str]
+
+    def reordered(self, names: Sequence[str], place: Path) -> "ClassTable":
+        """The same classes in another order; colours stay with the labels, as the palettes in use have it.
+
+        Args:
+            names: the classes in the order of the labels; ours, or spelt as in `aliases`.
+            place: where the names stand, for messages.
+
+        Raises:
+            InputError: other names, or the background is not the first.
+        """
+        ours = [self.aliases.get(name, name) for name in names]
+        if sorted(ours) != sorted(self.names):
+            strange = sorted({*ours} - {*self.names}) or sorted({*self.names} - {*ours}) or ["one of them twice"]
+            raise InputError(f"{place}: {strange[0]}: the {len(self.names)} classes of {self.name} are due, each once")
+        if self.has_background and ours[0] != self.names[0]:
+            raise InputError(f"{place}: {names[0]}: the first class has to be {self.names[0]}")
+        places = [self.names.index(name) for name in ours]
+        groups = None if self.groups is None else tuple(self.groups[at] for at in places)
+        return replace(self, names=tuple(ours), groups=groups)
 
     @property
     def num_classes(self) -> int:
@@ -95,4 +118,33 @@ def load_classes(name: str) -> ClassTable:
         groups=tuple(groups) if groups else None,
         sizes=table["sizes"],
         orders={order: tuple(listed) for order, listed in table.get("orders", {}).items()},
+        aliases=table.get("aliases", {}),
     )
+
+
+def classes_of(folder: Path, name: str) -> ClassTable:
+    """The class table `name` in the order that the data set in `folder` states, ours where it states none.
+
+    Raises:
+        InputError: there is no such table, or the data set's names are not its classes.
+    """
+    table, names = load_classes(name), read_names(folder)
+    return table if names is None else table.reordered(names, folder / f"{folder.name}.json")
+
+
+def read_names(folder: Path) -> tuple[str, ...] | None:
+    """Class names in the order of the masks' labels, from `<folder>/<folder>.json`; None without this file.
+
+    Raises:
+        InputError: the file is not of the form {"names": [...], "ignore": 255}.
+    """
+    path = folder / f"{folder.name}.json"
+    if not path.is_file():
+        return None
+    values: Any = read_json(path)
+    names = values.get("names") if isinstance(values, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f'{path}: no list "names" in it; it has to be {{"names": [...], "ignore": 255}}')
+    if values.get("ignore", 255) != 255:
+        raise InputError(f"{path}: ignore {values['ignore']}: masks with another value than 255 are not read")
+    return tuple(names)

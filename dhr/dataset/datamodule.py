@@ -32,7 +32,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.total)[: self.size]
-        return iter([(self.epoch, int(position)) for position in order[self.rank :: self.ranks]])
+        return ((self.epoch, int(position)) for position in order[self.rank :: self.ranks])
 
     def __len__(self) -> int:
         return self.size // self.ranks

@@ -1,14 +1,24 @@
 """From an original download, or from nothing for the toy set, to the layout that every other stage reads."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dhr.artifacts import DataLayout
-from dhr.dataset import toy, voc
-from dhr.dataset.classes import ClassTable, load_classes
-from dhr.dataset.examples import Example, SplitCounts, Transfer, check_examples, write_examples
+from omegaconf import DictConfig
+
+from dhr.artifacts import DataLayout, write_json
+from dhr.dataset import toy
+from dhr.dataset.classes import IGNORE, ClassTable, load_classes, read_names
+from dhr.dataset.manifest import Header
+from dhr.dataset.original.archives import Staging
+from dhr.dataset.original.interface import Download, Given, Original, Roots
+from dhr.dataset.original.layout import find_laid_out
+from dhr.dataset.placing import Job, Transfer
+from dhr.dataset.split_writer import check_foreign, check_originals, write_split
 from dhr.errors import InputError
+from dhr.processes import cores
+
+STAGING = ".unpacked"  # in the data folder: on the same disk, so that what is unpacked can be linked
 
 
 @dataclass(frozen=True)
@@ -19,91 +29,154 @@ class Generate:
     image_size: int = 96
     seed: int = 7
 
+    @classmethod
+    def of(cls, dataset: DictConfig) -> "Generate":
+        """What the configuration of a generated data set says."""
+        splits = {dataset.splits[key]: dataset.generate[key] for key in ("train", "validation")}
+        return cls(splits, dataset.image_size, dataset.generate.seed)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the user gave: folders or archives, and the class order of the masks where several are in use."""
+
+    source: Path | None = None
+    sbd: Path | None = None
+    aug: Path | None = None
+    class_order: str | None = None
+
 
 @dataclass(frozen=True)
 class Preparation:
-    """What now lies on disk: the folder of the data set, counts per split, and remarks the user has to see."""
+    """What now lies on disk: the folder of the data set, a header per split, and remarks the user has to see."""
 
     folder: Path
-    splits: Mapping[str, SplitCounts]
+    splits: Mapping[str, Header]
     remarks: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """Return the summary to show, one sentence per line."""
-        counts = [
-            f"{self.folder / split}: {found.images} images, tags of {found.tags_from_xml} from XML and of "
-            f"{found.tags_from_mask} from masks"
-            for split, found in self.splits.items()
-        ]
+        """The summary to show, one sentence per line."""
+        counts = []
+        for split, header in self.splits.items():
+            origins = ", ".join(f"{count} from {origin}" for origin, count in header.tags_from.items())
+            counts.append(f"{self.folder / split}: {header.images} images; tags: {origins}")
         return [*counts, *self.remarks]
 
 
-def prepare(
-    dataset: str,
-    data: Path,
-    *,
-    source: Path | None = None,
-    aug: Path | None = None,
-    transfer: Transfer = "link",
-    generate: Generate | None = None,
-) -> Preparation:
-    """Bring a data set into the layout below `data`; run again, it only adds what is missing.
+@dataclass(frozen=True)
+class Preparer:
+    """Brings one data set into the layout; run again, it only adds what is missing.
 
-    Args:
-        dataset: "toy" or "voc".
-        data: folder of all data sets.
-        source: folder of the original download; not for toy.
-        aug: voc: folder SegmentationClassAug, where it is not inside `source`.
-        transfer: "link" for hard links where possible, "copy" for copies.
-        generate: how to make the toy set; only for toy.
+    Attributes:
+        name: of the data set.
+        layout: where it belongs.
+        table: its classes.
+        download: reader of its download, None where it has no other form than ours.
+        transfer: "link" for links where possible, "copy" for copies.
+        workers: processes; None for one per core.
+    """
+
+    name: str
+    layout: DataLayout
+    table: ClassTable
+    download: Download | None
+    transfer: Transfer = "link"
+    workers: int | None = None
+
+    def __call__(self, sources: Sources) -> Preparation:
+        """Prepares every split that the sources hold.
+
+        Raises:
+            InputError: sources are missing, incomplete or broken. A wrong folder, list or archive is found out before
+                anything is written; of broken images the first are named once all others are in place.
+        """
+        staging = Staging(self.layout.root / STAGING)
+        try:
+            original = self._open(sources, staging)
+            for split, ids in original.splits.items():
+                check_originals(original, split)
+                check_foreign(self.layout, split, ids)
+            table = self._note_order(original)
+        except BaseException:
+            staging.clear()
+            raise
+        job = Job(original, self.layout, table, self.transfer, staging.folder)
+        workers = cores() if self.workers is None else self.workers
+        headers = {split: write_split(job, self.name, split, workers=workers) for split in original.splits}
+        staging.clear()
+        remarks = (*original.remarks, *self._sizes(headers))
+        return Preparation(self.layout.home, headers, remarks)
+
+    def _open(self, sources: Sources, staging: Staging) -> Original:
+        """The download; archives in its folder are unpacked where it cannot do without them."""
+        if sources.source is None:
+            own = find_laid_out(Roots("paths.data", (self.layout.home,)), self.layout.folder)
+            if own is None:
+                raise InputError(
+                    f"source: null: where is the download? use source=<its folder or archive>, or lay the data out as "
+                    f"{self.layout.home}/<split>/{{image,mask,xml}}"
+                )
+            return own
+        given = self._given(sources, staging)
+        laid_out = find_laid_out(given.source, self.layout.folder)
+        if laid_out is not None:
+            return laid_out
+        if self.download is None:
+            raise InputError(f"{given.source.argument}: no folder {self.layout.folder}/<split>/image in it")
+        try:
+            return self.download.open(given)
+        except InputError:
+            wider = replace(given, source=staging.with_archives(given.source))
+            if wider.source == given.source:
+                raise
+            return find_laid_out(wider.source, self.layout.folder) or self.download.open(wider)
+
+    def _given(self, sources: Sources, staging: Staging) -> Given:
+        assert sources.source is not None
+        takes = frozenset() if self.download is None else self.download.takes
+        for key in ("sbd", "aug", "class_order"):
+            value = getattr(sources, key)
+            if value is not None and key not in takes:
+                raise InputError(f"{key}: {value}: dataset={self.name} has no use for it; leave it out")
+        return Given(
+            source=staging.roots("source", sources.source),
+            sbd=None if sources.sbd is None else staging.roots("sbd", sources.sbd),
+            aug=None if sources.aug is None else staging.roots("aug", sources.aug),
+            class_order=sources.class_order,
+        )
+
+    def _note_order(self, original: Original) -> ClassTable:
+        """Our classes in the order of the masks, which is noted beside them where several orders are in use.
+
+        Raises:
+            InputError: the folder holds masks of another order, or the names are not those of our classes.
+        """
+        folder = self.layout.home
+        there, place = read_names(folder), folder / f"{folder.name}.json"
+        names = original.names or there
+        if names is None:
+            return self.table
+        table = self.table.reordered(names, place)
+        if there is not None and self.table.reordered(there, place).names != table.names:
+            raise InputError(f"{place}: states another class order than the download; move the folder {folder} away")
+        if there is None:
+            write_json(place, {"names": list(table.names), "ignore": IGNORE})
+        return table
+
+    def _sizes(self, headers: Mapping[str, Header]) -> list[str]:
+        published = {split: self.table.sizes.get(split) for split in headers}
+        return [
+            f"{split} has {headers[split].images} of {count} published images"
+            for split, count in published.items()
+            if count is not None and headers[split].images != count
+        ]
+
+
+def prepare_toy(data: Path, generate: Generate) -> Preparation:
+    """Draws the toy set, with a manifest per split; run again, it only adds what is missing.
 
     Raises:
-        InputError: the data set has no original form that is known here, or its source is missing or incomplete. This
-            is found out before anything is written, but for unreadable masks and annotations.
+        InputError: the folder holds a toy set made otherwise.
     """
-    if transfer not in ("link", "copy"):
-        raise InputError(f"transfer: {transfer}: use link or copy")
-    if dataset == "toy":
-        return _prepare_toy(data, generate)
-    if dataset == "voc":
-        return _prepare_voc(data, source, aug, transfer)
-    raise InputError(
-        f"dataset: {dataset}: cannot be made from an original download; use one of toy, voc, or lay it out as "
-        "<data>/<folder>/<split>/{image,mask,xml}"
-    )
-
-
-def _prepare_toy(data: Path, generate: Generate | None) -> Preparation:
-    if generate is None:
-        raise InputError(
-            "dataset.generate: null: how many images to make? give numbers, as configs/dataset/toy.yaml does"
-        )
     toy.write_toy(data, splits=generate.splits, image_size=generate.image_size, seed=generate.seed)
-    counts = {split: SplitCounts(images, 0, images) for split, images in generate.splits.items()}
-    return Preparation(data / toy.FOLDER, counts)
-
-
-def _prepare_voc(data: Path, source: Path | None, aug: Path | None, transfer: Transfer) -> Preparation:
-    if source is None:
-        raise InputError("source: null: where is the download? use source=<folder VOCdevkit>")
-    counts = _write_splits(DataLayout(data, voc.FOLDER), load_classes("voc"), voc.voc_examples(source, aug), transfer)
-    published = load_classes("voc").sizes
-    remarks = [
-        f"{split} has {found.images} of {published[split]} published images"
-        for split, found in counts.items()
-        if found.images != published[split]
-    ]
-    if voc.find_augmented(voc.find_voc(source), aug) is None:
-        remarks.append(f"train_aug is train only: there is no {voc.AUGMENTED}; use aug=<that folder> to have all of it")
-    return Preparation(data / voc.FOLDER, counts, tuple(remarks))
-
-
-def _write_splits(
-    layout: DataLayout, table: ClassTable, splits: Mapping[str, Sequence[Example]], transfer: Transfer
-) -> dict[str, SplitCounts]:
-    """Check all splits, then write them."""
-    for split, examples in splits.items():
-        check_examples(layout, split, examples)
-    return {
-        split: write_examples(layout, split, examples, table, transfer=transfer) for split, examples in splits.items()
-    }
+    return Preparer("toy", DataLayout(data, toy.FOLDER), load_classes("toy"), download=None)(Sources())

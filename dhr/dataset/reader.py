@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from dhr.artifacts import DataLayout, read_image, read_mask, read_tags
 from dhr.dataset.classes import IGNORE, ClassTable
+from dhr.dataset.manifest import JOURNAL
 from dhr.dataset.transforms import TrainTransform, keyed_random, normalise
 from dhr.errors import InputError
 from dhr.sample import Sample, Window
@@ -34,9 +35,17 @@ class Split:
         """The split as it lies on disk.
 
         Raises:
-            InputError: the folder is missing or empty.
+            InputError: the folder is missing or empty, or prepare was interrupted in it.
         """
-        return cls(layout=layout, name=name, table=table, ids=np.array(layout.ids(name), dtype=np.bytes_))
+        journal = layout.split(name) / JOURNAL
+        if journal.exists():
+            raise InputError(f"{journal}: prepare was interrupted here, images are missing; run the same command again")
+        return cls(
+            layout=layout,
+            name=name,
+            table=table,
+            ids=np.array([id.encode() for id in layout.ids(name)], dtype=np.bytes_),
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

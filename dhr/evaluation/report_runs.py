@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dhr.artifacts import DataLayout, RunFolder, read_json
-from dhr.dataset.classes import ClassTable, load_classes
+from dhr.dataset.classes import ClassTable, classes_of
 from dhr.errors import InputError
 from dhr.evaluation.plots import Point
 
@@ -145,4 +145,5 @@ def open_data(folder: RunFolder) -> RunData | None:
     if not (root and name and table):
         return None
     used = tuple(str(split) for split in splits.values()) if isinstance(splits, DictConfig) else ()
-    return RunData(load_classes(str(table)), DataLayout(Path(str(root)), str(name)), used)
+    layout = DataLayout(Path(str(root)), str(name))
+    return RunData(classes_of(layout.home, str(table)), layout, used)

@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from dhr.artifacts import RunFolder, read_mask, write_json
-from dhr.building import open_split
+from dhr.building import open_split, open_split_of_run
 from dhr.config.stored import load_run_config
 from dhr.dataset.reader import Split
 from dhr.errors import InputError
@@ -74,11 +74,8 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
     Raises:
         InputError: masks are missing, of another size, or hold labels that are no class.
     """
-    source = cfg if cfg.run is None else load_run_config(Path(cfg.run))
-    folder = Path(cfg.masks) if cfg.run is None else RunFolder(Path(cfg.run)).masks(cfg.split)
-    if cfg.run is not None:
-        source.paths.data = cfg.paths.data
-    split, ranks = open_split(source, cfg.split), Ranks.join()
+    dataset, split, folder = _given(cfg)
+    ranks = Ranks.join()
     inventory = Inventory.of(split, folder)
     inventory.check(folder, strict=cfg.strict, allow_missing=cfg.allow_missing)
     histogram = JointHistogram().to("cpu")
@@ -88,7 +85,7 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
     result = as_json(
         scores_of(*histogram.compute(), split.table),
         split.table,
-        dataset=source.dataset.name,
+        dataset=dataset,
         split=split.name,
         masks=str(folder),
         images=len(inventory.found),
@@ -103,6 +100,16 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
         log.info(f"{score_table([(_title(cfg, folder), result)])}\n{path}")
     ranks.leave()
     return result
+
+
+def _given(cfg: DictConfig) -> tuple[str, Split, Path]:
+    """Name of the data set, the split with the truth, and the folder of the masks to be scored."""
+    if cfg.run is None:
+        return cfg.dataset.name, open_split(cfg, cfg.split), Path(cfg.masks)
+    run = RunFolder(Path(cfg.run))
+    source = load_run_config(run.root)
+    source.paths.data = cfg.paths.data
+    return source.dataset.name, open_split_of_run(source, run, cfg.split), run.masks(cfg.split)
 
 
 def _title(cfg: DictConfig, folder: Path) -> str:

@@ -6,15 +6,18 @@ from importlib.metadata import version
 
 from omegaconf import DictConfig
 
+from dhr.dataset.classes import ClassTable
+
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "torchmetrics", "hydra-core", "numpy")
 
 
-def describe(cfg: DictConfig) -> dict[str, object]:
-    """The entries of run.json that are known before the first step."""
+def describe(cfg: DictConfig, table: ClassTable) -> dict[str, object]:
+    """The entries of run.json that are known before the first step; `table` says what the labels mean."""
     choices = cfg.choices
     return {
         "command": "python -m dhr.train " + " ".join(shlex.quote(word) for word in sys.argv[1:]),
         "dataset": cfg.dataset.name,
+        "classes": list(table.names),
         "wss": cfg.wss.name,
         "uss": cfg.uss.name,
         "rebalancing": choices.get("rebalancing"),

@@ -14,6 +14,7 @@ from dhr.artifacts import RunFolder, read_json, update_record, write_atomically
 from dhr.building import build_network, feature_store, open_split, wss_masks
 from dhr.config.parts import build
 from dhr.dataset.check import TrainingFiles, check_pictures
+from dhr.dataset.classes import ClassTable
 from dhr.dataset.datamodule import SegmentationData
 from dhr.dataset.reader import PictureDataset, TrainDataset
 from dhr.dataset.transforms import TrainTransform
@@ -58,7 +59,7 @@ def train(cfg: DictConfig) -> Path:
     )
     trainer = _trainer(cfg, run, _callbacks(cfg, run, data, relabel))
     data.refuse_too_few(ranks=trainer.num_devices * trainer.num_nodes)
-    _open_folder(run, cfg)
+    _open_folder(run, cfg, data.train.split.table)
     _fit(run, trainer, module, data)
     return run.root
 
@@ -141,9 +142,9 @@ def _stored(cfg: DictConfig) -> str:
 
 
 @rank_zero_only
-def _open_folder(run: RunFolder, cfg: DictConfig) -> None:
+def _open_folder(run: RunFolder, cfg: DictConfig, table: ClassTable) -> None:
     write_atomically(run.config, _stored(cfg).encode())
-    update_record(run.record, {**describe(cfg), "status": "running"})
+    update_record(run.record, {**describe(cfg, table), "status": "running"})
 
 
 def _trainer(cfg: DictConfig, run: RunFolder, callbacks: list[Callback]) -> pl.Trainer:

@@ -7,31 +7,21 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.artifacts import DataLayout
-from dhr.dataset.preparation import Generate, prepare
+from dhr.dataset.preparation import Generate, prepare_toy
 from dhr.uss.run import extract
 
 log = logging.getLogger("dhr.train")
 
 
-def generate_recipe(cfg: DictConfig) -> Generate | None:
-    """How the scenes of a generated data set are drawn, None for a real one."""
-    recipe = cfg.dataset.generate
-    if recipe is None:
-        return None
-    splits = {cfg.dataset.splits.train: recipe.train, cfg.dataset.splits.validation: recipe.validation}
-    return Generate(splits=splits, image_size=cfg.dataset.image_size, seed=recipe.seed)
-
-
 @rank_zero_only
 def make_missing(cfg: DictConfig) -> None:
     """Draws the scenes and extracts the features of a generated data set where they are missing; says so."""
-    recipe, data = generate_recipe(cfg), Path(cfg.paths.data)
-    if recipe is None:
+    if cfg.dataset.generate is None:
         return
-    split = cfg.dataset.splits.train
+    data, split = Path(cfg.paths.data), cfg.dataset.splits.train
     if not DataLayout(data, cfg.dataset.folder).split(split).is_dir():
         log.info(f"dataset={cfg.dataset.name}: not there yet; drawing it, as python -m dhr.prepare does")
-        prepare(cfg.dataset.name, data, generate=recipe)
+        prepare_toy(data, Generate.of(cfg.dataset))
     store = Path(cfg.uss.store.format(split=split))
     if cfg.rebalancing.rebalancer is not None and cfg.uss.extractor is not None and not store.is_dir():
         log.info(f"uss={cfg.uss.name}: not there yet; extracting, as python -m dhr.extract_uss does")

@@ -1,0 +1,173 @@
+"""One example of a download, checked and put into our layout. Runs in processes of its own; imports no torch."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from dhr.artifacts import DataLayout, encode_mask, read_tags, tags_text, write_atomically
+from dhr.dataset.classes import IGNORE, ClassTable
+from dhr.dataset.manifest import Entry, FileMark
+from dhr.dataset.original.interface import Example, Original
+from dhr.dataset.original.layout import LaidOut
+from dhr.dataset.original.masks import IndexPng
+from dhr.decoding import open_image, read_file
+from dhr.errors import InputError
+
+CURE = "unpack the original download completely"
+Transfer = Literal["link", "copy"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all images of a download.
+
+    Attributes:
+        original: the opened download.
+        layout: where its images belong.
+        table: our classes.
+        transfer: "link" for hard links, or symbolic ones where the originals are on another disk; "copy" for copies.
+        staging: folder of unpacked archives, which is gone afterwards: nothing may point into it.
+    """
+
+    original: Original
+    layout: DataLayout
+    table: ClassTable
+    transfer: Transfer
+    staging: Path
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the data lie where they belong already."""
+        return isinstance(self.original, LaidOut) and self.original.root.resolve() == self.layout.home.resolve()
+
+    def place(self, split: str, id: str) -> Entry:
+        """Puts one image, its mask and its tags in their places; what is there and the same stays.
+
+        Raises:
+            InputError: an original is missing or unreadable, image and mask differ in size, a label or tag is unknown,
+                or another file has the place already.
+        """
+        example = self.original.example(split, id)
+        size = _size(example)
+        mask = None if example.mask is None else self._mask(example, size)
+        labels = None if mask is None else _histogram(mask)
+        tags, tags_from = self._tags(example, labels)
+        mask_mark = None if mask is None else self._place_mask(example, mask, self.layout.mask(split, id))
+        place = self.layout.tags(split, id)
+        if tags_from != "nowhere" and not place.exists():
+            write_atomically(place, tags_text(id, size, tags), durable=False)
+        # The image comes last, because a split is the list of its images.
+        image = self.layout.split(split) / "image" / f"{id}{example.image.suffix.lower()}"
+        return Entry(id, size, tags, labels, self._place_file(example.image, image), mask_mark, tags_from)
+
+    def _mask(self, example: Example, size: tuple[int, int]) -> np.ndarray:
+        assert example.mask is not None
+        mask, file = example.mask.read(), example.mask.file
+        if mask.shape != size:
+            raise InputError(f"{file}: size {mask.shape}: its image {example.image} has {size} (height, width)")
+        wrong = mask[(mask >= self.table.num_classes) & (mask != IGNORE)]
+        if wrong.size:
+            raise InputError(
+                f"{file}: label {int(wrong[0])}: {self.table.name} has classes 0 to {self.table.num_classes - 1} and "
+                f"{IGNORE} for pixels to ignore; fetch this mask again"
+            )
+        return mask
+
+    def _tags(self, example: Example, labels: dict[int, int] | None) -> tuple[tuple[str, ...], str]:
+        names = self.table.names[self.table.first_tag :]
+        if example.annotation is not None:
+            return tuple(read_tags(example.annotation, names)), "xml"
+        if example.tags is not None:
+            return tuple(name for name in names if name in example.tags), "download"
+        if labels is None:
+            return (), "nowhere"
+        return tuple(self.table.names[at] for at in sorted(labels) if self.table.first_tag <= at != IGNORE), "mask"
+
+    def _place_mask(self, example: Example, mask: np.ndarray, place: Path) -> FileMark:
+        """A mask of our class indices is taken as it is, any other is written."""
+        if isinstance(example.mask, IndexPng):
+            return self._place_file(example.mask.file, place)
+        data = encode_mask(mask, self.table.palette)
+        if place.exists():
+            if place.read_bytes() != data:
+                raise _occupied(place, example.mask.file if example.mask else place)
+        else:
+            write_atomically(place, data, durable=False)
+        return FileMark.of(data)
+
+    def _place_file(self, original: Path, place: Path) -> FileMark:
+        data = original.read_bytes()
+        if place.exists():
+            if not original.samefile(place) and place.read_bytes() != data:
+                raise _occupied(place, original)
+        elif self.transfer == "copy" or not self._link(original, place):
+            write_atomically(place, data, durable=False)
+        return FileMark.of(data)
+
+    def _link(self, original: Path, place: Path) -> bool:
+        """A hard link, else a symbolic one; False where neither is possible."""
+        place.parent.mkdir(parents=True, exist_ok=True)
+        resolved = original.resolve()
+        try:
+            os.link(resolved, place)
+            return True
+        except OSError:  # another disk, or a file system without hard links
+            if resolved.is_relative_to(self.staging.resolve()):
+                return False
+        try:
+            os.symlink(resolved, place)
+        except OSError:
+            return False
+        return True
+
+
+def _size(example: Example) -> tuple[int, int]:
+    """(height, width) of the image, after all of it was decoded."""
+    picture = open_image(read_file(example.image, "image", absent="this image is missing", cure=CURE), example.image)
+    return picture.height, picture.width
+
+
+def _histogram(mask: np.ndarray) -> dict[int, int]:
+    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
+    return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
+
+
+def _occupied(place: Path, original: Path) -> InputError:
+    return InputError(
+        f"{place}: differs from what {original} gives; move the folder {place.parent.parent} away, or prepare from the "
+        "download it was made from"
+    )
+
+
+_JOBS: list[tuple[Job, str]] = []  # of a process of a pool: what it was started for
+
+
+def remember(job: Job, split: str) -> None:
+    """Sets the work of this process, so that it is not sent again with every image."""
+    _JOBS.append((job, split))
+
+
+def place_remembered(ids: np.ndarray) -> list[Entry | InputError]:
+    """`place_all` for the work of this process."""
+    return place_all(*_JOBS[-1], ids)
+
+
+def place_all(job: Job, split: str, ids: np.ndarray) -> list[Entry | InputError]:
+    """Places some images; a broken one is told instead of raised, so that it does not hold up the others."""
+    return [_place(job, split, id.decode()) for id in ids]
+
+
+def _place(job: Job, split: str, id: str) -> Entry | InputError:
+    try:
+        return job.place(split, id)
+    except InputError as error:
+        return error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise InputError(
+            f"{error.filename}: {error.strerror}; what is done stays, run it again after mending"
+        ) from None

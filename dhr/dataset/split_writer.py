@@ -1,0 +1,203 @@
+"""One split of a download into our layout: in parallel, to be continued after an interruption, closed by a manifest."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dhr.artifacts import IMAGE_SUFFIXES, DataLayout, write_stream
+from dhr.dataset.manifest import JOURNAL, Entry, Header, Manifest, is_in_place, write_manifest
+from dhr.dataset.original.interface import Original
+from dhr.dataset.placing import Job, place_all, place_remembered, remember
+from dhr.errors import InputError
+from dhr.processes import flow, process_pool
+from dhr.progress import progress
+
+TORN = "*/.*.part"  # in the folders of a split: what a killed process was writing
+CHUNK = 32  # images per message between processes
+ALONE = 64  # so few images are faster without further processes
+SHOWN = 5  # bad originals named in one message
+
+
+def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
+    """Brings one split into the layout; what was done before is not done again.
+
+    Raises:
+        InputError: originals are broken: names the first of them. All others are in place then and need not be done
+            again, but the split has no manifest.
+    """
+    folder, ids = job.layout.split(split), job.original.splits[split]
+    known, recipe = Manifest.open(folder), _recipe(job, split)
+    same = known if known is not None and (known.header.recipe == recipe or job.in_place) else None
+    if same is not None and _is_complete(same, job.layout, ids):
+        return same.header
+    journal = Journal(folder / JOURNAL, recipe)
+    journal.start(same)
+    for torn in folder.glob(TORN):
+        torn.unlink()
+    todo = ids[~np.isin(ids, journal.done(job.layout, split))]
+    problems = Problems()
+    for result in progress(_results(job, split, todo, workers), f"{job.layout.folder}/{split}", total=len(todo)):
+        if isinstance(result, InputError):
+            problems.add(result)
+        else:
+            journal.add(result)
+    problems.check()
+    header = Header(dataset, split, len(ids), journal.origins(ids), recipe, job.table.names)
+    write_manifest(folder, header, journal.entries(ids))
+    journal.path.unlink()
+    return header
+
+
+def check_originals(original: Original, split: str) -> None:
+    """Makes sure that the files of a split are there, before anything is written.
+
+    Raises:
+        InputError: some are missing: names the first, and says how many.
+    """
+    missing = [
+        path
+        for id in original.splits[split]
+        for example in [original.example(split, id.decode())]
+        for path in (example.image, None if example.mask is None else example.mask.file)
+        if path is not None and not path.is_file()
+    ]
+    if missing:
+        raise InputError(
+            f"split {split}: {missing[0]}: this file is missing, and {len(missing) - 1} more; unpack the original "
+            "download completely, or give the folder that holds it"
+        )
+
+
+def check_foreign(layout: DataLayout, split: str, ids: np.ndarray) -> None:
+    """Makes sure that the folder of a split holds no images that the download lacks.
+
+    Raises:
+        InputError: it does.
+    """
+    images = layout.split(split) / "image"
+    stems = (path.stem for path in images.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    there = np.array([stem.encode() for stem in stems], dtype=np.bytes_)
+    foreign = np.sort(there[~np.isin(there, ids)])
+    if len(foreign):
+        raise InputError(
+            f"{images.parent}: {foreign[0].decode()}: {len(foreign)} images here are not in this split of the "
+            "download; move that folder away, or prepare from the download it was made from"
+        )
+
+
+@dataclass
+class Problems:
+    """Broken originals: how many, and the first of them."""
+
+    first: list[str] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, error: InputError) -> None:
+        """Counts one more."""
+        self.count += 1
+        if self.count <= SHOWN:
+            self.first.append(str(error))
+
+    def check(self) -> None:
+        """Raises InputError if there is any."""
+        if self.count:
+            rest = [f"... and {self.count - SHOWN} more"] if self.count > SHOWN else []
+            raise InputError("\n".join([*self.first, *rest, "all others are in place; mend these and run it again"]))
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Entries in the order in which images were done, one line each behind a line with the recipe.
+
+    Only whole lines count: a killed process may leave a part of one.
+    """
+
+    path: Path
+    recipe: str
+
+    def start(self, manifest: Manifest | None) -> None:
+        """Makes a journal with the entries of a manifest, unless one of this recipe is there to be continued."""
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                continued = file.readline() == self._head()
+            if continued:
+                self._cut_torn_line()
+                return
+        write_stream(self.path, self._lines_of(manifest))
+
+    def add(self, entry: Entry) -> None:
+        """Appends an entry; it survives the end of this process."""
+        with self.path.open("ab") as file:
+            file.write((entry.line() + "\n").encode())
+
+    def done(self, layout: DataLayout, split: str) -> np.ndarray:
+        """Ids whose files are in place."""
+        found = (entry.id.encode() for _, entry in self._read() if is_in_place(entry, layout, split))
+        return np.array(list(found), dtype=np.bytes_)
+
+    def origins(self, ids: np.ndarray) -> dict[str, int]:
+        """Where the tags come from, with the number of images each."""
+        return dict(sorted(Counter(entry.tags_from for entry in self.entries(ids)).items()))
+
+    def entries(self, ids: np.ndarray) -> Iterator[Entry]:
+        """The last entry of each id, in the order of `ids`; one at a time, whatever their number."""
+        last = {entry.id.encode(): offset for offset, entry in self._read()}
+        with self.path.open("rb") as file:
+            for id in ids:
+                file.seek(last[bytes(id)])
+                yield Entry.parse(file.readline().decode())
+
+    def _head(self) -> bytes:
+        return (json.dumps({"recipe": self.recipe}) + "\n").encode()
+
+    def _lines_of(self, manifest: Manifest | None) -> Iterator[bytes]:
+        yield self._head()
+        for entry in manifest or ():
+            yield (entry.line() + "\n").encode()
+
+    def _read(self) -> Iterator[tuple[int, Entry]]:
+        """Entries with the place of their line."""
+        with self.path.open("rb") as file:
+            file.readline()
+            offset = file.tell()
+            for line in file:
+                yield offset, Entry.parse(line.decode())
+                offset += len(line)
+
+    def _cut_torn_line(self) -> None:
+        with self.path.open("rb+") as file:
+            whole = sum(len(line) for line in file if line.endswith(b"\n"))
+            file.truncate(whole)
+
+
+def _recipe(job: Job, split: str) -> str:
+    """Digest of what a split is made from: kind of download, which of its forms, and class order."""
+    values = [type(job.original).__name__, split, *job.original.remarks, *job.table.names]
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
+
+
+def _is_complete(manifest: Manifest, layout: DataLayout, ids: np.ndarray) -> bool:
+    """Whether the manifest speaks of these ids, and every file is there and as long as it says."""
+    split = manifest.header.split
+    found = [entry.id.encode() for entry in manifest if is_in_place(entry, layout, split)]
+    return len(found) == len(ids) and bool((np.array(found, dtype=np.bytes_) == ids).all())
+
+
+def _results(job: Job, split: str, ids: np.ndarray, workers: int) -> Iterator[Entry | InputError]:
+    """Entries in the order of `ids`; an InputError where an original is broken."""
+    chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
+    if workers < 2 or len(ids) <= ALONE:
+        for chunk in chunks:
+            yield from place_all(job, split, chunk)
+        return
+    with process_pool(workers, remember, job, split) as pool:
+        try:
+            for results in flow(pool, place_remembered, chunks, workers=workers):
+                yield from results
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
