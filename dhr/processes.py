@@ -21,7 +21,7 @@ def cores() -> int:
 
 
 def process_pool(workers: int, start: Callable[..., None] | None = None, *arguments: Any) -> ProcessPoolExecutor:
-    """A pool whose processes are new interpreters, not copies of this one, which may have threads running.
+    """A pool whose processes are new interpreters: a copy of this one, with threads of torch running, could hang.
 
     They end when this process does, however it ends.
 

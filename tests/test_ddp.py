@@ -1,9 +1,11 @@
 """Two processes do what one does: every image once, one run folder, the same scores."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tiny import EPOCHS, TRAIN, VALIDATION, Tiny, environment
@@ -84,3 +86,15 @@ def test_prediction_and_scores(trained: Tiny) -> None:
     assert {key: both[key] for key in ("miou", "mfpr", "mfnr")} == {key: alone[key] for key in ("miou", "mfpr", "mfnr")}
     trained.call("predict", f"run={run.root}", "overwrite=true")
     assert {path: path.read_bytes() for path in run.masks("validation").iterdir()} == before
+
+
+@pytest.mark.slow
+def test_masks_from_tags(tiny: Tiny, tmp_path: Path) -> None:
+    """Two processes train one classifier and share out its masks."""
+    there = tiny.copy(tmp_path)
+    shutil.rmtree(there.wss)
+    said = finish(there.command("train_wss", *TWO))
+    assert said.count(f"{TRAIN // 2} made, 0 were there") == 2, said
+    assert sorted(path.stem for path in (there.wss / "train").iterdir()) == there.layout.ids("train")
+    again = finish(with_two(there.command("train_wss", *TWO)))
+    assert again.count(f"0 made, {TRAIN // 2} were there") == 2, again

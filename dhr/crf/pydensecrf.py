@@ -1,6 +1,5 @@
 """Dense CRF of Kraehenbuehl and Koltun (2011) by pydensecrf, images spread over a pool of processes."""
 
-import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from dhr.crf.interface import normalised
 from dhr.crf.worker import Potentials, infer
+from dhr.processes import process_pool
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,7 @@ class PyDenseCrf:
         if self.workers == 0:
             return map(infer, scores, pixels, each)
         if not self._pools:
-            # Spawned, not forked: a fork of a process with running torch threads can hang.
-            context = multiprocessing.get_context("spawn")
-            self._pools.append(ProcessPoolExecutor(self.workers, mp_context=context))
+            self._pools.append(process_pool(self.workers))
         return self._pools[0].map(infer, scores, pixels, each)
 
 

@@ -1,7 +1,6 @@
 """`dhr.evaluate`: scores of a folder of masks against the truth of a split."""
 
 import logging
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from dhr.dataset.reader import Split
 from dhr.errors import InputError
 from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram, scores_of
 from dhr.evaluation.tables import score_table
+from dhr.processes import cores
 from dhr.progress import progress
 from dhr.ranks import Ranks
 
@@ -127,5 +127,5 @@ def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[torc
         check_labels(pairs.numpy(), split.table.num_classes, id)
         return pairs
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         yield from pool.map(pair, ids)

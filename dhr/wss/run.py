@@ -10,6 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from dhr.dataset.reader import Split, TrainDataset
 from dhr.dataset.transforms import TrainTransform, normalise
 from dhr.errors import InputError
 from dhr.progress import progress
+from dhr.ranks import Ranks
 from dhr.training.bars import progress_bar
 from dhr.weights import load_strictly, read_weights
 from dhr.wss.cam import TagClassifier, activation_maps, mask_of
@@ -51,20 +53,24 @@ def make_masks(cfg: DictConfig) -> Path:
     if cfg.overwrite or not weights.exists():
         data = _data(cfg)
         _start_anew(folder, cfg, ids)
-        _train(cfg, model, data, weights)
+        ranks = _train(cfg, model, data, weights)
     else:
+        ranks = Ranks.join()
         log.info(f"{weights}: the classifier is there; overwrite=true trains it anew")
     load_strictly(model, read_weights(weights), weights)
-    todo = [id for id in ids if not (folder / f"{id}.png").exists()]
-    masks = _masks(model.eval(), split, todo, crf=build(cfg.crf))
-    for id, mask in progress(masks, f"masks {split.name}", total=len(todo)):
+    mine = ranks.share(ids)
+    todo = [id for id in mine if not (folder / f"{id}.png").exists()]
+    masks = _masks(model.eval(), split, todo, crf=build(cfg.crf), device=ranks.device)
+    for id, mask in progress(masks, f"masks {split.name}", total=len(todo), visible=ranks.first):
         write_mask(folder / f"{id}.png", mask.numpy(), split.table.palette)
-    log.info(f"{folder}: {len(todo)} made, {len(split) - len(todo)} were there")
+    ranks.wait()
+    log.info(f"{folder}: {len(todo)} made, {len(mine) - len(todo)} were there")
+    ranks.leave()
     return folder
 
 
-def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, weights: Path) -> None:
-    """Trains the classifier on the training split."""
+def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, weights: Path) -> Ranks:
+    """Trains the classifier on the training split; returns who of the processes that did it this one is."""
     trainer = build(
         cfg.trainer,
         default_root_dir=str(weights.parent),
@@ -77,8 +83,12 @@ def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, weight
     # For networks that start from this classifier, as others start from ImageNet: backbone.weights=<file>.
     _save(weights.parent / "backbone.safetensors", backbone.layers)
     _save(weights, model)
+    ranks = Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
+    ranks.wait()
+    return ranks
 
 
+@rank_zero_only
 def _save(path: Path, part: nn.Module) -> None:
     write_atomically(path, save({name: value.contiguous() for name, value in part.state_dict().items()}))
 
@@ -97,9 +107,10 @@ def _data(cfg: DictConfig) -> SegmentationData:
     return SegmentationData(train=train, validation=None, batch_size=settings.batch_size, workers=settings.workers)
 
 
-def _masks(model: TagClassifier, split: Split, ids: list[str], *, crf: Any) -> Iterator[tuple[str, Tensor]]:
+def _masks(
+    model: TagClassifier, split: Split, ids: list[str], *, crf: Any, device: torch.device
+) -> Iterator[tuple[str, Tensor]]:
     """Masks in the order of `ids`; the CRFs of some images run while the network sees the next ones."""
-    device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
     model.to(device)
 
     def refine(maps: Tensor, tags: Tensor, pixels: Tensor) -> Tensor:
@@ -130,6 +141,7 @@ def _refuse_mixture(folder: Path, cfg: DictConfig) -> None:
         raise InputError(f"{folder}: its masks were made with other settings ({path}); overwrite=true makes them anew")
 
 
+@rank_zero_only
 def _start_anew(folder: Path, cfg: DictConfig, ids: Sequence[str]) -> None:
     """Discards what is to be overwritten before the settings change, so that a kill leaves no mixture."""
     for path in (folder.parent / "classifier.safetensors", *(folder / f"{id}.png" for id in ids)):
