@@ -3,12 +3,12 @@
 import io
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image
@@ -33,19 +33,26 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 def write_stream(path: Path, parts: Iterable[bytes], *, durable: bool = True) -> None:
     """Writes `parts` behind each other to `path`, whole or not at all, also where making them fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        file = open(part := _part_of(path), "xb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(part := _part_of(path), "xb")
+    try:
+        with file:
             file.writelines(parts)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        os.replace(part, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        Path(part).unlink(missing_ok=True)
         raise
+
+
+def _part_of(path: Path) -> str:
+    """A hidden name beside `path` that no other process, on this machine or another, uses."""
+    return f"{path.parent}/.{path.name}.{secrets.token_hex(6)}.part"
 
 
 def write_json(path: Path, value: object) -> None:
@@ -120,15 +127,12 @@ def read_tags(path: Path, names: Sequence[str]) -> list[str]:
 
 def tags_text(id: str, size: tuple[int, int], names: Iterable[str]) -> bytes:
     """Tags in the VOC annotation style; `size` is (height, width)."""
-    root = ElementTree.Element("annotation")
-    ElementTree.SubElement(root, "filename").text = f"{id}.jpg"
-    shape = ElementTree.SubElement(root, "size")
-    for key, value in (("width", size[1]), ("height", size[0]), ("depth", 3)):
-        ElementTree.SubElement(shape, key).text = str(value)
-    for name in names:
-        ElementTree.SubElement(ElementTree.SubElement(root, "object"), "name").text = name
-    ElementTree.indent(root)
-    return ElementTree.tostring(root)
+    lines = [
+        f"  <filename>{escape(id)}.jpg</filename>",
+        f"  <size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>",
+        *(f"  <object><name>{escape(name)}</name></object>" for name in names),
+    ]
+    return "\n".join(["<annotation>", *lines, "</annotation>"]).encode()
 
 
 def write_tags(path: Path, size: tuple[int, int], names: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.dataset.manifest import Entry, FileMark
 from dhr.dataset.original.interface import Example, Original
 from dhr.dataset.original.layout import LaidOut
-from dhr.dataset.original.masks import IndexPng
+from dhr.dataset.original.masks import IndexPng, histogram
 from dhr.decoding import open_image, read_file
 from dhr.errors import InputError
 
@@ -51,9 +51,11 @@ class Job:
                 or another file has the place already.
         """
         example = self.original.example(split, id)
-        size = _size(example)
+        data = read_file(example.image, "image", absent="this image is missing", cure=CURE)
+        picture = open_image(data, example.image)
+        size = (picture.height, picture.width)
         mask = None if example.mask is None else self._mask(example, size)
-        labels = None if mask is None else _histogram(mask)
+        labels = None if mask is None else self._labels(example, mask)
         tags, tags_from = self._tags(example, labels)
         mask_mark = None if mask is None else self._place_mask(example, mask, self.layout.mask(split, id))
         place = self.layout.tags(split, id)
@@ -61,20 +63,25 @@ class Job:
             write_atomically(place, tags_text(id, size, tags), durable=False)
         # The image comes last, because a split is the list of its images.
         image = self.layout.split(split) / "image" / f"{id}{example.image.suffix.lower()}"
-        return Entry(id, size, tags, labels, self._place_file(example.image, image), mask_mark, tags_from)
+        return Entry(id, size, tags, labels, self._place_file(example.image, data, image), mask_mark, tags_from)
 
     def _mask(self, example: Example, size: tuple[int, int]) -> np.ndarray:
         assert example.mask is not None
         mask, file = example.mask.read(), example.mask.file
         if mask.shape != size:
             raise InputError(f"{file}: size {mask.shape}: its image {example.image} has {size} (height, width)")
-        wrong = mask[(mask >= self.table.num_classes) & (mask != IGNORE)]
-        if wrong.size:
-            raise InputError(
-                f"{file}: label {int(wrong[0])}: {self.table.name} has classes 0 to {self.table.num_classes - 1} and "
-                f"{IGNORE} for pixels to ignore; fetch this mask again"
-            )
         return mask
+
+    def _labels(self, example: Example, mask: np.ndarray) -> dict[int, int]:
+        """Pixels of every label in a mask."""
+        labels = histogram(mask)
+        wrong = [label for label in labels if self.table.num_classes <= label != IGNORE]
+        if wrong:
+            raise InputError(
+                f"{example.mask and example.mask.file}: label {wrong[0]}: {self.table.name} has classes 0 to "
+                f"{self.table.num_classes - 1} and {IGNORE} for pixels to ignore; fetch this mask again"
+            )
+        return labels
 
     def _tags(self, example: Example, labels: dict[int, int] | None) -> tuple[tuple[str, ...], str]:
         names = self.table.names[self.table.first_tag :]
@@ -89,7 +96,7 @@ class Job:
     def _place_mask(self, example: Example, mask: np.ndarray, place: Path) -> FileMark:
         """A mask of our class indices is taken as it is, any other is written."""
         if isinstance(example.mask, IndexPng):
-            return self._place_file(example.mask.file, place)
+            return self._place_file(example.mask.file, example.mask.file.read_bytes(), place)
         data = encode_mask(mask, self.table.palette)
         if place.exists():
             if place.read_bytes() != data:
@@ -98,8 +105,8 @@ class Job:
             write_atomically(place, data, durable=False)
         return FileMark.of(data)
 
-    def _place_file(self, original: Path, place: Path) -> FileMark:
-        data = original.read_bytes()
+    def _place_file(self, original: Path, data: bytes, place: Path) -> FileMark:
+        """Links or copies a file whose content is `data`."""
         if place.exists():
             if not original.samefile(place) and place.read_bytes() != data:
                 raise _occupied(place, original)
@@ -122,17 +129,6 @@ class Job:
         except OSError:
             return False
         return True
-
-
-def _size(example: Example) -> tuple[int, int]:
-    """(height, width) of the image, after all of it was decoded."""
-    picture = open_image(read_file(example.image, "image", absent="this image is missing", cure=CURE), example.image)
-    return picture.height, picture.width
-
-
-def _histogram(mask: np.ndarray) -> dict[int, int]:
-    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)
-    return {int(label): int(counts[label]) for label in np.flatnonzero(counts)}
 
 
 def _occupied(place: Path, original: Path) -> InputError:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ TORN = "*/.*.part"  # in the folders of a split: what a killed process was writi
 CHUNK = 32  # images per message between processes
 ALONE = 64  # so few images are faster without further processes
 SHOWN = 5  # bad originals named in one message
+Result = Entry | InputError
 
 
 def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
@@ -41,11 +42,10 @@ def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
         torn.unlink()
     todo = ids[~np.isin(ids, journal.done(job.layout, split))]
     problems = Problems()
-    for result in progress(_results(job, split, todo, workers), f"{job.layout.folder}/{split}", total=len(todo)):
+    results = _recorded(_results(job, split, todo, workers), journal)
+    for result in progress(results, f"{job.layout.folder}/{split}", total=len(todo)):
         if isinstance(result, InputError):
             problems.add(result)
-        else:
-            journal.add(result)
     problems.check()
     header = Header(dataset, split, len(ids), journal.origins(ids), recipe, job.table.names)
     write_manifest(folder, header, journal.entries(ids))
@@ -130,10 +130,10 @@ class Journal:
                 return
         write_stream(self.path, self._lines_of(manifest))
 
-    def add(self, entry: Entry) -> None:
-        """Appends an entry; it survives the end of this process."""
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Appends entries; they survive the end of this process."""
         with self.path.open("ab") as file:
-            file.write((entry.line() + "\n").encode())
+            file.write("".join(entry.line() + "\n" for entry in entries).encode())
 
     def done(self, layout: DataLayout, split: str) -> np.ndarray:
         """Ids whose files are in place."""
@@ -188,16 +188,21 @@ def _is_complete(manifest: Manifest, layout: DataLayout, ids: np.ndarray) -> boo
     return len(found) == len(ids) and bool((np.array(found, dtype=np.bytes_) == ids).all())
 
 
-def _results(job: Job, split: str, ids: np.ndarray, workers: int) -> Iterator[Entry | InputError]:
-    """Entries in the order of `ids`; an InputError where an original is broken."""
+def _recorded(results: Iterable[list[Result]], journal: Journal) -> Iterator[Result]:
+    """Results one by one, after their entries went into the journal together."""
+    for several in results:
+        journal.add(each for each in several if isinstance(each, Entry))
+        yield from several
+
+
+def _results(job: Job, split: str, ids: np.ndarray, workers: int) -> Iterator[list[Result]]:
+    """Entries in the order of `ids`, some at a time; an InputError where an original is broken."""
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
     if workers < 2 or len(ids) <= ALONE:
-        for chunk in chunks:
-            yield from place_all(job, split, chunk)
+        yield from (place_all(job, split, chunk) for chunk in chunks)
         return
     with process_pool(workers, remember, job, split) as pool:
         try:
-            for results in flow(pool, place_remembered, chunks, workers=workers):
-                yield from results
+            yield from flow(pool, place_remembered, chunks, workers=workers)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
