@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class ClassTable:
     groups: tuple[str, ...] | None
     sizes: Mapping[str, int]
     orders: Mapping[str, tuple[str, ...]]
-    aliases: Mapping[str, str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def reordered(self, names: Sequence[str], place: Path) -> "ClassTable":
         """The same classes in another order; colours stay with the labels, as the palettes in use have it.
