@@ -58,12 +58,8 @@ class Predictor:
         top = probabilities.amax((1, 2))
         kept = (top >= min(self.minimum_probability, float(top.max()))).nonzero()[:, 0]
         size = probabilities.shape[1:]
-        marginals = self.crf(
-            probabilities[kept][None],
-            pixels[None],
-            torch.ones(1, *size, dtype=torch.bool),
-            torch.ones(1, len(kept), dtype=torch.bool),
-        )
+        field = self.crf.on(pixels[None], torch.ones(1, *size, dtype=torch.bool))
+        marginals = field(probabilities[kept][None], torch.ones(1, len(kept), dtype=torch.bool))
         return kept[marginals[0].argmax(0)].to(torch.uint8)
 
 

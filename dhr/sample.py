@@ -4,6 +4,7 @@ Axis letters used everywhere: B images, K classes (all of the data set), M class
 D feature channels, H W pixels of the crop, h w cells of a feature map, N = h w.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -78,6 +79,11 @@ class Window:
         return inside_rows[:, None] & inside_columns[None, :]
 
 
+def boxes_of(windows: Iterable[Window]) -> Tensor:
+    """(B,4) int64: top, left, height and width of the part of each canvas that shows image."""
+    return torch.tensor([(*window.place, *window.source[2:]) for window in windows])
+
+
 @dataclass(frozen=True)
 class Sample:
     """One training crop.
@@ -97,34 +103,53 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples stacked along a new first axis; `windows` and `ids` stay tuples, one entry per image."""
+    """Samples stacked along a new first axis; `ids` stay a tuple, one entry per image.
+
+    `boxes` (B,4) has top, left, height and width of the part of each canvas that shows image; `most_tags` is the
+    largest number of tags that an image has. Both are made where the samples are stacked, so that no step has to ask
+    an accelerator for them.
+    """
 
     ids: tuple[str, ...]
     image: Tensor
     pixels: Tensor
     tags: Tensor
     wss_mask: Tensor
-    windows: tuple[Window, ...]
+    boxes: Tensor
+    most_tags: int
     uss_features: Tensor | None
 
     @classmethod
     def stack(cls, samples: list[Sample]) -> Self:
         """Stacks samples of equal shapes."""
+        tags = torch.stack([sample.tags for sample in samples])
         features = [sample.uss_features for sample in samples if sample.uss_features is not None]
         return cls(
             ids=tuple(sample.id for sample in samples),
             image=torch.stack([sample.image for sample in samples]),
             pixels=torch.stack([sample.pixels for sample in samples]),
-            tags=torch.stack([sample.tags for sample in samples]),
+            tags=tags,
             wss_mask=torch.stack([sample.wss_mask for sample in samples]),
-            windows=tuple(sample.window for sample in samples),
+            boxes=boxes_of(sample.window for sample in samples),
+            most_tags=int((tags > 0).sum(1).max()),
             uss_features=torch.stack(features) if features else None,
         )
 
     @property
     def valid(self) -> Tensor:
         """(B,H,W) bool, true where a crop shows image."""
-        return torch.stack([window.valid() for window in self.windows]).to(self.image.device)
+        height, width = self.image.shape[-2:]
+        return self.cells((height, width))
+
+    def cells(self, grid: tuple[int, int]) -> Tensor:
+        """(B,h,w) bool, true where the centre of a cell of `grid` (h,w) lies on image."""
+        places = []
+        for axis in (0, 1):
+            step = self.image.shape[axis - 2] / grid[axis]
+            centres = (torch.arange(grid[axis], device=self.boxes.device) + 0.5) * step
+            start, length = self.boxes[:, axis, None], self.boxes[:, axis + 2, None]
+            places.append((centres >= start) & (centres < start + length))
+        return places[0][:, :, None] & places[1][:, None, :]
 
     def to(self, device: torch.device) -> Self:
         """The batch with every tensor on `device`."""

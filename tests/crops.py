@@ -5,7 +5,7 @@ import torch
 from reference import IGNORE, Crop
 from torch import Tensor
 
-from dhr.sample import Batch, NetworkOutput, Window
+from dhr.sample import Batch, NetworkOutput, Window, boxes_of
 
 SIZE, GRID, TAGS = (16, 20), (4, 5), 5
 BOXES = [(0, 0, 16, 20), (3, 0, 13, 14), (0, 6, 9, 14), (5, 7, 8, 5), (2, 2, 14, 18), (0, 0, 16, 11)]
@@ -44,10 +44,10 @@ def stack(crops: list[Crop], dtype: torch.dtype = torch.float32) -> tuple[Batch,
     def together(name: str) -> Tensor:
         return torch.from_numpy(np.stack([getattr(one, name) for one in crops])).to(dtype)
 
-    windows = tuple(window(one) for one in crops)
+    boxes, tags = boxes_of(window(one) for one in crops), together("tags").float()
     noise = torch.rand(3, *crops[0].valid.shape, generator=torch.Generator().manual_seed(0))
     pixels = (torch.stack([noise * torch.from_numpy(one.valid) for one in crops]) * 255).to(torch.uint8)
     masks = together("wss_mask").to(torch.uint8)
     ids = tuple(map(str, range(len(crops))))
-    batch = Batch(ids, pixels / 255, pixels, together("tags").float(), masks, windows, together("uss"))
+    batch = Batch(ids, pixels / 255, pixels, tags, masks, boxes, int(tags.sum(1).max()), together("uss"))
     return batch, NetworkOutput(together("cams"), together("cams"), (together("c4"), together("c5")))

@@ -149,7 +149,8 @@ def second_of(batch: Batch, output: NetworkOutput) -> tuple[Batch, NetworkOutput
     assert features is not None
     alone = Batch(
         ids=batch.ids[1:], image=batch.image[1:], pixels=batch.pixels[1:], tags=batch.tags[1:],
-        wss_mask=batch.wss_mask[1:], windows=batch.windows[1:], uss_features=features[1:],
+        wss_mask=batch.wss_mask[1:], boxes=batch.boxes[1:],
+        most_tags=int(batch.tags[1:].sum(1).max()), uss_features=features[1:],
     )  # fmt: skip
     c4, c5 = output.features
     return alone, NetworkOutput(logits=output.logits[1:], cams=output.cams[1:], features=(c4[1:], c5[1:]))
@@ -199,14 +200,15 @@ def crf_input() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def test_crfs_give_distributions_over_the_present_classes(option: str) -> None:
     crf = crf_of(option)
     probabilities, pixels, valid, present = crf_input()
-    marginals = crf(probabilities.clone(), pixels, valid, present)
+    marginals = crf.on(pixels, valid)(probabilities.clone(), present)
     assert marginals.shape == probabilities.shape and bool(torch.isfinite(marginals).all())
     torch.testing.assert_close(marginals.sum(1), valid.float(), atol=1e-4, rtol=0)
     assert bool((marginals >= 0).all())
     assert not bool((marginals * ~present[:, :, None, None]).any())
-    assert torch.equal(crf(probabilities, pixels, valid, present), marginals)
+    assert torch.equal(crf.on(pixels, valid)(probabilities, present), marginals)
     for number in range(3):
-        alone = crf(*(each[number : number + 1] for each in (probabilities, pixels, valid, present)))
+        one = slice(number, number + 1)
+        alone = crf.on(pixels[one], valid[one])(probabilities[one], present[one])
         torch.testing.assert_close(alone[0], marginals[number])
 
 
@@ -215,17 +217,18 @@ def test_crfs_do_not_prefer_a_channel(option: str) -> None:
     crf = crf_of(option)
     probabilities, pixels, valid, present = crf_input()
     order = [2, 0, 1]
-    turned = crf(probabilities[:, order], pixels, valid, present[:, order])
-    torch.testing.assert_close(turned, crf(probabilities, pixels, valid, present)[:, order], atol=1e-4, rtol=0)
+    turned = crf.on(pixels, valid)(probabilities[:, order], present[:, order])
+    expected = crf.on(pixels, valid)(probabilities, present)[:, order]
+    torch.testing.assert_close(turned, expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("option", options("crf"))
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -0.1])
 def test_crfs_refuse_what_is_no_probability(option: str, wrong: float) -> None:
-    probabilities, *others = crf_input()
+    probabilities, pixels, valid, present = crf_input()
     probabilities[0, 1, 2, 3] = wrong
     with pytest.raises(ValueError, match="NaN, infinite or negative"):
-        crf_of(option)(probabilities, *others)
+        crf_of(option).on(pixels, valid)(probabilities, present)
 
 
 # Optimizers

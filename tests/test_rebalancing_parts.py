@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reference import IGNORE, Crop
 from torch import Tensor
 
-from dhr.crf.none import NoCrf
+from dhr.crf.none import NoCrf, NoField
 from dhr.rebalancing.inter_class import Heatmaps, InterClass, NoInterClass
 from dhr.rebalancing.intra_class import ConnectedGroups, IntraClass
 from dhr.rebalancing.prototypes import AreaShares, likeness, prototypes_of
@@ -52,7 +52,7 @@ def cams(tag: int, height: float = 4.0, below: float = -1.0) -> np.ndarray:
 
 @pytest.mark.parametrize("first_tag", [0, 1])
 def test_slots(first_tag: int) -> None:
-    slots = Slots.of(torch.tensor([[0.0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]]), first_tag=first_tag)
+    slots = Slots.of(torch.tensor([[0.0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]]), first_tag=first_tag, most_tags=2)
     none = 0 if first_tag else IGNORE
     assert slots.index.tolist() == [
         [none, 1 + first_tag, 3 + first_tag],
@@ -88,10 +88,15 @@ def test_evidence_outside_the_valid_box_does_not_count() -> None:
     assert CropEvidence()(view_of(one)).slots.present.tolist() == [[True, False, False]]
 
 
+def plain(view: View) -> tuple[View, NoField]:
+    """A view and a field without pairwise terms."""
+    return view, NoCrf().on(view.pixels, view.valid[:, 0])
+
+
 def test_confident_pixels_are_written_and_the_rest_stays() -> None:
     one = scene(cams=cams(2))
     one.wss_mask[:4] = IGNORE
-    seeds = SEEDS(view_of(one), NoCrf())[0].numpy()
+    seeds = SEEDS(*plain(view_of(one)))[0].numpy()
     assert (seeds[:, 15:] == 3).all()
     assert (seeds[:, :8] == one.wss_mask[:, :8]).all()
 
@@ -99,7 +104,7 @@ def test_confident_pixels_are_written_and_the_rest_stays() -> None:
 def test_a_higher_threshold_writes_less() -> None:
     one = scene(cams=np.abs(crop(0).cams))
     written = [
-        int((replace(SEEDS, threshold=threshold)(view_of(one), NoCrf())[0].numpy() != one.wss_mask).sum())
+        int((replace(SEEDS, threshold=threshold)(*plain(view_of(one)))[0].numpy() != one.wss_mask).sum())
         for threshold in (0.0, 0.5, 0.8, 1.0)
     ]
     assert sorted(written, reverse=True) == written
@@ -108,7 +113,7 @@ def test_a_higher_threshold_writes_less() -> None:
 
 def test_gamma_below_one_favours_background() -> None:
     one = scene(cams=np.abs(crop(0).cams))
-    none = [float(replace(SEEDS, gamma=gamma).marginals(view_of(one), NoCrf())[0, 0].mean()) for gamma in (0.5, 1, 3)]
+    none = [float(replace(SEEDS, gamma=gamma).marginals(*plain(view_of(one)))[0, 0].mean()) for gamma in (0.5, 1, 3)]
     assert none[0] > none[1] > none[2]
 
 
@@ -116,7 +121,7 @@ def test_seeds_never_write_ignore() -> None:
     for number in range(24):
         one = crop(number)
         for seeds in (SEEDS, replace(SEEDS, policy=Restore()), ReleasedSeeds(ReleasedTransport())):
-            made = seeds(view_of(one), NoCrf())[0].numpy()
+            made = seeds(*plain(view_of(one)))[0].numpy()
             assert not ((made == IGNORE) & (one.wss_mask != IGNORE)).any()
             assert (made[~one.valid] == one.wss_mask[~one.valid]).all()
 
@@ -124,13 +129,13 @@ def test_seeds_never_write_ignore() -> None:
 @pytest.mark.parametrize("first_tag", [0, 1])
 def test_without_cams_the_wss_mask_stays(first_tag: int) -> None:
     one = replace(crop(2, first_tag), cams=np.full((5, 3, 4), -1.0))
-    assert (SEEDS(view_of(one, first_tag=first_tag), NoCrf())[0].numpy() == one.wss_mask).all()
+    assert (SEEDS(*plain(view_of(one, first_tag=first_tag)))[0].numpy() == one.wss_mask).all()
 
 
 def test_one_tag_does_not_take_the_whole_crop() -> None:
     one = scene(tags=np.eye(5, dtype=bool)[2], cams=cams(2), wss_mask=np.zeros(SIZE, int))
-    made = SEEDS(view_of(one), NoCrf())[0].numpy()
-    released = ReleasedSeeds(ReleasedTransport())(view_of(one), NoCrf())[0].numpy()
+    made = SEEDS(*plain(view_of(one)))[0].numpy()
+    released = ReleasedSeeds(ReleasedTransport())(*plain(view_of(one)))[0].numpy()
     assert (made == 3).mean() == pytest.approx(0.4, abs=0.15)
     assert (released == 3).all()
 
@@ -139,8 +144,8 @@ def test_restore_writes_missing_classes_alone() -> None:
     maps = cams(2)
     maps[1, :2] = 4.0  # class 2 is in the WSS mask already, class 3 is not
     one = scene(cams=maps)
-    restored = replace(SEEDS, policy=Restore())(view_of(one), NoCrf())[0].numpy()
-    overwritten = SEEDS(view_of(one), NoCrf())[0].numpy()
+    restored = replace(SEEDS, policy=Restore())(*plain(view_of(one)))[0].numpy()
+    overwritten = SEEDS(*plain(view_of(one)))[0].numpy()
     assert (restored[10:, 15:] == 3).all()
     assert (overwritten[:6, 9:11] == 2).any()
     assert ((restored == 2) == (one.wss_mask == 2) & (restored != 3)).all()

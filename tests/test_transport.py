@@ -5,6 +5,8 @@ import ot
 import pytest
 import reference
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
@@ -202,3 +204,24 @@ def test_the_released_stop_rule_misses_the_marginals() -> None:
     scores = smooth(1, 3, (40, 40))
     plan = ReleasedTransport().plan(scores[0].flatten(1))
     assert float((plan.sum(0) * 1600 - 1).abs().max()) > 0.1
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 10_000),
+    group_of=st.lists(st.integers(0, 2), min_size=1, max_size=6),
+    absent=st.sets(st.integers(0, 5)),
+)
+def test_groups_at_once_equal_groups_one_by_one(seed: int, group_of: list[int], absent: set[int]) -> None:
+    count = len(group_of)
+    scores = torch.rand(1, count, 5, 7, generator=torch.Generator().manual_seed(seed))
+    valid = torch.ones(1, 1, 5, 7, dtype=torch.bool)
+    valid[..., :2, :] = seed % 2 == 0
+    numbers = torch.tensor([number if slot not in absent else 9 + slot for slot, number in enumerate(group_of)])
+    present = numbers < 9
+    together = (numbers[:, None] == numbers)[None] & present[:, None] & present
+    moved = Transport().within(scores, valid, together)
+    for slot in range(count):
+        group = together[:, slot]
+        expected = Transport()(scores, valid, group)[:, slot] if int(group.sum()) >= 2 else valid[:, 0].float()
+        torch.testing.assert_close(moved[:, slot], expected, atol=2e-5, rtol=0)

@@ -32,11 +32,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Module:
-    """What a source file defines and imports, as far as signatures need it."""
+    """What a source file defines and imports, as far as signatures need it; `ours`: name -> module of the program."""
 
     classes: dict[str, ast.ClassDef]
     aliases: dict[str, ast.expr]
-    ours: frozenset[str]
+    ours: dict[str, str]
 
     @classmethod
     def of(cls, tree: ast.Module) -> "Module":
@@ -45,8 +45,10 @@ class Module:
         assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
         aliases = {t.id: node.value for node in assigned for t in node.targets if isinstance(t, ast.Name)}
         imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-        ours = {name.name for node in imports if (node.module or "").startswith("dhr.") for name in node.names}
-        return cls(classes=classes, aliases=aliases, ours=frozenset(ours))
+        named = [(name.name, node.module or "") for node in imports for name in node.names]
+        return cls(
+            classes=classes, aliases=aliases, ours={n: module for n, module in named if module.startswith("dhr.")}
+        )
 
 
 def defines(target: str) -> bool:
@@ -88,11 +90,20 @@ def _of_class(node: ast.ClassDef, module: Module) -> dict[str, Parameter]:
     for statement in node.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             return _of_init(statement, module)
-    bases = [module.classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in module.classes]
-    inherited = {name: each for base in bases for name, each in _of_class(base, module).items()}
+    bases = [_base(base.id, module) for base in node.bases if isinstance(base, ast.Name)]
+    inherited = {name: each for base in bases if base for name, each in _of_class(*base).items()}
     if not any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         return inherited
     return {**inherited, **_of_fields(node, module)}
+
+
+def _base(name: str, module: Module) -> tuple[ast.ClassDef, Module] | None:
+    """A class that is inherited from, of the same file or of another one of ours, with the file it stands in."""
+    if name in module.classes:
+        return module.classes[name], module
+    path = _file(f"{module.ours[name]}.{name}") if name in module.ours else None
+    elsewhere = _module(path) if path is not None else None
+    return (elsewhere.classes[name], elsewhere) if elsewhere is not None and name in elsewhere.classes else None
 
 
 def _of_init(node: ast.FunctionDef, module: Module) -> dict[str, Parameter]:

@@ -6,16 +6,14 @@ import torch
 from torch import Tensor
 
 
-class Crf(Protocol):
-    """Refines class probabilities of a batch with the image."""
+class Field(Protocol):
+    """A batch of images with its pairwise terms, which are built once and serve for any number of inferences."""
 
-    def __call__(self, probabilities: Tensor, pixels: Tensor, valid: Tensor, present: Tensor) -> Tensor:
+    def __call__(self, probabilities: Tensor, present: Tensor) -> Tensor:
         """Approximate marginals after mean-field inference.
 
         Args:
             probabilities: (B,M,H,W), finite, >= 0; they need not sum to 1.
-            pixels: (B,3,H,W) uint8 RGB.
-            valid: (B,H,W) bool, one filled rectangle per image.
             present: (B,M) bool; the other channels take no part.
 
         Returns:
@@ -23,6 +21,19 @@ class Crf(Protocol):
 
         Raises:
             ValueError: a probability is NaN, infinite or negative.
+        """
+        ...
+
+
+class Crf(Protocol):
+    """Refines class probabilities of a batch with its images."""
+
+    def on(self, pixels: Tensor, valid: Tensor) -> Field:
+        """The field of a batch; what is costly in it is done at its first inference.
+
+        Args:
+            pixels: (B,3,H,W) uint8 RGB.
+            valid: (B,H,W) bool, one filled rectangle per image, or none.
         """
         ...
 

@@ -8,9 +8,20 @@ from dhr.crf.interface import normalised
 
 
 @dataclass(frozen=True)
-class NoCrf:
+class NoField:
     """Keeps the probabilities, in the form that every CRF returns."""
 
-    def __call__(self, probabilities: Tensor, pixels: Tensor, valid: Tensor, present: Tensor) -> Tensor:
+    valid: Tensor
+
+    def __call__(self, probabilities: Tensor, present: Tensor) -> Tensor:
+        """See `dhr.crf.interface.Field`."""
+        return normalised(probabilities, self.valid, present)
+
+
+@dataclass(frozen=True)
+class NoCrf:
+    """A CRF without pairwise terms."""
+
+    def on(self, pixels: Tensor, valid: Tensor) -> NoField:
         """See `dhr.crf.interface.Crf`; `pixels` are not looked at."""
-        return normalised(probabilities, valid, present)
+        return NoField(valid)

@@ -3,70 +3,60 @@
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dhr.crf.interface import normalised
-from dhr.crf.worker import Potentials, infer
+from dhr.crf.potentials import Potentials
+from dhr.crf.worker import infer
 from dhr.processes import process_pool
 
 
 @dataclass(frozen=True)
-class PyDenseCrf:
+class PyDenseCrf(Potentials):
     """CPU dense CRF; the result does not depend on the number of workers.
 
     Attributes:
-        iterations: mean-field iterations.
-        gaussian_sxy: standard deviation of the smoothness kernel, pixels.
-        gaussian_weight: weight of the smoothness kernel.
-        bilateral_sxy: standard deviation of the appearance kernel in space, pixels.
-        bilateral_srgb: standard deviation of the appearance kernel in colour, grey levels.
-        bilateral_weight: weight of the appearance kernel.
         workers: processes; 0 computes in this process.
     """
 
-    iterations: int = 10
-    gaussian_sxy: float = 1.0
-    gaussian_weight: float = 3.0
-    bilateral_sxy: float = 67.0
-    bilateral_srgb: float = 3.0
-    bilateral_weight: float = 4.0
     workers: int = 2
     _pools: list[ProcessPoolExecutor] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def __call__(self, probabilities: Tensor, pixels: Tensor, valid: Tensor, present: Tensor) -> Tensor:
+    def on(self, pixels: Tensor, valid: Tensor) -> "PyDenseField":
         """See `dhr.crf.interface.Crf`."""
-        start = normalised(probabilities, valid, present)
-        result = start.clone()
-        jobs = list(_jobs(start, pixels, valid, present))
-        marginals = self._map([job.scores for job in jobs], [job.pixels for job in jobs])
-        for job, values in zip(jobs, marginals, strict=True):
-            refined = torch.from_numpy(values).to(result)
-            result[job.number, job.channels[:, None, None], job.rows[:, None], job.columns] = refined
-        return result
+        return PyDenseField(self, pixels, valid)
 
-    @cached_property
-    def potentials(self) -> Potentials:
-        """The parameters as the workers take them."""
-        return Potentials(
-            iterations=self.iterations,
-            gaussian_sxy=self.gaussian_sxy,
-            gaussian_weight=self.gaussian_weight,
-            bilateral_sxy=self.bilateral_sxy,
-            bilateral_srgb=self.bilateral_srgb,
-            bilateral_weight=self.bilateral_weight,
-        )
-
-    def _map(self, scores: list[np.ndarray], pixels: list[np.ndarray]) -> Iterator[np.ndarray]:
-        each = [self.potentials] * len(scores)
+    def marginals(self, scores: list[np.ndarray], pixels: list[np.ndarray]) -> Iterator[np.ndarray]:
+        """Marginals of images (M,H,W) in their order."""
+        each = [self.plain()] * len(scores)
         if self.workers == 0:
             return map(infer, scores, pixels, each)
         if not self._pools:
             self._pools.append(process_pool(self.workers))
         return self._pools[0].map(infer, scores, pixels, each)
+
+
+@dataclass(frozen=True)
+class PyDenseField:
+    """A batch of images; pydensecrf builds its terms anew for every inference."""
+
+    crf: PyDenseCrf
+    pixels: Tensor
+    valid: Tensor
+
+    def __call__(self, probabilities: Tensor, present: Tensor) -> Tensor:
+        """See `dhr.crf.interface.Field`."""
+        start = normalised(probabilities, self.valid, present)
+        result = start.clone()
+        jobs = list(_jobs(start, self.pixels, self.valid, present))
+        marginals = self.crf.marginals([job.scores for job in jobs], [job.pixels for job in jobs])
+        for job, values in zip(jobs, marginals, strict=True):
+            refined = torch.from_numpy(values).to(result)
+            result[job.number, job.channels[:, None, None], job.rows[:, None], job.columns] = refined
+        return result
 
 
 @dataclass(frozen=True)

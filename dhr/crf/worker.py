@@ -1,23 +1,9 @@
 """One image through pydensecrf; imports no torch, so that a pool of processes starts fast and stays small."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from pydensecrf import densecrf
 
-FLOOR = 1e-5  # smallest probability given to the CRF: a class is never ruled out for good
-
-
-@dataclass(frozen=True)
-class Potentials:
-    """Pairwise terms: a Gaussian kernel over positions and a bilateral one over positions and colours."""
-
-    iterations: int
-    gaussian_sxy: float
-    gaussian_weight: float
-    bilateral_sxy: float
-    bilateral_srgb: float
-    bilateral_weight: float
+from dhr.crf.potentials import FLOOR, Potentials
 
 
 def infer(probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials) -> np.ndarray:

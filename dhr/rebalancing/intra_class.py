@@ -45,20 +45,22 @@ class ConnectedGroups:
 
 @dataclass(frozen=True)
 class IntraClass:
-    """Inside each group of confusable classes, transported likeness in C4 and C5 shares out the heat maps."""
+    """Inside each group of confusable classes, transported likeness in C4 and C5 shares out the heat maps.
+
+    Attributes:
+        groups: finds them; they must not overlap.
+        transport: f_OT.
+    """
 
     groups: Grouping
     transport: Transport
 
     def __call__(self, view: View, heatmaps: Heatmaps) -> Heatmaps:
-        """heatmap[group] <- heatmap[group] * f_OT(H_ws[group])."""
-        values, own = heatmaps.values, own_likeness(view, heatmaps)
-        members = self.groups(heatmaps.closeness, heatmaps.present)
-        for group in members.unbind(1):  # at most as many as one image has classes
-            if bool(group.any()):
-                shared_out = values * self.transport(own, view.cells, group)
-                values = torch.where(group[:, :, None, None], shared_out, values)
-        return replace(heatmaps, values=values)
+        """heatmap[group] <- heatmap[group] * f_OT(H_ws[group]), for all groups at once."""
+        members = self.groups(heatmaps.closeness, heatmaps.present).float()
+        together = torch.einsum("bgm,bgn->bmn", members, members) > 0
+        moved = self.transport.within(own_likeness(view, heatmaps), view.cells, together)
+        return replace(heatmaps, values=heatmaps.values * moved)
 
 
 @dataclass(frozen=True)

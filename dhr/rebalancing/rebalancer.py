@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dhr.crf.interface import Crf
+from dhr.crf.interface import Crf, Field
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.view import Evidence, View
 from dhr.sample import Batch, NetworkOutput
@@ -23,7 +23,7 @@ class Relabelled:
 class SeedStep(Protocol):
     """Step 1."""
 
-    def __call__(self, view: View, crf: Crf) -> Tensor:
+    def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W)."""
         ...
 
@@ -47,7 +47,7 @@ class IntraClassStep(Protocol):
 class RefineStep(Protocol):
     """Heat maps to labels."""
 
-    def __call__(self, view: View, heatmaps: Heatmaps, crf: Crf) -> Tensor:
+    def __call__(self, view: View, heatmaps: Heatmaps, field: Field) -> Tensor:
         """Pseudo mask (B,H,W)."""
         ...
 
@@ -78,10 +78,11 @@ class Rebalancer:
     def __call__(self, batch: Batch, output: NetworkOutput) -> Relabelled:
         """Labels for every crop of the batch; no gradient flows."""
         view = self.evidence(View.of(batch, output.detach(), first_tag=self.first_tag))
-        seeds = self.seed(view, self.crf)
+        field = self.crf.on(view.pixels, view.valid[:, 0])  # one for both inferences
+        seeds = self.seed(view, field)
         heatmaps = self.inter_class(view, seeds)
         heatmaps = self.intra_class(view, heatmaps)
-        return Relabelled(seeds=seeds, pseudo_mask=self.refine(view, heatmaps, self.crf))
+        return Relabelled(seeds=seeds, pseudo_mask=self.refine(view, heatmaps, field))
 
 
 @dataclass(frozen=True)
@@ -97,5 +98,5 @@ class SeedOnly:
     def __call__(self, batch: Batch, output: NetworkOutput) -> Relabelled:
         """The seeds, twice."""
         view = self.evidence(View.of(batch, output.detach(), first_tag=self.first_tag))
-        seeds = self.seed(view, self.crf)
+        seeds = self.seed(view, self.crf.on(view.pixels, view.valid[:, 0]))
         return Relabelled(seeds=seeds, pseudo_mask=seeds)

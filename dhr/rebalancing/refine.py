@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dhr.crf.interface import Crf
+from dhr.crf.interface import Field
 from dhr.dataset.classes import IGNORE
 from dhr.numerics import resize, to_unit_range
 from dhr.rebalancing.inter_class import Heatmaps
@@ -78,11 +78,11 @@ class Refine:
 
     final: Final
 
-    def __call__(self, view: View, heatmaps: Heatmaps, crf: Crf) -> Tensor:
+    def __call__(self, view: View, heatmaps: Heatmaps, field: Field) -> Tensor:
         """Pseudo mask (B,H,W): the winning class inside the valid box, IGNORE elsewhere."""
         size = (view.pixels.shape[-2], view.pixels.shape[-1])
         values = resize(self.final(heatmaps, view.cells), size).clamp(0, 1)
-        marginals = crf(values, view.pixels, view.valid[:, 0], heatmaps.present)
+        marginals = field(values, heatmaps.present)
         label = view.slots.to_classes(marginals.argmax(1))
         labelled = view.valid[:, 0] & heatmaps.present.any(1)[:, None, None]
         return torch.where(labelled, label, IGNORE)

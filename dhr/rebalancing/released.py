@@ -3,13 +3,15 @@
 They exist to show the difference; `rebalancing=dhr` uses none of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dhr.crf.interface import Crf
+from dhr.crf.interface import Field
+from dhr.rebalancing.inter_class import Heatmaps
+from dhr.rebalancing.intra_class import own_likeness
 from dhr.rebalancing.seed import normalised_cams
 from dhr.rebalancing.view import View
 
@@ -62,7 +64,7 @@ class ReleasedSeeds:
 
     transport: ReleasedTransport
 
-    def __call__(self, view: View, crf: Crf) -> Tensor:
+    def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W)."""
         on = view.valid_on((view.cams.shape[-2], view.cams.shape[-1]))
         tagged = view.slots.present[:, 1:]
@@ -70,7 +72,7 @@ class ReleasedSeeds:
         several = (tagged.sum(1) >= 2)[:, None, None, None]
         cams = torch.where(several, cams * self.transport(cams, on, tagged), cams)
         wide = functional.interpolate(cams, size=view.pixels.shape[-2:], mode="nearest")
-        marginals = crf(wide, view.pixels, view.valid[:, 0], tagged)
+        marginals = field(wide, tagged)
         winner = torch.cat([1 - marginals.amax(1, keepdim=True), marginals], 1).argmax(1)
         written = (winner > 0) & view.valid[:, 0] & tagged.any(1)[:, None, None]
         return torch.where(written, view.slots.to_classes(winner), view.wss_mask)
@@ -103,3 +105,25 @@ class UpperTriangleGroups:
         both = present[:, :, None] & present[:, None, :]
         close = torch.triu((closeness > self.tau) & both)
         return close & (close.sum(2, keepdim=True) >= 2)
+
+
+@dataclass(frozen=True)
+class ReleasedIntraClass:
+    """Groups one after the other: where they overlap, a class is shared out several times.
+
+    Attributes:
+        groups: finds them.
+        transport: f_OT.
+    """
+
+    groups: UpperTriangleGroups
+    transport: ReleasedTransport
+
+    def __call__(self, view: View, heatmaps: Heatmaps) -> Heatmaps:
+        """heatmap[group] <- heatmap[group] * f_OT(H_ws[group]), group by group."""
+        values, own = heatmaps.values, own_likeness(view, heatmaps)
+        for group in self.groups(heatmaps.closeness, heatmaps.present).unbind(1):
+            if bool(group.any()):
+                shared_out = values * self.transport(own, view.cells, group)
+                values = torch.where(group[:, :, None, None], shared_out, values)
+        return replace(heatmaps, values=values)

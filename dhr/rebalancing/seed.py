@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dhr.crf.interface import Crf
+from dhr.crf.interface import Field
 from dhr.numerics import resize
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import View
@@ -61,10 +61,10 @@ class Seeds:
     threshold: float = 0.5
     gamma: float = 1.0
 
-    def __call__(self, view: View, crf: Crf) -> Tensor:
+    def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W): the WSS label where nothing is confident, never IGNORE where it was not before."""
         slots = view.slots
-        marginals = self.marginals(view, crf)
+        marginals = self.marginals(view, field)
         winner = marginals.argmax(1, keepdim=True)
         wins = torch.zeros_like(marginals, dtype=torch.bool).scatter(1, winner, True)
         # Slot 0 is background or "none of these": it wins pixels from the tags but is no seed itself.
@@ -74,12 +74,12 @@ class Seeds:
         label = slots.to_classes(written.int().argmax(1))
         return torch.where(written.any(1), label, view.wss_mask)
 
-    def marginals(self, view: View, crf: Crf) -> Tensor:
+    def marginals(self, view: View, field: Field) -> Tensor:
         """(B,M,H,W) CRF marginals of "none of these" and the tags."""
         scores = self.tag_scores(view)
         none = (1 - scores.amax(1, keepdim=True)).clamp(0, 1) ** self.gamma
         takes_part = torch.cat([torch.ones_like(view.slots.present[:, :1]), view.slots.present[:, 1:]], 1)
-        return crf(torch.cat([none, scores], 1), view.pixels, view.valid[:, 0], takes_part)
+        return field(torch.cat([none, scores], 1), takes_part)
 
     def tag_scores(self, view: View) -> Tensor:
         """(B,M-1,H,W) in [0,1]: CAMs, each divided by its maximum, transported where tags compete."""
@@ -102,6 +102,6 @@ def normalised_cams(cams: Tensor, on: Tensor, tagged: Tensor) -> Tensor:
 class NoSeeds:
     """The WSS mask as it is."""
 
-    def __call__(self, view: View, crf: Crf) -> Tensor:
+    def __call__(self, view: View, field: Field) -> Tensor:
         """(B,H,W)."""
         return view.wss_mask

@@ -23,11 +23,16 @@ class Slots:
     present: Tensor
 
     @classmethod
-    def of(cls, tags: Tensor, *, first_tag: int) -> "Slots":
-        """Slots of a (B,T) 0/1 tag matrix; `first_tag` is the class index of tag 0 (1 with background, else 0)."""
+    def of(cls, tags: Tensor, *, first_tag: int, most_tags: int) -> "Slots":
+        """Slots of a (B,T) 0/1 tag matrix.
+
+        Args:
+            tags: of the images.
+            first_tag: class index of tag 0: 1 with background, else 0.
+            most_tags: largest number of tags of an image; given, because asking the matrix would wait for its device.
+        """
         wanted = tags > 0
-        width = max(int(wanted.sum(1).max()), 1)
-        order = torch.argsort(wanted.to(torch.int8), dim=1, descending=True, stable=True)[:, :width]
+        order = torch.argsort(wanted.to(torch.int8), dim=1, descending=True, stable=True)[:, : max(most_tags, 1)]
         filled = torch.gather(wanted, 1, order)
         tag = order * filled
         index = torch.where(filled, order + first_tag, IGNORE)

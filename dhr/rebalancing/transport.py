@@ -33,6 +33,31 @@ def log_sinkhorn(log_kernel: Tensor, log_cells: Tensor, log_classes: Tensor, ite
     return (log_kernel + cells[:, None, :] + classes[:, :, None]).masked_fill(apart, -torch.inf)
 
 
+def log_sinkhorn_within(log_kernel: Tensor, log_cells: Tensor, together: Tensor, iterations: int) -> Tensor:
+    """`log_sinkhorn` for several groups of classes at once, each on its own with equal mass per class.
+
+    Args:
+        log_kernel: (B,M,N), -cost / epsilon.
+        log_cells: (B,N) logarithm of the cells' marginal in every group, -inf for cells that take no part.
+        together: (B,M,M) bool, whether two classes are in the same group; disjoint groups, false for absent classes.
+        iterations: as there.
+
+    Returns:
+        (B,M,N), the logarithms of the plans of all groups; -inf where there is no mass.
+    """
+    on_cell, size = log_cells > -torch.inf, together.sum(2)
+    apart = ~(on_cell[:, None, :] & (size > 0)[:, :, None])
+    log_kernel = log_kernel.masked_fill(apart, -torch.inf)
+    log_classes = -torch.log(size.clamp_min(1).to(log_kernel.dtype))
+    cells, classes = torch.zeros_like(log_kernel), torch.zeros_like(log_classes)
+    for _ in range(iterations):
+        scaled = (log_kernel + classes[:, :, None])[:, None].masked_fill(~together[:, :, :, None], -torch.inf)
+        cells = torch.where(apart, 0.0, log_cells[:, None, :] - torch.logsumexp(scaled, 2))
+        column = torch.logsumexp(log_kernel + cells, 2)
+        classes = torch.where(size > 0, log_classes - column, 0.0)
+    return (log_kernel + cells + classes[:, :, None]).masked_fill(apart, -torch.inf)
+
+
 @dataclass(frozen=True)
 class Transport:
     """f_OT of the paper: equal mass for every class brings minor classes back.
@@ -62,6 +87,24 @@ class Transport:
         alone = (present.sum(1) == 1)[:, None, None, None]
         scaled = torch.where(alone, 1.0, to_unit_range(plan, valid))
         return scaled * (valid & present[:, :, None, None])
+
+    def within(self, scores: Tensor, valid: Tensor, together: Tensor) -> Tensor:
+        """f_OT inside each group of classes, all groups at once.
+
+        Args:
+            scores: (B,M,h,w) in [0,1].
+            valid: (B,1,h,w) bool, cells that take part.
+            together: (B,M,M) bool, whether two classes are in the same group; disjoint groups.
+
+        Returns:
+            (B,M,h,w) in [0,1]; 1 on the valid cells for a class that is in no group or alone in it.
+        """
+        on_cell = valid.flatten(1)
+        log_cells = torch.log(on_cell / on_cell.sum(1, keepdim=True).clamp_min(1))
+        log_kernel = (scores.flatten(2) - 1.0) / self.epsilon
+        plan = log_sinkhorn_within(log_kernel, log_cells, together, self.iterations).exp().view_as(scores)
+        alone = (together.sum(2) <= 1)[:, :, None, None]
+        return torch.where(alone, 1.0, to_unit_range(plan, valid)) * valid
 
     def log_plan(self, scores: Tensor, valid: Tensor, present: Tensor, mass: Tensor | None = None) -> Tensor:
         """Logarithm of the plan, (B,M,N); arguments as in the call."""

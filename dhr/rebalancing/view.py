@@ -36,9 +36,8 @@ class View:
         if batch.uss_features is None:
             raise ValueError("rebalancing needs USS features in the batch")
         grid = (batch.uss_features.shape[-2], batch.uss_features.shape[-1])
-        slots = Slots.of(batch.tags, first_tag=first_tag)
+        slots = Slots.of(batch.tags, first_tag=first_tag, most_tags=batch.most_tags)
         c4, c5 = (resize(features, grid) for features in output.features)
-        cells = torch.stack([window.valid_cells(grid) for window in batch.windows])[:, None]
         return cls(
             slots=slots,
             cams=slots.of_tags(output.cams),
@@ -47,7 +46,7 @@ class View:
             wss_mask=batch.wss_mask.long(),
             pixels=batch.pixels,
             valid=batch.valid[:, None],
-            cells=cells.to(batch.image.device),
+            cells=batch.cells(grid)[:, None],
         )
 
     def valid_on(self, grid: tuple[int, int]) -> Tensor:

@@ -99,5 +99,5 @@ def mask_of(maps: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, gamma: floa
         background = (1 - scores.amax(0, keepdim=True)).clamp_min(0) ** gamma
         scores, labels = torch.cat([background, scores]), torch.cat([labels.new_zeros(1), labels])
     valid = torch.ones(1, *pixels.shape[1:], dtype=torch.bool)
-    marginals = crf(scores[None].cpu(), pixels[None], valid, torch.ones(1, len(labels), dtype=torch.bool))
+    marginals = crf.on(pixels[None], valid)(scores[None].cpu(), torch.ones(1, len(labels), dtype=torch.bool))
     return labels.cpu()[marginals[0].argmax(0)].to(torch.uint8)

@@ -1,0 +1,30 @@
+"""Parameters that all dense CRFs share; imports nothing, so that processes that need them start fast."""
+
+from dataclasses import dataclass, fields
+
+FLOOR = 1e-5  # smallest probability given to the CRF: a class is never ruled out for good
+
+
+@dataclass(frozen=True)
+class Potentials:
+    """Parameters of a dense CRF (Kraehenbuehl and Koltun, 2011), symmetric normalisation, Potts compatibility.
+
+    Attributes:
+        iterations: mean-field iterations.
+        gaussian_sxy: standard deviation of the smoothness kernel, pixels.
+        gaussian_weight: weight of the smoothness kernel.
+        bilateral_sxy: standard deviation of the appearance kernel in space, pixels.
+        bilateral_srgb: standard deviation of the appearance kernel in colour, grey levels.
+        bilateral_weight: weight of the appearance kernel.
+    """
+
+    iterations: int = 10
+    gaussian_sxy: float = 1.0
+    gaussian_weight: float = 3.0
+    bilateral_sxy: float = 67.0
+    bilateral_srgb: float = 3.0
+    bilateral_weight: float = 4.0
+
+    def plain(self) -> "Potentials":
+        """The parameters alone, without what a CRF has beside them: they are sent to other processes."""
+        return Potentials(*(getattr(self, each.name) for each in fields(Potentials)))
