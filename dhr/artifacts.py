@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image
 
-from dhr.decoding import XML_BYTES, open_image, open_mask, parse_tags, read_file
+from dhr.decoding import XML_BYTES, mask_values, open_image, parse_tags, read_file
 from dhr.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg")
@@ -97,7 +97,7 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         BadFileError: missing, unreadable, too large, or a colour or 16-bit picture instead of an index mask.
     """
-    return np.asarray(open_mask(_content(path, "mask"), path), np.uint8)
+    return mask_values(_content(path, "mask"), path)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -223,6 +223,10 @@ class RunFolder:
     def report(self) -> Path:
         """The self-contained HTML report."""
         return self.root / "report.html"
+
+    def labels(self, round: int) -> Path:
+        """Folder of the labels that training made of all its images in a round, counted from 0."""
+        return self.root / "labels" / f"round_{round}"
 
     def masks(self, split: str) -> Path:
         """Folder of the predictions of a split."""

@@ -1,9 +1,13 @@
-"""One image through pydensecrf; imports no torch, so that a pool of processes starts fast and stays small."""
+"""Images through pydensecrf; imports no torch, so that a pool of processes starts fast and stays small."""
+
+from typing import Any
 
 import numpy as np
 from pydensecrf import densecrf
 
 from dhr.crf.potentials import FLOOR, Potentials
+
+_KEPT: dict[int, dict[int, Any]] = {}  # batch -> image -> field; of one batch at most
 
 
 def infer(probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials) -> np.ndarray:
@@ -17,10 +21,36 @@ def infer(probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials)
     Returns:
         (M,H,W) float32.
     """
-    channels, height, width = probabilities.shape
-    unary = -np.log(np.maximum(probabilities, FLOOR)).reshape(channels, -1).astype(np.float32)
+    return _inferred(_field(len(probabilities), pixels, potentials), probabilities, potentials.iterations)
+
+
+def infer_of_batch(
+    place: tuple[int, int], probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials
+) -> np.ndarray:
+    """`infer`, with a field that is kept until an image of another batch comes: the second inference builds none.
+
+    The result is the same to the bit. A field serves only one number of classes; another one gets a new field.
+
+    Args:
+        place: number of the batch, number of the image in it.
+        probabilities: as there.
+        pixels: as there, the same whenever this place comes.
+        potentials: as there.
+    """
+    batch, image = place
+    if batch not in _KEPT:
+        _KEPT.clear()
+        _KEPT[batch] = {}
+    kept = _KEPT[batch].get(image)
+    if kept is None or kept[0] != len(probabilities):
+        kept = len(probabilities), _field(len(probabilities), pixels, potentials)
+        _KEPT[batch][image] = kept
+    return _inferred(kept[1], probabilities, potentials.iterations)
+
+
+def _field(channels: int, pixels: np.ndarray, potentials: Potentials) -> Any:
+    height, width = pixels.shape[:2]
     field = densecrf.DenseCRF2D(width, height, channels)
-    field.setUnaryEnergy(np.ascontiguousarray(unary))
     # Diagonal kernel and symmetric normalisation are the defaults; builds with Cython 3 do not export their names.
     field.addPairwiseGaussian(
         sxy=potentials.gaussian_sxy,
@@ -32,5 +62,10 @@ def infer(probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials)
         rgbim=np.ascontiguousarray(pixels),
         compat=potentials.bilateral_weight,
     )
-    marginals = np.asarray(field.inference(potentials.iterations), np.float32)
-    return marginals.reshape(channels, height, width)
+    return field
+
+
+def _inferred(field: Any, probabilities: np.ndarray, iterations: int) -> np.ndarray:
+    unary = -np.log(np.maximum(probabilities, FLOOR)).reshape(len(probabilities), -1).astype(np.float32)
+    field.setUnaryEnergy(np.ascontiguousarray(unary))
+    return np.array(field.inference(iterations), np.float32).reshape(probabilities.shape)

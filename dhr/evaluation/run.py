@@ -3,11 +3,12 @@
 import logging
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 
@@ -16,13 +17,15 @@ from dhr.building import open_split, open_split_of_run
 from dhr.config.stored import load_run_config
 from dhr.dataset.reader import Split
 from dhr.errors import InputError
-from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram, scores_of
+from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram_of, scores_of
 from dhr.evaluation.tables import score_table
 from dhr.processes import cores
 from dhr.progress import progress
 from dhr.ranks import Ranks
 
 SHOWN = 5  # ids named in one message
+CHUNK = 16  # pairs that are counted together
+Counted = tuple[torch.Tensor, torch.Tensor, int]  # pairs, holders, images, as JointHistogram takes them
 log = logging.getLogger("dhr.evaluate")
 
 
@@ -80,8 +83,9 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
     inventory.check(folder, strict=cfg.strict, allow_missing=cfg.allow_missing)
     histogram = JointHistogram().to("cpu")
     mine = ranks.share(inventory.found)
-    for pairs in progress(_histograms(split, folder, mine), "evaluate", total=len(mine), visible=ranks.first):
-        histogram.update(pairs)
+    counts = _counted(histogram, _histograms(split, folder, mine))
+    for _ in progress(counts, "evaluate", total=len(mine), visible=ranks.first):
+        pass
     result = as_json(
         scores_of(*histogram.compute(), split.table),
         split.table,
@@ -116,16 +120,34 @@ def _title(cfg: DictConfig, folder: Path) -> str:
     return folder.parent.name if cfg.run is None else Path(cfg.run).name
 
 
-def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[torch.Tensor]:
-    """Joint histograms of the pairs; reading is spread over threads, decoding releases the interpreter."""
+def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[Counted]:
+    """Joint histograms of some pairs at a time; reading is spread over threads, decoding releases the interpreter."""
+    chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
 
-    def pair(id: str) -> torch.Tensor:
-        prediction, truth = torch.from_numpy(read_mask(folder / f"{id}.png").copy()), split.truth(id)
-        if prediction.shape != truth.shape:
-            raise InputError(f"{folder / id}.png: size {tuple(prediction.shape)}: the truth has {tuple(truth.shape)}")
-        pairs = joint_histogram(prediction, truth)
-        check_labels(pairs.numpy(), split.table.num_classes, id)
-        return pairs
+    def count(chunk: Sequence[str]) -> Counted:
+        pairs, holders = joint_histogram_of(_pair(split, folder, id) for id in chunk)
+        try:
+            check_labels(pairs, split.table.num_classes, chunk[0])
+        except InputError:
+            for id in chunk:  # which of them it is
+                check_labels(joint_histogram_of([_pair(split, folder, id)])[0], split.table.num_classes, id)
+            raise
+        return torch.from_numpy(pairs), torch.from_numpy(holders), len(chunk)
 
     with ThreadPoolExecutor(cores()) as pool:
-        yield from pool.map(pair, ids)
+        yield from pool.map(count, chunks)
+
+
+def _pair(split: Split, folder: Path, id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction and truth of one image, (H,W) uint8."""
+    prediction, truth = read_mask(folder / f"{id}.png"), read_mask(split.layout.mask(split.name, id))
+    if prediction.shape != truth.shape:
+        raise InputError(f"{folder / id}.png: size {prediction.shape}: the truth has {truth.shape}")
+    return prediction, truth
+
+
+def _counted(histogram: JointHistogram, counts: Iterable[Counted]) -> Iterator[None]:
+    """Adds up, and tells of every image for the bar."""
+    for pairs, holders, images in counts:
+        histogram.update(pairs, holders, images)
+        yield from [None] * images

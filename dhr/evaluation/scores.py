@@ -1,6 +1,6 @@
 """Scores from one joint histogram of truth and prediction (method: docs/method.md, "Metric")."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,11 +37,17 @@ class JointHistogram(Metric):
         self.add_state("holders", torch.zeros(LABELS, dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("images", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, pairs: Tensor) -> None:
-        """Adds the joint histogram (256,256) of one image, see `joint_histogram`."""
+    def update(self, pairs: Tensor, holders: Tensor | None = None, images: int = 1) -> None:
+        """Adds one image, or several together.
+
+        Args:
+            pairs: their joint histogram (256,256), see `joint_histogram`.
+            holders: (256) how many of them hold each truth label; None for one image, whose histogram says it.
+            images: how many they are.
+        """
         self.pairs += pairs
-        self.holders += pairs.sum(1) > 0
-        self.images += 1
+        self.holders += pairs.sum(1) > 0 if holders is None else holders
+        self.images += images
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """The histogram (256,256), rows truth, and the holders (256)."""
@@ -52,6 +58,25 @@ def joint_histogram(prediction: Tensor, truth: Tensor) -> Tensor:
     """(256,256) int64 counts of (truth, prediction) pairs of two uint8 masks of the same size."""
     code = truth.flatten().to(torch.int64) * LABELS + prediction.flatten()
     return torch.bincount(code, minlength=LABELS * LABELS).view(LABELS, LABELS)
+
+
+def joint_histogram_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Joint histogram of several (prediction, truth) pairs of uint8 masks (H,W), and how many hold each truth label.
+
+    Counts the runs of equal pairs, which are a few thousand in a mask, and not the pixels.
+
+    Returns:
+        (256,256) int64, rows truth, and (256) int64.
+    """
+    codes, lengths, holders = [np.zeros(0, np.uint16)], [np.zeros(0, np.int64)], np.zeros(LABELS, np.int64)
+    for prediction, truth in pairs:
+        code = (truth.astype(np.uint16) << 8 | prediction).ravel()
+        starts = np.concatenate([[0], np.flatnonzero(code[1:] != code[:-1]) + 1])
+        codes.append(code[starts])
+        lengths.append(np.diff(starts, append=code.size))
+        holders[np.bincount(codes[-1] >> 8, minlength=LABELS) > 0] += 1
+    counts = np.bincount(np.concatenate(codes), weights=np.concatenate(lengths), minlength=LABELS * LABELS)
+    return counts.astype(np.int64).reshape(LABELS, LABELS), holders
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""The fast way to read a mask gives what Pillow gives, and refuses what Pillow's way refuses."""
+
+import io
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from dhr.artifacts import encode_mask
+from dhr.decoding import BadFileError, _unfiltered, mask_values
+from dhr.evaluation.scores import joint_histogram_of
+
+PLACE = Path("mask.png")
+
+
+def encoded(mask: np.ndarray, mode: str, **options: object) -> bytes:
+    buffer, picture = io.BytesIO(), Image.fromarray(mask)
+    if mode == "P":
+        picture.putpalette(bytes(range(256)) * 3)
+    picture.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+@given(
+    seed=st.integers(0, 999), height=st.integers(1, 40), width=st.integers(1, 40), mode=st.sampled_from("PL"),
+    level=st.integers(0, 9), smooth=st.booleans(),
+)  # fmt: skip
+def test_equals_pillow(seed: int, height: int, width: int, mode: str, level: int, smooth: bool) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.integers(0, 256, (height, width)).astype(np.uint8)
+    mask = np.sort(mask, 1) if smooth else mask
+    data = encoded(mask, mode, compress_level=level)
+    assert np.array_equal(mask_values(data, PLACE), mask)
+
+
+def test_our_masks_go_the_fast_way() -> None:
+    mask = np.random.default_rng(0).integers(0, 21, (30, 40)).astype(np.uint8)
+    data = encode_mask(mask, [(0, 0, 0)] * 21)
+    fast = _unfiltered(data)
+    assert fast is not None and np.array_equal(fast, mask)
+
+
+@pytest.mark.parametrize("change", ["cut", "flipped", "longer", "shorter"])
+def test_broken_files_are_refused(change: str) -> None:
+    mask = np.arange(600, dtype=np.uint8).reshape(20, 30)
+    data = bytearray(encoded(mask, "P"))
+    if change == "cut":
+        data = data[:-20]
+    elif change == "flipped":
+        data[data.index(b"IDAT") + 9] ^= 4
+    else:  # another height than there are rows, with a right checksum
+        data[20:24] = (25 if change == "longer" else 15).to_bytes(4, "big")
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    with pytest.raises(BadFileError, match=r"mask\.png: unreadable mask"):
+        mask_values(bytes(data), PLACE)
+
+
+@given(seed=st.integers(0, 999), count=st.integers(1, 4), labels=st.sampled_from([1, 2, 21, 256]))
+def test_runs_count_what_pixels_count(seed: int, count: int, labels: int) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = [tuple(rng.integers(0, labels, (2, 9, 7)).astype(np.uint8)) for _ in range(count)]
+    joint, holders = joint_histogram_of(pairs)
+    expected, held = np.zeros((256, 256), int), np.zeros(256, int)
+    for prediction, truth in pairs:
+        np.add.at(expected, (truth, prediction), 1)
+        held[np.unique(truth)] += 1
+    assert np.array_equal(joint, expected) and np.array_equal(holders, held)
