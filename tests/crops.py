@@ -5,6 +5,8 @@ import torch
 from reference import IGNORE, Crop
 from torch import Tensor
 
+from dhr.crf.none import NoCrf, NoField
+from dhr.rebalancing.view import View
 from dhr.sample import Batch, NetworkOutput, Window, boxes_of
 
 SIZE, GRID, TAGS = (16, 20), (4, 5), 5
@@ -51,3 +53,8 @@ def stack(crops: list[Crop], dtype: torch.dtype = torch.float32) -> tuple[Batch,
     ids = tuple(map(str, range(len(crops))))
     batch = Batch(ids, pixels / 255, pixels, tags, masks, boxes, int(tags.sum(1).max()), together("uss"))
     return batch, NetworkOutput(together("cams"), together("cams"), (together("c4"), together("c5")))
+
+
+def plain(view: View) -> tuple[View, NoField]:
+    """A view and a field without pairwise terms."""
+    return view, NoCrf().on(view.pixels, view.valid[:, 0])

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import reference
 import torch
-from crops import GRID, SIZE, crop, stack
+from crops import GRID, SIZE, crop, plain, stack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import IGNORE, Crop
 from torch import Tensor
 
-from dhr.crf.none import NoCrf, NoField
 from dhr.rebalancing.inter_class import Heatmaps, InterClass, NoInterClass
 from dhr.rebalancing.intra_class import ConnectedGroups, IntraClass
 from dhr.rebalancing.prototypes import AreaShares, likeness, prototypes_of
@@ -86,11 +85,6 @@ def test_evidence_outside_the_valid_box_does_not_count() -> None:
     valid[:, 8:12] = True  # neither the WSS pixels of class 2 nor the high CAM cells of tag 2 but one column
     one = scene(cams=cams(2), valid=valid)
     assert CropEvidence()(view_of(one)).slots.present.tolist() == [[True, False, False]]
-
-
-def plain(view: View) -> tuple[View, NoField]:
-    """A view and a field without pairwise terms."""
-    return view, NoCrf().on(view.pixels, view.valid[:, 0])
 
 
 def test_confident_pixels_are_written_and_the_rest_stays() -> None:

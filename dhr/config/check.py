@@ -17,6 +17,8 @@ HOMES = {  # where the classes of a group live, and whose classes may stand insi
     "cam": ("dhr.wss.", ("backbone", "optimizer")),
     "uss": ("dhr.uss.", ()),
     "rebalancing": ("dhr.rebalancing.", ()),
+    "label_maker": ("dhr.training.", ()),
+    "refresh": ("dhr.training.", ()),
     "crf": ("dhr.crf.", ()),
     "optimizer": ("dhr.training.", ()),
     "trainer": ("pytorch_lightning.Trainer", ()),

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dhr.config.check import check
 from dhr.config.overrides import FROM_RUN, UNLESS_TYPED, check_typed, loosen, parse, root_key
-from dhr.config.relations import check_relations
+from dhr.config.relations import USUAL, check_relations
 from dhr.config.schema import SCHEMAS
 from dhr.config.tree import config_folder
 from dhr.errors import InputError
@@ -112,10 +112,12 @@ def finish(verb: str, raw: DictConfig, hydra: DictConfig) -> DictConfig:
 
 
 def run_name(values: Mapping[str, Any]) -> str:
-    """<wss>-<rebalancing>-<backbone>-seed<seed>, and the tau where it is not the paper's."""
+    """<wss>-<rebalancing>-<backbone>-seed<seed>, and what is not usual: label maker, refresh, tau."""
     choices = values["choices"]
     name = f"{choices['wss']}-{choices['rebalancing']}-{choices['backbone']}-seed{values['seed']}"
-    return name if values["tau"] == PAPER_TAU else f"{name}-tau{values['tau']:g}"
+    unusual = [choices[group] for group, usual in USUAL.items() if choices[group] != usual]
+    unusual += [] if values["tau"] == PAPER_TAU else [f"tau{values['tau']:g}"]
+    return "-".join([name, *unusual])
 
 
 def check_hydra(hydra: DictConfig) -> None:

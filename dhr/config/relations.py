@@ -8,6 +8,9 @@ from dhr.config.tree import PACKAGE, options
 from dhr.config.values import nearest
 from dhr.errors import InputError
 
+# What a training does unless something else is chosen: not written into its name, and all that can be done without
+# a rebalancer.
+USUAL = {"label_maker": "student", "refresh": "step"}
 COMMON_SPLITS = ("train", "validation", "test")  # folders that exist beside those a dataset file names
 
 
@@ -50,6 +53,16 @@ def _exactly_one(values: Mapping[str, Any], first: str, second: str) -> None:
         raise InputError(f"{second}: {values[second]}: {first} is given too; leave one of the two out")
     if not given:
         raise InputError(f"{first}: null: what to work on? use {first}=<folder> or {second}=<path>")
+
+
+def _train(values: Mapping[str, Any]) -> None:
+    for group, usual in USUAL.items():
+        chosen = values["choices"].get(group)
+        if values["rebalancing"]["rebalancer"] is None and chosen != usual:
+            raise InputError(
+                f"{group}: {chosen}: rebalancing={values['choices'].get('rebalancing')} makes no labels; "
+                f"leave {group}={chosen} out, or use rebalancing=dhr"
+            )
 
 
 def _predict(values: Mapping[str, Any]) -> None:
@@ -97,6 +110,7 @@ def _audit(values: Mapping[str, Any]) -> None:
 
 
 _RULES: dict[str, Callable[[Mapping[str, Any]], None]] = {
+    "train": _train,
     "predict": _predict,
     "evaluate": _evaluate,
     "report": _report,

@@ -120,6 +120,8 @@ class Train(Common):
     uss: Uss
     crf: Part
     rebalancing: Rebalancing
+    label_maker: Part
+    refresh: Part
     optimizer: Part
     trainer: Part
     logger: Logger

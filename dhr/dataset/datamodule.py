@@ -1,6 +1,7 @@
 """The LightningDataModule: training crops in a reproducible order, validation images each exactly once."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -38,6 +39,18 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.size // self.ranks
 
 
+class LateLoader(DataLoader[Batch]):
+    """Starts its workers when the first batch of an epoch is asked for.
+
+    Lightning makes the first iterator when it counts the steps of the schedule, long before the epoch of a resumed run
+    is known; workers would read crops of epoch 0 by then, and labels of a round that is not made yet.
+    """
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Batches; a generator, so nothing happens before the first one is asked for."""
+        yield from super().__iter__()
+
+
 class SegmentationData(pl.LightningDataModule):
     """Loaders for training and validation.
 
@@ -65,7 +78,7 @@ class SegmentationData(pl.LightningDataModule):
         """Batches of crops."""
         rank, ranks = self._place()
         self.refuse_too_few(ranks)
-        return DataLoader(
+        return LateLoader(
             self.train,  # type: ignore[arg-type]
             batch_size=self.batch_size,
             sampler=EpochSampler(

@@ -1,6 +1,6 @@
 """Torch data sets over the folders of one split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +111,10 @@ class MaskFolder:
 
 @dataclass(frozen=True)
 class TrainDataset(Dataset[Sample]):
-    """Random crops; item (epoch, index) is the same whatever the order, the worker or the rank that asks."""
+    """Random crops; item (epoch, index) is the same whatever the order, the worker or the rank that asks.
+
+    `masks_of_epoch` says which masks an epoch learns; without it, all learn `wss_masks`.
+    """
 
     split: Split
     indices: np.ndarray
@@ -120,6 +123,7 @@ class TrainDataset(Dataset[Sample]):
     grid: tuple[int, int]
     transform: TrainTransform
     seed: int
+    masks_of_epoch: Callable[[int], MaskFolder] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -129,7 +133,7 @@ class TrainDataset(Dataset[Sample]):
         epoch, position = key
         id = self.split.id(int(self.indices[position]))
         pixels = self.split.pixels(id)
-        mask = self._mask(id, (pixels.shape[-2], pixels.shape[-1]))
+        mask = self._mask(epoch, id, (pixels.shape[-2], pixels.shape[-1]))
         with keyed_random(self.seed, epoch, id):
             crop = self.transform(pixels, mask)
         return Sample(
@@ -142,10 +146,9 @@ class TrainDataset(Dataset[Sample]):
             uss_features=None if self.features is None else crop.window.sample(self.features.read(id), self.grid),
         )
 
-    def _mask(self, id: str, size: tuple[int, int]) -> Tensor:
-        if self.wss_masks is None:
-            return torch.full(size, IGNORE, dtype=torch.uint8)
-        return self.wss_masks.read(id, size)
+    def _mask(self, epoch: int, id: str, size: tuple[int, int]) -> Tensor:
+        masks = self.wss_masks if self.masks_of_epoch is None else self.masks_of_epoch(epoch)
+        return torch.full(size, IGNORE, dtype=torch.uint8) if masks is None else masks.read(id, size)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """What happens beside the training itself: label quality, pictures for the report and for wandb."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,50 +8,32 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
-from dhr.dataset.reader import MaskFolder, Split, whole_sample
 from dhr.dataset.transforms import normalise
 from dhr.evaluation.gallery import save_gallery
 from dhr.evaluation.scores import score_pairs
 from dhr.inference import multi_scale_probabilities
 from dhr.network import SegmentationNetwork
-from dhr.sample import Batch, Sample
-from dhr.training.module import Relabel, SegmentationModule
-from dhr.uss.store import FeatureStore
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A few training images, whole and unaugmented, that are looked at during a run."""
-
-    split: Split
-    ids: Sequence[str]
-    wss_masks: MaskFolder
-    features: FeatureStore | None
-    stride: int
-
-    def sample(self, id: str) -> Sample:
-        """One of them."""
-        return whole_sample(self.split, id, wss_masks=self.wss_masks, features=self.features, stride=self.stride)
-
-    def truth(self, id: str) -> Tensor | None:
-        """Its human mask, for monitoring only; None where there is none."""
-        return self.split.truth(id) if self.split.layout.mask(self.split.name, id).exists() else None
+from dhr.sample import Batch
+from dhr.training.label_maker import Labeller
+from dhr.training.module import SegmentationModule
+from dhr.training.whole_images import WholeImages
 
 
 class LabelWatch(pl.Callback):
-    """Measures the labels of the watched images after each validation and keeps their pictures for the report.
+    """Measures the labels of a few images after each validation and keeps their pictures for the report.
 
-    Only the first rank looks, so nothing here may wait for the others.
+    These are the labels that would be made now, by the network that makes them. Only the first rank looks, so nothing
+    here may wait for the others.
 
     Args:
         watched: the images.
-        relabel: the rebalancer, None for plain training.
+        labeller: makes labels, None for plain training.
         folder: of the pictures.
     """
 
-    def __init__(self, watched: Watched, *, relabel: Relabel | None, folder: Path) -> None:
+    def __init__(self, watched: WholeImages, *, labeller: Labeller | None, folder: Path) -> None:
         self.watched = watched
-        self.relabel = relabel
+        self.labeller = labeller
         self.folder = folder
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -72,8 +52,8 @@ class LabelWatch(pl.Callback):
         sample = self.watched.sample(id)
         batch = Batch.stack([sample]).to(device)
         row = {"image": sample.pixels.permute(1, 2, 0).numpy(), "wss_mask": sample.wss_mask.numpy()}
-        if self.relabel is not None:
-            labels = self.relabel(batch, network(batch.image))
+        if self.labeller is not None:
+            labels = self.labeller.whole(batch, network)
             row["seeds"] = labels.seeds[0].to(torch.uint8).cpu().numpy()
             row["pseudo_mask"] = labels.pseudo_mask[0].to(torch.uint8).cpu().numpy()
         image = normalise(sample.pixels).to(device)
@@ -87,7 +67,7 @@ class LabelWatch(pl.Callback):
         return [table.names[table.first_tag + int(position)] for position in tags.nonzero()[:, 0]]
 
     def _log_scores(self, trainer: pl.Trainer, rows: list[dict[str, np.ndarray]]) -> None:
-        if trainer.logger is None or self.relabel is None or not all("truth" in row for row in rows):
+        if trainer.logger is None or self.labeller is None or not all("truth" in row for row in rows):
             return
         pairs = [(torch.from_numpy(row["pseudo_mask"]), torch.from_numpy(row["truth"])) for row in rows]
         scores = score_pairs(pairs, self.watched.split.table)

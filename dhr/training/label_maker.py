@@ -1,28 +1,114 @@
-"""What a training step learns: the WSS masks as given, or the masks that rebalancing makes of them."""
+"""Which network makes the labels (label_maker=), and what a step learns: the masks as given, or these labels."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from dhr.network import SegmentationNetwork
+from dhr.rebalancing.rebalancer import Relabelled
 from dhr.sample import Batch, NetworkOutput
+from dhr.training.average import EmaAverage, share_buffers
 from dhr.training.module import Relabel
+
+
+class LabelMaker(Protocol):
+    """One of the two networks of a training: the trained one, or its average."""
+
+    def network(self, trained: SegmentationNetwork, average: EmaAverage) -> SegmentationNetwork:
+        """The network itself, as it is now."""
+        ...
+
+    def output(self, batch: Batch, output: NetworkOutput, average: EmaAverage) -> NetworkOutput:
+        """What it says of a batch in a step, where `output` is what the trained network said."""
+        ...
+
+
+@dataclass(frozen=True)
+class Student:
+    """The network that is being trained, as released."""
+
+    def network(self, trained: SegmentationNetwork, average: EmaAverage) -> SegmentationNetwork:
+        """See `LabelMaker`."""
+        return trained
+
+    def output(self, batch: Batch, output: NetworkOutput, average: EmaAverage) -> NetworkOutput:
+        """The output that the step has made anyway."""
+        return output
+
+
+@dataclass(frozen=True)
+class Ema:
+    """The average of its weights, the teacher; costs a second forward pass."""
+
+    def network(self, trained: SegmentationNetwork, average: EmaAverage) -> SegmentationNetwork:
+        """See `LabelMaker`."""
+        return average.network
+
+    @torch.no_grad()
+    def output(self, batch: Batch, output: NetworkOutput, average: EmaAverage) -> NetworkOutput:
+        """The teacher's own view of the batch, the same teacher in every process; no gradient flows."""
+        share_buffers(average.network)
+        teacher: NetworkOutput = average.network(batch.image)
+        return teacher
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """Makes labels: asks the label maker's network and corrects the masks with its answer.
+
+    Attributes:
+        maker: chooses the network.
+        relabel: the rebalancer.
+        average: the averaged network.
+        threads: images that can be worked on at a time, one for each process of the CRF.
+    """
+
+    maker: LabelMaker
+    relabel: Relabel
+    average: EmaAverage
+    threads: int = 1
+
+    def __call__(self, batch: Batch, output: NetworkOutput) -> Relabelled:
+        """Labels of a batch in a step."""
+        return self.relabel(batch, self.maker.output(batch, output, self.average))
+
+    @torch.no_grad()
+    def whole(self, batch: Batch, trained: SegmentationNetwork) -> Relabelled:
+        """Labels outside a step; the network is taken in the mode in which it is."""
+        return self.relabel(batch, self.maker.network(trained, self.average)(batch.image))
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode, and afterwards every part in the mode in which it was."""
+    training = [part for part in network.modules() if part.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 @dataclass(frozen=True)
 class GivenMasks:
-    """Plain training on the WSS masks."""
+    """Plain training on the masks of the crops."""
 
     def __call__(self, batch: Batch, output: NetworkOutput, epoch: int) -> Tensor:
-        """(B,H,W) WSS masks."""
+        """(B,H,W) WSS masks, or the labels that were made of them in a round."""
         return batch.wss_mask
 
 
 @dataclass(frozen=True)
 class RebalancedMasks:
-    """The WSS masks first, then the masks that `relabel` makes with the network being trained.
+    """The WSS masks first, then the labels that `relabel` makes of them in every step.
 
     Attributes:
-        relabel: the rebalancer.
+        relabel: the rebalancer, with the network that it asks.
         start_epoch: first epoch with rebalancing; before it the network's features mean too little.
     """
 

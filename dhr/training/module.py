@@ -21,8 +21,8 @@ from dhr.training.optimizer import OptimizerRecipe
 Relabel = Callable[[Batch, NetworkOutput], Relabelled]
 
 
-class LabelMaker(Protocol):
-    """Chooses what a step learns."""
+class Labels(Protocol):
+    """What a step learns."""
 
     def __call__(self, batch: Batch, output: NetworkOutput, epoch: int) -> Tensor:
         """(B,H,W) labels."""
@@ -30,11 +30,11 @@ class LabelMaker(Protocol):
 
 
 class SegmentationModule(pl.LightningModule):
-    """Trains a segmentation network on the masks that `label_maker` gives for each batch.
+    """Trains a segmentation network on the masks that `labels` gives for each batch.
 
     Args:
         network: backbone, decoder and CAM classifier.
-        label_maker: from a batch and the network's output to what is learnt.
+        labels: from a batch and the network's output to what is learnt.
         optimizer: recipe of the optimizer and its schedule.
         table: classes, for the validation scores.
     """
@@ -43,13 +43,13 @@ class SegmentationModule(pl.LightningModule):
         self,
         network: SegmentationNetwork,
         *,
-        label_maker: LabelMaker,
+        labels: Labels,
         optimizer: OptimizerRecipe,
         table: ClassTable,
     ) -> None:
         super().__init__()
         self.network = network
-        self.label_maker = label_maker
+        self.labels = labels
         self.optimizer = optimizer
         self.table = table
         self.histogram = JointHistogram()
@@ -57,7 +57,7 @@ class SegmentationModule(pl.LightningModule):
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
         output = self.network(batch.image)
-        labels = self.label_maker(batch, output, self.current_epoch)
+        labels = self.labels(batch, output, self.current_epoch)
         segmentation = segmentation_loss(output.logits, labels)
         classification = tag_loss(output.cams, batch.valid, batch.tags)
         loss = segmentation + classification

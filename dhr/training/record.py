@@ -21,6 +21,8 @@ def describe(cfg: DictConfig, table: ClassTable) -> dict[str, object]:
         "wss": cfg.wss.name,
         "uss": cfg.uss.name,
         "rebalancing": choices.get("rebalancing"),
+        "label_maker": choices.get("label_maker"),
+        "refresh": choices.get("refresh"),
         "backbone": choices.get("backbone"),
         "decoder": choices.get("decoder"),
         "seed": cfg.seed,

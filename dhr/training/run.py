@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.artifacts import RunFolder, read_json, update_record, write_atomically
@@ -19,14 +19,17 @@ from dhr.dataset.datamodule import SegmentationData
 from dhr.dataset.reader import PictureDataset, TrainDataset
 from dhr.dataset.transforms import TrainTransform
 from dhr.errors import InputError
+from dhr.training.average import EmaAverage
 from dhr.training.bars import progress_bar
-from dhr.training.callbacks import LabelWatch, Watched
+from dhr.training.callbacks import LabelWatch
 from dhr.training.checkpoint import AtomicCheckpointIO
-from dhr.training.label_maker import GivenMasks, RebalancedMasks
+from dhr.training.label_maker import GivenMasks, Labeller
 from dhr.training.loggers import join_metrics, make_loggers
-from dhr.training.module import LabelMaker, Relabel, SegmentationModule
+from dhr.training.module import SegmentationModule
 from dhr.training.record import describe
+from dhr.training.refresh import Plan, Refresh
 from dhr.training.toy_stages import make_missing
+from dhr.training.whole_images import WholeImages
 from dhr.weights import read_checkpoint
 
 WATCHED = 8  # training images whose labels are shown and scored
@@ -50,16 +53,16 @@ def train(cfg: DictConfig) -> Path:
     make_missing(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = open_data(cfg)
-    relabel = _relabel(cfg, data.train)
-    module = SegmentationModule(
-        build_network(cfg, data.train.split.table),
-        label_maker=_label_maker(cfg, relabel),
-        optimizer=build(cfg.optimizer),
-        table=data.train.split.table,
-    )
-    trainer = _trainer(cfg, run, _callbacks(cfg, run, data, relabel))
+    table, optimizer = data.train.split.table, build(cfg.optimizer)
+    average = EmaAverage(optimizer.ema_decay)
+    labeller = _labeller(cfg, table, average)
+    watch = LabelWatch(_whole(cfg, data.train, WATCHED), labeller=labeller, folder=run.gallery)
+    plan = _plan(cfg, run, data.train, labeller)
+    data.train = plan.train
+    module = SegmentationModule(build_network(cfg, table), labels=plan.labels, optimizer=optimizer, table=table)
+    trainer = _trainer(cfg, run, [average, *plan.callbacks, watch])
     data.refuse_too_few(ranks=trainer.num_devices * trainer.num_nodes)
-    _open_folder(run, cfg, data.train.split.table)
+    _open_folder(run, cfg, table)
     _fit(run, trainer, module, data)
     return run.root
 
@@ -90,28 +93,23 @@ def open_data(cfg: DictConfig) -> SegmentationData:
     return data
 
 
-def _relabel(cfg: DictConfig, train: TrainDataset) -> Relabel | None:
+def _labeller(cfg: DictConfig, table: ClassTable, average: EmaAverage) -> Labeller | None:
     if cfg.rebalancing.rebalancer is None:
         return None
-    rebalancer: Relabel = build(cfg.rebalancing.rebalancer, first_tag=train.split.table.first_tag, crf=build(cfg.crf))
-    return rebalancer
+    crf = build(cfg.crf)
+    relabel = build(cfg.rebalancing.rebalancer, first_tag=table.first_tag, crf=crf)
+    return Labeller(build(cfg.label_maker), relabel, average, threads=max(getattr(crf, "workers", 1), 1))
 
 
-def _label_maker(cfg: DictConfig, relabel: Relabel | None) -> LabelMaker:
-    return GivenMasks() if relabel is None else RebalancedMasks(relabel, cfg.rebalancing.start_epoch)
+def _plan(cfg: DictConfig, run: RunFolder, train: TrainDataset, labeller: Labeller | None) -> Plan:
+    if labeller is None:
+        return Plan(GivenMasks(), train)
+    refresh: Refresh = build(cfg.refresh)
+    return refresh.plan(labeller, cfg.rebalancing.start_epoch, train, _whole(cfg, train), run.root)
 
 
-def _callbacks(cfg: DictConfig, run: RunFolder, data: SegmentationData, relabel: Relabel | None) -> list[Callback]:
-    train = data.train
-    ids = [train.split.id(int(position)) for position in train.indices[:WATCHED]]
-    masks = wss_masks(cfg, train.split.name)
-    watched = Watched(train.split, ids, masks, train.features, cfg.uss.stride)
-    return [
-        EMAWeightAveraging(decay=build(cfg.optimizer).ema_decay, use_buffers=True),
-        ModelCheckpoint(run.checkpoints, filename="last", enable_version_counter=False),
-        LabelWatch(watched, relabel=relabel, folder=run.gallery),
-        progress_bar(),
-    ]
+def _whole(cfg: DictConfig, train: TrainDataset, most: int | None = None) -> WholeImages:
+    return WholeImages.of(train, wss_masks(cfg, train.split.name), stride=cfg.uss.stride, most=most)
 
 
 @rank_zero_only
@@ -149,11 +147,12 @@ def _open_folder(run: RunFolder, cfg: DictConfig, table: ClassTable) -> None:
 
 def _trainer(cfg: DictConfig, run: RunFolder, callbacks: list[Callback]) -> pl.Trainer:
     options: dict[str, Any] = dict(cfg.logger)
+    checkpoint = ModelCheckpoint(run.checkpoints, filename="last", enable_version_counter=False)
     trainer: pl.Trainer = build(
         cfg.trainer,
         default_root_dir=str(run.root),
         logger=make_loggers(run, **options),
-        callbacks=callbacks,
+        callbacks=[*callbacks, checkpoint, progress_bar()],
         plugins=[AtomicCheckpointIO()],
     )
     return trainer

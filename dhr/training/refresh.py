@@ -1,0 +1,161 @@
+"""When labels are made anew (refresh=): in every step, or for all images at once every few epochs."""
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import pytorch_lightning as pl
+import torch
+
+from dhr.artifacts import RunFolder, write_mask
+from dhr.dataset.reader import MaskFolder, TrainDataset
+from dhr.progress import progress
+from dhr.ranks import Ranks
+from dhr.sample import Batch
+from dhr.training.average import share_buffers
+from dhr.training.label_maker import GivenMasks, Labeller, RebalancedMasks, evaluating
+from dhr.training.module import Labels, SegmentationModule
+from dhr.training.whole_images import WholeImages
+
+log = logging.getLogger("dhr.train")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training does about labels: what a step learns, on which crops, and what else has to happen."""
+
+    labels: Labels
+    train: TrainDataset
+    callbacks: Sequence[pl.Callback] = ()
+
+
+class Refresh(Protocol):
+    """Decides when labels are made."""
+
+    def plan(self, labeller: Labeller, start_epoch: int, train: TrainDataset, images: WholeImages, run: Path) -> Plan:
+        """The plan of a training.
+
+        Args:
+            labeller: makes labels.
+            start_epoch: first epoch that learns them; the ones before learn the WSS masks.
+            train: crops with the WSS masks.
+            images: the same images, whole.
+            run: folder of the run.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class EveryStep:
+    """Labels are made anew for every batch, as released."""
+
+    def plan(self, labeller: Labeller, start_epoch: int, train: TrainDataset, images: WholeImages, run: Path) -> Plan:
+        """See `Refresh`."""
+        return Plan(RebalancedMasks(labeller, start_epoch), train)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """All images are labelled every few epochs; the steps between learn these labels as given masks.
+
+    Attributes:
+        epochs: that learn the labels of one round.
+    """
+
+    epochs: int = 5
+
+    def plan(self, labeller: Labeller, start_epoch: int, train: TrainDataset, images: WholeImages, run: Path) -> Plan:
+        """See `Refresh`; crops need no USS features, since no step makes labels."""
+        masks = RoundMasks(images.wss_masks, run, start_epoch, self.epochs)
+        crops = replace(train, features=None, masks_of_epoch=masks)
+        return Plan(GivenMasks(), crops, [RoundMaker(masks, images, labeller)])
+
+
+@dataclass(frozen=True)
+class RoundMasks:
+    """Which masks an epoch learns. It needs only the epoch, so workers of a loader know it without being told.
+
+    Attributes:
+        given: WSS masks, learnt before the first round.
+        run: folder of the run.
+        start_epoch: first epoch of round 0.
+        epochs: of a round.
+    """
+
+    given: MaskFolder
+    run: Path
+    start_epoch: int
+    epochs: int
+
+    def __call__(self, epoch: int) -> MaskFolder:
+        """The masks of an epoch."""
+        return self.given if epoch < self.start_epoch else self.of_round((epoch - self.start_epoch) // self.epochs)
+
+    def of_round(self, number: int) -> MaskFolder:
+        """The masks of a round."""
+        cure = "the weights that made it are gone; train again under another name"
+        return MaskFolder(RunFolder(self.run).labels(number), self.given.num_classes, cure, "label of the run")
+
+    def begins(self, epoch: int) -> bool:
+        """Whether a round has to be made before this epoch."""
+        return epoch >= self.start_epoch and (epoch - self.start_epoch) % self.epochs == 0
+
+    def later(self, epoch: int, last: int) -> list[Path]:
+        """Folders on disk of the rounds that begin after this epoch, up to the `last` one."""
+        folders = (self(each).folder for each in range(epoch + 1, last + 1) if self.begins(each))
+        return [folder for folder in folders if folder.is_dir()]
+
+
+class RoundMaker(pl.Callback):
+    """Labels all training images at the start of the epochs at which a round begins, shared out over the processes.
+
+    By then the checkpoint of the epoch before is written and no step was taken since, and the first batch of the epoch
+    is asked for afterwards. So a round that was interrupted is completed by the weights that began it, and no worker
+    reads a label that is not there.
+
+    Args:
+        masks: of the rounds.
+        images: to label.
+        labeller: makes the labels.
+    """
+
+    def __init__(self, masks: RoundMasks, images: WholeImages, labeller: Labeller) -> None:
+        self.masks = masks
+        self.images = images
+        self.labeller = labeller
+
+    def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        """Discards rounds that are still to come: their weights went with a checkpoint that somebody removed."""
+        later = self.masks.later(trainer.current_epoch, last=trainer.max_epochs or 0) if trainer.is_global_zero else []
+        for folder in later:
+            shutil.rmtree(folder)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Makes the labels of a round that begins here; those that are there stay."""
+        if not self.masks.begins(trainer.current_epoch) or not isinstance(module, SegmentationModule):
+            return
+        ranks = Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
+        masks, mine = self.masks(trainer.current_epoch), ranks.share(self.images.ids)
+        todo = [id for id in mine if not masks.path(id).exists()]
+        network = self.labeller.maker.network(module.network, self.labeller.average)
+        share_buffers(network)
+        with evaluating(network), ThreadPoolExecutor(self.labeller.threads) as pool:
+            made = pool.map(self._maker(module, masks), todo)
+            for _ in progress(made, f"labels {masks.folder.name}", total=len(todo), visible=ranks.first):
+                pass
+        ranks.wait()
+        log.info(f"{masks.folder}: {len(todo)} made, {len(mine) - len(todo)} were there")
+
+    def _maker(self, module: SegmentationModule, masks: MaskFolder) -> Callable[[str], None]:
+        """Makes the label of one image; the CRF of one runs while the network sees the next."""
+
+        def make(id: str) -> None:
+            batch = Batch.stack([self.images.sample(id)]).to(module.device)
+            mask = self.labeller.whole(batch, module.network).pseudo_mask[0]
+            write_mask(masks.path(id), mask.to(torch.uint8).cpu().numpy(), self.images.split.table.palette)
+
+        return make

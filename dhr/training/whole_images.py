@@ -1,0 +1,35 @@
+"""Training images as they are, for labels that are made or looked at outside a step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dhr.dataset.reader import MaskFolder, Split, TrainDataset, whole_sample
+from dhr.sample import Sample
+from dhr.uss.store import FeatureStore
+
+
+@dataclass(frozen=True)
+class WholeImages:
+    """Training images, whole and unaugmented, with the WSS masks as given."""
+
+    split: Split
+    ids: Sequence[str]
+    wss_masks: MaskFolder
+    features: FeatureStore | None
+    stride: int
+
+    @classmethod
+    def of(cls, train: TrainDataset, wss_masks: MaskFolder, *, stride: int, most: int | None = None) -> "WholeImages":
+        """The images whose crops are trained on, or the first `most` of them; one USS cell per `stride` pixels."""
+        ids = [train.split.id(int(position)) for position in train.indices[:most]]
+        return cls(train.split, ids, wss_masks, train.features, stride)
+
+    def sample(self, id: str) -> Sample:
+        """One of them."""
+        return whole_sample(self.split, id, wss_masks=self.wss_masks, features=self.features, stride=self.stride)
+
+    def truth(self, id: str) -> Tensor | None:
+        """Its human mask, for monitoring only; None where there is none."""
+        return self.split.truth(id) if self.split.layout.mask(self.split.name, id).exists() else None
