@@ -72,6 +72,20 @@ def test_workers_do_not_change_the_result(pooled: PyDenseCrf) -> None:
     assert torch.equal(refined(pooled, *batch()), refined(IN_PROCESS, *batch()))
 
 
+@pytest.mark.parametrize("crf", ["pooled", "alone"])
+def test_a_second_inference_equals_one_on_a_new_field(pooled: PyDenseCrf, crf: str) -> None:
+    """The kept terms give the same bits, also where an image has fewer classes the second time."""
+    probabilities, pixels, valid, present = batch()
+    engine = pooled if crf == "pooled" else IN_PROCESS
+    field = engine.on(pixels, valid)
+    field(probabilities, present)
+    fewer = present.clone()
+    fewer[0, 1] = fewer[2, 3] = False
+    for again in (present, fewer, present):
+        other = probabilities.flip(1)
+        assert torch.equal(field(other, again), refined(IN_PROCESS, other, pixels, valid, again))
+
+
 def test_a_pool_refuses_and_goes_on(pooled: PyDenseCrf) -> None:
     probabilities, *others = batch()
     with pytest.raises(ValueError, match="NaN"):

@@ -5,6 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+NONSENSE = "the CRF was given a probability that is NaN, infinite or negative"
+
 
 class Field(Protocol):
     """A batch of images with its pairwise terms, which are built once and serve for any number of inferences."""
@@ -42,12 +44,16 @@ def normalised(probabilities: Tensor, valid: Tensor, present: Tensor) -> Tensor:
     """Probabilities that sum to 1 over the present channels inside the valid box, 0 elsewhere.
 
     A pixel without any mass gets the uniform distribution: no class is preferred where nothing is known.
+    On an accelerator the check does not wait for the device: nonsense ends the run there, a little later.
 
     Raises:
-        ValueError: a value is NaN, infinite or negative.
+        ValueError: a value is NaN, infinite or negative; on an accelerator its own assertion error.
     """
-    if not bool((torch.isfinite(probabilities) & (probabilities >= 0)).all()):
-        raise ValueError("the CRF was given a probability that is NaN, infinite or negative")
+    sound = (torch.isfinite(probabilities) & (probabilities >= 0)).all()
+    if probabilities.device.type != "cpu":
+        torch._assert_async(sound, NONSENSE)
+    elif not bool(sound):
+        raise ValueError(NONSENSE)
     on = (valid[:, None] & present[:, :, None, None]).to(probabilities.dtype)
     mass = probabilities * on
     total = mass.sum(1, keepdim=True)

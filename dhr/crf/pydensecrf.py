@@ -1,16 +1,17 @@
 """Dense CRF of Kraehenbuehl and Koltun (2011) by pydensecrf, images spread over a pool of processes."""
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from dhr.crf.boxes import jobs_of
 from dhr.crf.interface import normalised
 from dhr.crf.potentials import Potentials
-from dhr.crf.worker import infer
+from dhr.crf.worker import infer_of_batch
 from dhr.processes import process_pool
 
 
@@ -29,60 +30,39 @@ class PyDenseCrf(Potentials):
         """See `dhr.crf.interface.Crf`."""
         return PyDenseField(self, pixels, valid)
 
-    def marginals(self, scores: list[np.ndarray], pixels: list[np.ndarray]) -> Iterator[np.ndarray]:
-        """Marginals of images (M,H,W) in their order."""
-        each = [self.plain()] * len(scores)
-        if self.workers == 0:
-            return map(infer, scores, pixels, each)
-        if not self._pools:
-            self._pools.append(process_pool(self.workers))
-        return self._pools[0].map(infer, scores, pixels, each)
+    def pool(self, number: int) -> ProcessPoolExecutor:
+        """A process; the same for the same number, because it keeps the pairwise terms of its images."""
+        while len(self._pools) < self.workers:
+            self._pools.append(process_pool(1))
+        return self._pools[number % self.workers]
 
 
 @dataclass(frozen=True)
 class PyDenseField:
-    """A batch of images; pydensecrf builds its terms anew for every inference."""
+    """A batch of images; each process keeps the pairwise terms of its images until another batch comes."""
 
     crf: PyDenseCrf
     pixels: Tensor
     valid: Tensor
+    batch: int = field(default_factory=itertools.count().__next__)
 
     def __call__(self, probabilities: Tensor, present: Tensor) -> Tensor:
         """See `dhr.crf.interface.Field`."""
         start = normalised(probabilities, self.valid, present)
         result = start.clone()
-        jobs = list(_jobs(start, self.pixels, self.valid, present))
-        marginals = self.crf.marginals([job.scores for job in jobs], [job.pixels for job in jobs])
+        jobs = list(jobs_of(start, self.pixels, self.valid, present))
+        marginals = self._marginals([(job.number, job.scores, job.pixels) for job in jobs])
         for job, values in zip(jobs, marginals, strict=True):
-            refined = torch.from_numpy(values).to(result)
-            result[job.number, job.channels[:, None, None], job.rows[:, None], job.columns] = refined
+            job.put(result, values)
         return result
 
-
-@dataclass(frozen=True)
-class _Job:
-    number: int
-    channels: Tensor
-    rows: Tensor
-    columns: Tensor
-    scores: np.ndarray
-    pixels: np.ndarray
-
-
-def _jobs(start: Tensor, pixels: Tensor, valid: Tensor, present: Tensor) -> Iterator[_Job]:
-    """Images with two or more present classes, cut to the valid box and to these classes."""
-    for number in range(len(start)):
-        channels = present[number].nonzero()[:, 0]
-        rows = valid[number].any(1).nonzero()[:, 0]
-        columns = valid[number].any(0).nonzero()[:, 0]
-        if len(channels) < 2 or len(rows) == 0:
-            continue
-        box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-        yield _Job(
-            number=number,
-            channels=channels,
-            rows=rows,
-            columns=columns,
-            scores=start[number, channels][:, box[0], box[1]].float().cpu().numpy(),
-            pixels=pixels[number, :, box[0], box[1]].permute(1, 2, 0).contiguous().cpu().numpy(),
-        )
+    def _marginals(self, images: list[tuple[int, np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+        """Marginals (M,H,W) of images, each given as its number, scores and pixels."""
+        crf, plain = self.crf, self.crf.plain()
+        if crf.workers == 0:
+            return (infer_of_batch((self.batch, number), *image, plain) for number, *image in images)
+        waiting = [
+            crf.pool(self.batch + number).submit(infer_of_batch, (self.batch, number), *image, plain)
+            for number, *image in images
+        ]
+        return (each.result() for each in waiting)

@@ -38,13 +38,13 @@ def infer_of_batch(
         potentials: as there.
     """
     batch, image = place
-    if batch not in _KEPT:
+    fields = _KEPT.get(batch)
+    if fields is None:
         _KEPT.clear()
-        _KEPT[batch] = {}
-    kept = _KEPT[batch].get(image)
+        fields = _KEPT[batch] = {}
+    kept = fields.get(image)
     if kept is None or kept[0] != len(probabilities):
-        kept = len(probabilities), _field(len(probabilities), pixels, potentials)
-        _KEPT[batch][image] = kept
+        kept = fields[image] = len(probabilities), _field(len(probabilities), pixels, potentials)
     return _inferred(kept[1], probabilities, potentials.iterations)
 
 
