@@ -8,7 +8,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check ablation
+.PHONY: help setup demo test check ablation bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -21,6 +21,7 @@ help:
 	@echo "make demo       data, masks, two trainings, scores and a report on drawn scenes; CPU is enough"
 	@echo "make test       run the tests"
 	@echo "make check      lint, types and the limits of the code style"
+	@echo "make bench      the performance table: ratios taken side by side on this machine"
 	@echo "make ablation   every configs/rebalancing option on the drawn scenes, over three seeds, in one table"
 	@echo "make reproduce-voc | reproduce-coco | reproduce-context | reproduce-ade | reproduce-stuff"
 	@echo "                the paper's runs; TRAIN='trainer=ddp' adds settings to the training"
@@ -46,6 +47,11 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy dhr
 	$(RUN) scripts/check_style.py
+
+bench: $(INSTALLED)
+	$(RUN) benchmarks/run.py
+	$(RUN) benchmarks/prepare.py 3000
+	$(RUN) benchmarks/loader_memory.py
 
 # The drawn scenes. Hidden files say that a stage came to its end.
 DATA := $(or $(DHR_DATA),data)

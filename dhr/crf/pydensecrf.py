@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from dhr.crf.boxes import jobs_of
+from dhr.crf.boxes import Job, jobs_of
 from dhr.crf.interface import normalised
 from dhr.crf.potentials import Potentials
 from dhr.crf.worker import infer_of_batch
@@ -51,18 +51,19 @@ class PyDenseField:
         start = normalised(probabilities, self.valid, present)
         result = start.clone()
         jobs = list(jobs_of(start, self.pixels, self.valid, present))
-        marginals = self._marginals([(job.number, job.scores, job.pixels) for job in jobs])
-        for job, values in zip(jobs, marginals, strict=True):
+        for job, values in zip(jobs, self._marginals(jobs), strict=True):
             job.put(result, values)
         return result
 
-    def _marginals(self, images: list[tuple[int, np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
-        """Marginals (M,H,W) of images, each given as its number, scores and pixels."""
+    def _marginals(self, jobs: list[Job]) -> Iterator[np.ndarray]:
+        """Marginals (M,H,W) of images."""
         crf, plain = self.crf, self.crf.plain()
         if crf.workers == 0:
-            return (infer_of_batch((self.batch, number), *image, plain) for number, *image in images)
+            return (infer_of_batch((self.batch, job.number), job.scores, job.pixels, plain) for job in jobs)
         waiting = [
-            crf.pool(self.batch + number).submit(infer_of_batch, (self.batch, number), *image, plain)
-            for number, *image in images
+            crf.pool(self.batch + job.number).submit(
+                infer_of_batch, (self.batch, job.number), job.scores, job.pixels, plain
+            )
+            for job in jobs
         ]
         return (each.result() for each in waiting)

@@ -1,0 +1,52 @@
+"""The best dense CRF that is at hand: all of them give the same result."""
+
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+
+from torch import Tensor
+
+from dhr.crf.interface import Crf, Field
+from dhr.crf.potentials import Potentials
+
+
+@dataclass(frozen=True)
+class AutoCrf(Potentials):
+    """On an accelerator the CRF in PyTorch, where the images are; on a CPU the compiled one, else pydensecrf.
+
+    Attributes:
+        workers: of the CRFs on a CPU.
+    """
+
+    workers: int = 2
+    _made: dict[str, Crf] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def on(self, pixels: Tensor, valid: Tensor) -> Field:
+        """See `dhr.crf.interface.Crf`."""
+        name = best(on_cpu=pixels.is_cpu)
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name].on(pixels, valid)
+
+    def _make(self, name: str) -> Crf:
+        # Imported here: each of them needs a package that the others do not.
+        options = vars(self.plain())
+        if name == "torch":
+            from dhr.crf.torch import TorchCrf
+
+            return TorchCrf(**options)
+        if name == "native":
+            from dhr.crf.native import NativeCrf
+
+            return NativeCrf(**options, workers=self.workers)
+        from dhr.crf.pydensecrf import PyDenseCrf
+
+        return PyDenseCrf(**options, workers=self.workers)
+
+
+def best(*, on_cpu: bool) -> str:
+    """Name of the CRF that `crf=auto` is."""
+    if not on_cpu:
+        return "torch"
+    return next(
+        (name for name, package in (("native", "numba"), ("pydensecrf", "pydensecrf")) if find_spec(package)), "torch"
+    )

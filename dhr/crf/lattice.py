@@ -1,0 +1,253 @@
+"""Permutohedral lattices: which vertices surround each pixel, with which weights, and which are neighbours.
+
+They are those of the C++ code by Kraehenbuehl and Koltun: a vertex exists where some pixel touches it, and pixels
+whose features are 0 make up their number to a multiple of 4.
+
+A vertex has integer coordinates k_0 .. k_{d-1} (d features), all equal modulo d+1. With k_0 and (k_i - k_0) / (d+1)
+as digits of a number it gets a code: adding 1 to all coordinates raises the code by `rise`, and taking d+1 from
+coordinate i lowers it by `fall[i]`. Neighbours are therefore a constant number apart, and in the order of the codes
+they are found by walking along; the digits that change with the column are first, so that what is near in the image
+is near in memory.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from dhr.crf.mean_field import CHUNK, compiled, normalise
+
+Array = np.ndarray
+Steps = tuple[Array, np.int64]
+ONE = np.float32(1)
+BLOCK = 4  # pixels that the C++ code works on together
+SLACK = 6  # vertices of a pixel and their neighbours lie fewer simplices away from it, in any digit
+CODES = 2**62  # codes that are told apart
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The lattice of one image and one kernel.
+
+    Attributes:
+        weights: (N,d+1) float32, barycentric, times the symmetric normalisation of the pixel.
+        vertices: (N,d+1) uint32, from 1.
+        neighbours: (d+1,M+1,2) uint32, 0 where there is none; row 0 is empty.
+    """
+
+    weights: Array
+    vertices: Array
+    neighbours: Array
+
+    @property
+    def size(self) -> int:
+        """Number of vertices."""
+        return self.neighbours.shape[1] - 1
+
+
+def build(features: Array) -> Lattice:
+    """The lattice of pixels.
+
+    Args:
+        features: (d,N) float32, d >= 2, N >= 1: what a pixel is, in standard deviations of the kernel.
+
+    Raises:
+        ValueError: a feature is not finite, or the features reach too far for that number of them.
+    """
+    pixels = features.shape[1]
+    padded = np.zeros((len(features), -(-pixels // BLOCK) * BLOCK), np.float32)
+    padded[:, :pixels] = features
+    scale = _scale(len(features))
+    steps = _steps(padded, scale)
+    codes, weights, vertices = _numbered(padded, scale, steps)
+    order = np.argsort(codes)
+    neighbours = np.zeros((len(features) + 1, len(codes) + 1, 2), np.uint32)
+    find_neighbours(codes[order], steps, neighbours)
+    place = np.zeros(len(codes) + 1, np.uint32)
+    place[order + 1] = np.arange(1, len(codes) + 1)
+    lattice = Lattice(weights[:pixels], place.take(vertices[:pixels]), neighbours)
+    values, spare = (np.zeros((lattice.size + 1, 1), np.float32) for _ in range(2))
+    normalise(lattice.weights, lattice.vertices, neighbours, values, spare)
+    return lattice
+
+
+def gaussian_features(height: int, width: int, sxy: float) -> Array:
+    """(2,H*W): column and row over `sxy`, from the top left corner."""
+    rows, columns = np.divmod(np.arange(height * width), width)
+    return np.stack([columns, rows]).astype(np.float32) / np.float32(sxy)
+
+
+def bilateral_features(pixels: Array, sxy: float, srgb: float) -> Array:
+    """(5,H*W) of an image (H,W,3) uint8: place over `sxy`, colour over `srgb`."""
+    colours = pixels.reshape(-1, 3).T.astype(np.float32) / np.float32(srgb)
+    return np.concatenate([gaussian_features(len(pixels), pixels.shape[1], sxy), colours])
+
+
+def _scale(d: int) -> Array:
+    """What elevation multiplies the features by: blurring then is a Gaussian of standard deviation 1."""
+    deviation = np.float32(math.sqrt(2 / 3) * (d + 1))
+    return np.array([1 / math.sqrt((i + 1) * (i + 2)) * float(deviation) for i in range(d)], np.float32)
+
+
+def _steps(features: Array, scale: Array) -> Steps:
+    """`fall` (d+1) and `rise` of the codes."""
+    d = len(features)
+    elevation = np.triu(np.ones((d, d)))
+    elevation[np.arange(1, d), np.arange(d - 1)] = -np.arange(1, d)
+    coordinates = np.concatenate([np.eye(d), -np.ones((1, d))])  # the last one makes their sum 0
+    apart = (coordinates - coordinates[0]) / (d + 1)
+    digits = np.stack([apart[1] - 2 * apart[2], *apart[2:d], *(coordinates[:1] if d > 2 else apart[2:])])
+    spread = np.abs(digits @ elevation) @ (np.ptp(features, axis=1).astype(np.float64) * scale)
+    if not np.isfinite(spread).all():
+        raise ValueError("the CRF was given a feature that is not finite; is a standard deviation 0?")
+    lengths = [math.ceil(length) + SLACK * (d + 1) for length in spread]
+    if math.prod(lengths) > CODES:
+        raise ValueError(f"{features.shape[1]} pixels: the standard deviations of the CRF are too small for the image")
+    places = np.array([math.prod(lengths[digit + 1 :]) for digit in range(d)], dtype=np.float64)
+    code = places @ digits
+    fall = np.rint((d + 1) * code)
+    return np.append(fall, 0).astype(np.int64), np.int64(np.rint(code.sum()))
+
+
+def _numbered(features: Array, scale: Array, steps: Steps) -> tuple[Array, Array, Array]:
+    """Codes (M), weights and vertices (N,d+1), numbered by first use."""
+    d, pixels = features.shape
+    weights, vertices = np.empty((pixels, d + 1), np.float32), np.empty((pixels, d + 1), np.uint32)
+    room, count = 1 << (4 * pixels).bit_length(), -1  # photographs have up to 2.4 vertices per pixel, noise 6
+    while count < 0:
+        codes = np.empty(room // 2 + 1, np.int64)
+        found = codes, weights, vertices
+        count = number_vertices(features, scale, steps, np.zeros(room, np.int32), found)
+        room *= 2
+    return codes[1 : count + 1], weights, vertices
+
+
+@compiled(fast=False)
+def number_vertices(features: Array, scale: Array, steps: Steps, table: Array, found: tuple[Array, ...]) -> int:
+    """Finds the simplex of every pixel; numbers vertices from 1 in the order of their first use.
+
+    Args:
+        features: (d,N).
+        scale: (d,) what elevation multiplies the features by.
+        steps: (fall, rise), see above.
+        table: (power of two,) int32 zeros, the hash table.
+        found: (codes, weights, vertices): (more than half of the table,) int64, (N,d+1), (N,d+1) uint32; filled.
+
+    Returns:
+        M, or -1 if more than half of the table would be taken.
+    """
+    codes, weights, vertices = found
+    d = len(features)
+    elevated = np.zeros((d + 1, CHUNK), np.float32)
+    cells, ranks = np.empty((d + 1, CHUNK), np.int32), np.empty((d + 1, CHUNK), np.int32)
+    names = np.empty((CHUNK, d + 1), np.int64)
+    count = 0
+    for start in range(0, features.shape[1], CHUNK):
+        stop = min(start + CHUNK, features.shape[1])
+        elevate(features, start, scale, elevated)
+        round_to_simplex(elevated, cells, ranks)
+        corners(elevated, cells, ranks, steps, (weights[start:stop], names))
+        count = look_up(names[: stop - start], table, codes, count, vertices[start:stop])
+        if count < 0:
+            break
+    return count
+
+
+@compiled(fast=False)
+def elevate(features: Array, start: int, scale: Array, elevated: Array) -> None:
+    """A chunk of features onto the plane in d+1 dimensions whose coordinates sum to 0 (page 5 of the paper)."""
+    n = min(CHUNK, features.shape[1] - start)
+    total = np.zeros(n, np.float32)
+    for axis in range(len(features), 0, -1):
+        for p in range(n):
+            along = features[axis - 1, start + p] * scale[axis - 1]
+            elevated[axis, p] = total[p] - np.float32(axis) * along
+            total[p] += along
+    elevated[0, :n] = total
+
+
+@compiled(fast=False)
+def round_to_simplex(elevated: Array, cells: Array, ranks: Array) -> None:
+    """The nearest vertex of remainder 0, in units of d+1, and the order of the distances to it."""
+    axes, n = elevated.shape
+    down, up = ONE / np.float32(axes), np.float32(axes)
+    ranks[:] = 0
+    for i in range(axes):
+        for p in range(n):
+            cells[i, p] = np.int32(np.rint(down * elevated[i, p]))
+            ranks[0, p] += cells[i, p]
+    ranks[1:] = ranks[0]
+    for i in range(axes):
+        for j in range(i + 1, axes):
+            for p in range(n):
+                less = elevated[i, p] - up * np.float32(cells[i, p]) < elevated[j, p] - up * np.float32(cells[j, p])
+                ranks[i, p] += np.int32(less)
+                ranks[j, p] += np.int32(1) - np.int32(less)
+    for i in range(axes):
+        for p in range(n):
+            wrap = np.int32(ranks[i, p] < 0) - np.int32(ranks[i, p] >= axes)  # back onto the plane
+            ranks[i, p] += wrap * np.int32(axes)
+            cells[i, p] += wrap
+
+
+@compiled(fast=False)
+def corners(elevated: Array, cells: Array, ranks: Array, steps: Steps, found: tuple[Array, ...]) -> None:
+    """Barycentric weights and codes of the d+1 vertices around each pixel (page 10 of the paper)."""
+    (fall, rise), (weights, names) = steps, found
+    d = len(elevated) - 1
+    down, up = ONE / np.float32(d + 1), np.float32(d + 1)
+    distance, axis = np.empty(d + 1, np.float32), np.empty(d + 1, np.int64)
+    for p in range(len(weights)):
+        code = np.int64(0)
+        for i in range(d + 1):
+            axis[ranks[i, p]] = i
+            distance[ranks[i, p]] = (elevated[i, p] - up * np.float32(cells[i, p])) * down
+            code += cells[i, p] * fall[i]
+        weights[p, 0] = distance[d] + (ONE - distance[0])
+        names[p, 0] = code
+        for remainder in range(1, d + 1):
+            weights[p, remainder] = distance[d - remainder] - distance[d - remainder + 1]
+            code += rise - fall[axis[d - remainder + 1]]
+            names[p, remainder] = code
+
+
+@compiled(fast=False)
+def look_up(names: Array, table: Array, codes: Array, count: int, vertices: Array) -> int:
+    """Numbers of the codes in `names`; new ones are entered into the table. Returns how many there are now, or -1."""
+    shift = np.uint64(64)
+    while (np.uint64(1) << (np.uint64(64) - shift)) < np.uint64(len(table)):
+        shift -= np.uint64(1)
+    for p in range(len(names)):
+        if 2 * (count + names.shape[1]) > len(table):
+            return -1
+        for corner in range(names.shape[1]):
+            code = names[p, corner]
+            slot = np.int64((np.uint64(code) * np.uint64(0x9E3779B97F4A7C15)) >> shift)  # golden ratio
+            while table[slot] != 0 and codes[table[slot]] != code:
+                slot = (slot + 1) & (len(table) - 1)
+            if table[slot] == 0:
+                count += 1
+                table[slot], codes[count] = count, code
+            vertices[p, corner] = table[slot]
+    return count
+
+
+@compiled(fast=False)
+def find_neighbours(codes: Array, steps: Steps, neighbours: Array) -> None:
+    """Both neighbours of every vertex along each axis, from sorted codes: those of one axis are a shift away.
+
+    Args:
+        codes: (M,) ascending.
+        steps: (fall, rise).
+        neighbours: (d+1,M+1,2) uint32 zeros; filled.
+    """
+    fall, rise = steps
+    for axis in range(len(neighbours)):
+        other = 0
+        for vertex in range(len(codes)):
+            code = codes[vertex] + fall[axis] - rise
+            while other < len(codes) and codes[other] < code:
+                other += 1
+            if other < len(codes) and codes[other] == code:
+                neighbours[axis, vertex + 1, 0] = other + 1
+                neighbours[axis, other + 1, 1] = vertex + 1

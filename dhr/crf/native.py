@@ -1,0 +1,117 @@
+"""Dense CRF of Kraehenbuehl and Koltun (2011) in compiled loops on the CPU, images spread over threads."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from torch import Tensor
+
+from dhr.crf.boxes import Job, jobs_of
+from dhr.crf.interface import normalised
+from dhr.crf.lattice import Lattice, bilateral_features, build, gaussian_features
+from dhr.crf.mean_field import Term, mean_field
+from dhr.crf.potentials import FLOOR, Potentials
+
+SIZES = 8  # image sizes whose smoothness lattice is kept: 16 MB each at 512x512
+ABSENT = np.float32(1e30)  # energy of a channel that only fills up: its exp is exactly 0
+
+Lattices = tuple[Lattice, Lattice]
+
+
+@dataclass(frozen=True)
+class NativeCrf(Potentials):
+    """CPU dense CRF, equal to pydensecrf but for rounding (mean difference below 1e-6 on photographs), and faster.
+
+    The result depends neither on the number of workers nor on the other images of the batch. The first inference on
+    a machine waits some seconds for the compiler; what it makes is kept on the disk.
+
+    Attributes:
+        workers: threads; 0 computes in the thread that asks.
+    """
+
+    workers: int = 2
+    _pools: list[ThreadPoolExecutor] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def on(self, pixels: Tensor, valid: Tensor) -> "NativeField":
+        """See `dhr.crf.interface.Crf`."""
+        return NativeField(self, pixels, valid)
+
+    def each(self, work: Callable[[Job], np.ndarray], jobs: Iterable[Job]) -> Iterator[np.ndarray]:
+        """`work` of every job, in their order."""
+        if self.workers == 0:
+            return map(work, jobs)
+        if not self._pools:
+            self._pools.append(ThreadPoolExecutor(self.workers, thread_name_prefix="crf"))
+        return self._pools[0].map(work, jobs)
+
+
+@dataclass(frozen=True)
+class NativeField:
+    """A batch of images; the lattices of each are built at its first inference and kept for the next one."""
+
+    crf: NativeCrf
+    pixels: Tensor
+    valid: Tensor
+    _lattices: dict[int, Lattices] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __call__(self, probabilities: Tensor, present: Tensor) -> Tensor:
+        """See `dhr.crf.interface.Field`."""
+        start = normalised(probabilities, self.valid, present)
+        result = start.clone()
+        jobs = list(jobs_of(start, self.pixels, self.valid, present))
+        for job, values in zip(jobs, self.crf.each(self._marginals, jobs), strict=True):
+            job.put(result, values)
+        return result
+
+    def _marginals(self, job: Job) -> np.ndarray:
+        if job.number not in self._lattices:
+            self._lattices[job.number] = lattices_of(job.pixels, self.crf)
+        return infer(job.scores, self._lattices[job.number], self.crf)
+
+
+def lattices_of(pixels: np.ndarray, potentials: Potentials) -> Lattices:
+    """The lattices of the smoothness and of the appearance kernel of an image (H,W,3) uint8."""
+    height, width = pixels.shape[:2]
+    features = bilateral_features(pixels, potentials.bilateral_sxy, potentials.bilateral_srgb)
+    return _smoothness(height, width, potentials.gaussian_sxy), build(features)
+
+
+@lru_cache(maxsize=SIZES)
+def _smoothness(height: int, width: int, sxy: float) -> Lattice:
+    return build(gaussian_features(height, width, sxy))
+
+
+def infer(probabilities: np.ndarray, lattices: Lattices, potentials: Potentials) -> np.ndarray:
+    """Mean-field marginals of one image.
+
+    Args:
+        probabilities: (M,H,W) float32, summing to 1 over M; M >= 2.
+        lattices: of the image.
+        potentials: symmetric normalisation, Potts compatibility.
+
+    Returns:
+        (M,H,W) float32.
+    """
+    channels = len(probabilities)
+    lanes = (0,) * _lanes(channels)
+    groups = -(-channels // len(lanes))
+    energies = np.full((groups * len(lanes), probabilities[0].size), ABSENT, np.float32)
+    energies[:channels] = -np.log(np.maximum(probabilities.reshape(channels, -1), np.float32(FLOOR)))
+    factors = potentials.gaussian_weight, potentials.bilateral_weight
+    terms = tuple(_term(factor, each, (groups, len(lanes))) for factor, each in zip(factors, lattices, strict=True))
+    mean_field(energies, terms, potentials.iterations, lanes)
+    return energies[:channels].reshape(probabilities.shape)
+
+
+def _lanes(channels: int) -> int:
+    """Channels that go through the loops together: one group of 4 costs less than two of 2, but more than one."""
+    return 2 if channels in {2, 5, 6} else 4
+
+
+def _term(factor: float, lattice: Lattice, channels: tuple[int, int]) -> Term:
+    """What `mean_field` takes; its last two arrays are where values of the vertices are kept meanwhile."""
+    groups, lanes = channels
+    values, spare = (np.zeros((groups, lattice.size + 1, lanes), np.float32) for _ in range(2))
+    return np.float32(factor), lattice.weights, lattice.vertices, lattice.neighbours, values, spare
