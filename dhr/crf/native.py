@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from dhr.crf.boxes import Job, jobs_of
+from dhr.crf.boxes import jobs_of
 from dhr.crf.interface import normalised
 from dhr.crf.lattice import Lattice, bilateral_features, build, gaussian_features
 from dhr.crf.mean_field import Term, mean_field
@@ -38,13 +39,13 @@ class NativeCrf(Potentials):
         """See `dhr.crf.interface.Crf`."""
         return NativeField(self, pixels, valid)
 
-    def each(self, work: Callable[[Job], np.ndarray], jobs: Iterable[Job]) -> Iterator[np.ndarray]:
-        """`work` of every job, in their order."""
+    def each(self, work: Callable[[int], Tensor], numbers: Iterable[int]) -> Iterator[Tensor]:
+        """`work` of every number, in their order."""
         if self.workers == 0:
-            return map(work, jobs)
+            return map(work, numbers)
         if not self._pools:
             self._pools.append(ThreadPoolExecutor(self.workers, thread_name_prefix="crf"))
-        return self._pools[0].map(work, jobs)
+        return self._pools[0].map(work, numbers)
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,21 @@ class NativeField:
 
     def __call__(self, probabilities: Tensor, present: Tensor) -> Tensor:
         """See `dhr.crf.interface.Field`."""
-        start = normalised(probabilities, self.valid, present)
-        result = start.clone()
-        jobs = list(jobs_of(start, self.pixels, self.valid, present))
-        for job, values in zip(jobs, self.crf.each(self._marginals, jobs), strict=True):
-            job.put(result, values)
+        result = torch.empty_like(probabilities)
+        refined = self.crf.each(lambda number: self._refined(number, probabilities, present), range(len(result)))
+        for number, marginals in enumerate(refined):
+            result[number] = marginals
         return result
 
-    def _marginals(self, job: Job) -> np.ndarray:
-        if job.number not in self._lattices:
-            self._lattices[job.number] = lattices_of(job.pixels, self.crf)
-        return infer(job.scores, self._lattices[job.number], self.crf)
+    def _refined(self, number: int, probabilities: Tensor, present: Tensor) -> Tensor:
+        """One image of the batch; that it is normalised here, not with the others, is for the sake of the threads."""
+        one = slice(number, number + 1)
+        result = normalised(probabilities[one], self.valid[one], present[one])
+        for job in jobs_of(result, self.pixels[one], self.valid[one], present[one]):
+            if number not in self._lattices:
+                self._lattices[number] = lattices_of(job.pixels, self.crf)
+            job.put(result, infer(job.scores, self._lattices[number], self.crf))
+        return result[0]
 
 
 def lattices_of(pixels: np.ndarray, potentials: Potentials) -> Lattices:
