@@ -40,9 +40,7 @@ class Window:
 
     def valid(self) -> Tensor:
         """(H,W) bool, true where the canvas shows image."""
-        mask = torch.zeros(self.canvas, dtype=torch.bool)
-        mask[self.box] = True
-        return mask
+        return self.valid_cells(self.canvas)
 
     def paste(self, scaled: Tensor, fill: float) -> Tensor:
         """Cuts an already resized tensor (..., scaled height, scaled width) into the canvas, `fill` elsewhere."""
@@ -72,16 +70,22 @@ class Window:
 
     def valid_cells(self, grid: tuple[int, int]) -> Tensor:
         """(h,w) bool, true where the centre of a cell lies on image."""
-        rows = (torch.arange(grid[0]) + 0.5) * (self.canvas[0] / grid[0])
-        columns = (torch.arange(grid[1]) + 0.5) * (self.canvas[1] / grid[1])
-        inside_rows = (rows >= self.place[0]) & (rows < self.place[0] + self.source[2])
-        inside_columns = (columns >= self.place[1]) & (columns < self.place[1] + self.source[3])
-        return inside_rows[:, None] & inside_columns[None, :]
+        return covered(boxes_of([self]), self.canvas, grid)[0]
 
 
 def boxes_of(windows: Iterable[Window]) -> Tensor:
     """(B,4) int64: top, left, height and width of the part of each canvas that shows image."""
     return torch.tensor([(*window.place, *window.source[2:]) for window in windows])
+
+
+def covered(boxes: Tensor, canvas: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """(B,h,w) bool, true where the centre of a cell of `grid` (h,w), laid over the canvas, lies in the box (B,4)."""
+    places = []
+    for axis in (0, 1):
+        centres = (torch.arange(grid[axis], device=boxes.device) + 0.5) * (canvas[axis] / grid[axis])
+        start, length = boxes[:, axis, None], boxes[:, axis + 2, None]
+        places.append((centres >= start) & (centres < start + length))
+    return places[0][:, :, None] & places[1][:, None, :]
 
 
 @dataclass(frozen=True)
@@ -143,13 +147,8 @@ class Batch:
 
     def cells(self, grid: tuple[int, int]) -> Tensor:
         """(B,h,w) bool, true where the centre of a cell of `grid` (h,w) lies on image."""
-        places = []
-        for axis in (0, 1):
-            step = self.image.shape[axis - 2] / grid[axis]
-            centres = (torch.arange(grid[axis], device=self.boxes.device) + 0.5) * step
-            start, length = self.boxes[:, axis, None], self.boxes[:, axis + 2, None]
-            places.append((centres >= start) & (centres < start + length))
-        return places[0][:, :, None] & places[1][:, None, :]
+        height, width = self.image.shape[-2:]
+        return covered(self.boxes, (height, width), grid)
 
     def to(self, device: torch.device) -> Self:
         """The batch with every tensor on `device`."""
