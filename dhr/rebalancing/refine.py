@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dhr.crf.interface import Field
 from dhr.dataset.classes import IGNORE
-from dhr.numerics import resize, to_unit_range
+from dhr.numerics import resize, to_unit_range, winner
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import View
@@ -83,6 +83,6 @@ class Refine:
         size = (view.pixels.shape[-2], view.pixels.shape[-1])
         values = resize(self.final(heatmaps, view.cells), size).clamp(0, 1)
         marginals = field(values, heatmaps.present)
-        label = view.slots.to_classes(marginals.argmax(1))
+        label = view.slots.to_classes(winner(marginals, dim=1))
         labelled = view.valid[:, 0] & heatmaps.present.any(1)[:, None, None]
         return torch.where(labelled, label, IGNORE)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhr.crf.interface import Field
+from dhr.numerics import winner
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.intra_class import own_likeness
 from dhr.rebalancing.seed import normalised_cams
@@ -73,9 +74,9 @@ class ReleasedSeeds:
         cams = torch.where(several, cams * self.transport(cams, on, tagged), cams)
         wide = functional.interpolate(cams, size=view.pixels.shape[-2:], mode="nearest")
         marginals = field(wide, tagged)
-        winner = torch.cat([1 - marginals.amax(1, keepdim=True), marginals], 1).argmax(1)
-        written = (winner > 0) & view.valid[:, 0] & tagged.any(1)[:, None, None]
-        return torch.where(written, view.slots.to_classes(winner), view.wss_mask)
+        winning = winner(torch.cat([1 - marginals.amax(1, keepdim=True), marginals], 1), dim=1)
+        written = (winning > 0) & view.valid[:, 0] & tagged.any(1)[:, None, None]
+        return torch.where(written, view.slots.to_classes(winning), view.wss_mask)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class MajorityShares:
         """(B,M,H,W) bool -> (B,M,h,w) 0/1, the class that covers most of the cell."""
         area = functional.adaptive_avg_pool2d(pixels.float(), grid)
         top = area.amax(1, keepdim=True)
-        first = torch.zeros_like(area).scatter(1, area.argmax(1, keepdim=True), 1.0)
+        first = torch.zeros_like(area).scatter(1, winner(area, dim=1)[:, None], 1.0)
         return first * (top > 0)
 
 

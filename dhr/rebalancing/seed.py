@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dhr.crf.interface import Field
-from dhr.numerics import resize
+from dhr.numerics import resize, winner
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import View
 
@@ -65,14 +65,13 @@ class Seeds:
         """Seeded mask (B,H,W): the WSS label where nothing is confident, never IGNORE where it was not before."""
         slots = view.slots
         marginals = self.marginals(view, field)
-        winner = marginals.argmax(1, keepdim=True)
-        wins = torch.zeros_like(marginals, dtype=torch.bool).scatter(1, winner, True)
+        winning = winner(marginals, dim=1)[:, None]
+        wins = torch.zeros_like(marginals, dtype=torch.bool).scatter(1, winning, True)
         # Slot 0 is background or "none of these": it wins pixels from the tags but is no seed itself.
         wins[:, 0] = False
         confident = wins & (marginals > self.threshold) & view.valid
         written = self.policy(confident, view.shown(view.wss_mask))
-        label = slots.to_classes(written.int().argmax(1))
-        return torch.where(written.any(1), label, view.wss_mask)
+        return torch.where(written.any(1), slots.to_classes(winning[:, 0]), view.wss_mask)
 
     def marginals(self, view: View, field: Field) -> Tensor:
         """(B,M,H,W) CRF marginals of "none of these" and the tags."""
