@@ -5,10 +5,10 @@ It computes what `rebalancing=equal_mass` computes but for the choice of tags, a
 
 import numpy as np
 import torch
+from pydensecrf import densecrf
 from torch.nn import functional
 
-from dhr.crf.potentials import Potentials
-from dhr.crf.worker import infer
+from dhr.crf.potentials import FLOOR, Potentials
 from dhr.sample import Batch, NetworkOutput
 
 EPSILON, ITERATIONS, TAU = 0.1, 20, 0.8
@@ -88,6 +88,17 @@ def _transport(scores: Array) -> Array:
     plan = column[:, None] * kernel * row
     low, high = plan.min(1, keepdims=True), plan.max(1, keepdims=True)
     return ((plan - low) / (high - low + 1e-12)).reshape(scores.shape)
+
+
+def infer(probabilities: Array, pixels: Array, potentials: Potentials) -> Array:
+    """Marginals (M,H,W) as everybody asks pydensecrf for them."""
+    field = densecrf.DenseCRF2D(pixels.shape[1], pixels.shape[0], len(probabilities))
+    field.addPairwiseGaussian(sxy=potentials.gaussian_sxy, compat=potentials.gaussian_weight)
+    field.addPairwiseBilateral(sxy=potentials.bilateral_sxy, srgb=potentials.bilateral_srgb, rgbim=pixels,
+                               compat=potentials.bilateral_weight)  # fmt: skip
+    unary = -np.log(np.maximum(probabilities, FLOOR)).reshape(len(probabilities), -1)
+    field.setUnaryEnergy(np.ascontiguousarray(unary, np.float32))
+    return np.array(field.inference(potentials.iterations)).reshape(probabilities.shape)
 
 
 def _resized(maps: Array, size: tuple[int, ...]) -> Array:

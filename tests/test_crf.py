@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from pydensecrf import densecrf
+from reference_crf import by_hand
 from torch import Tensor
 
 from dhr.crf.interface import Crf, normalised
 from dhr.crf.none import NoCrf
+from dhr.crf.potentials import Potentials
 from dhr.crf.pydensecrf import PyDenseCrf
 
 SIZE = (24, 32)
@@ -47,16 +48,6 @@ def refined(crf: Crf, probabilities: Tensor, pixels: Tensor, valid: Tensor, pres
     return crf.on(pixels, valid)(probabilities, present)
 
 
-def by_hand(probabilities: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """Marginals of one image, (M,H,W), straight from pydensecrf."""
-    count, height, width = probabilities.shape
-    field = densecrf.DenseCRF2D(width, height, count)
-    field.setUnaryEnergy(-np.log(np.clip(probabilities, 1e-5, 1)).reshape(count, -1).astype(np.float32).copy())
-    field.addPairwiseGaussian(sxy=2.0, compat=3.0)
-    field.addPairwiseBilateral(sxy=20.0, srgb=9.0, rgbim=np.ascontiguousarray(pixels), compat=5.0)
-    return np.array(field.inference(10)).reshape(count, height, width)
-
-
 def test_equals_pydensecrf_image_by_image() -> None:
     probabilities, pixels, valid, present = batch()
     result = refined(IN_PROCESS, probabilities, pixels, valid, present)
@@ -64,7 +55,7 @@ def test_equals_pydensecrf_image_by_image() -> None:
         rows, columns = np.nonzero(valid[image].any(1))[:, 0], np.nonzero(valid[image].any(0))[:, 0]
         box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
         scores = probabilities[image][present[image]].numpy()[:, *box]
-        expected = by_hand(scores / scores.sum(0), pixels[image].permute(1, 2, 0).numpy()[box])
+        expected = by_hand(scores / scores.sum(0), pixels[image].permute(1, 2, 0).numpy()[box], Potentials(**SETTINGS))
         np.testing.assert_allclose(result[image][present[image]].numpy()[:, *box], expected, atol=1e-5)
 
 

@@ -8,6 +8,14 @@ from torch import Tensor
 NONSENSE = "the CRF was given a probability that is NaN, infinite or negative"
 
 
+class NonsenseError(ValueError):
+    """A probability is NaN, infinite or negative; `images` are the numbers of such images in the batch."""
+
+    def __init__(self, images: tuple[int, ...]) -> None:
+        super().__init__(f"{NONSENSE}, in image {', '.join(map(str, images))} of the batch")
+        self.images = images
+
+
 class Field(Protocol):
     """A batch of images with its pairwise terms, which are built once and serve for any number of inferences."""
 
@@ -22,7 +30,7 @@ class Field(Protocol):
             (B,M,H,W), summing to 1 over the present channels inside the valid box, 0 elsewhere.
 
         Raises:
-            ValueError: a probability is NaN, infinite or negative.
+            NonsenseError: a probability is NaN, infinite or negative.
         """
         ...
 
@@ -40,20 +48,26 @@ class Crf(Protocol):
         ...
 
 
-def normalised(probabilities: Tensor, valid: Tensor, present: Tensor) -> Tensor:
+def normalised(probabilities: Tensor, valid: Tensor, present: Tensor, *, first: int = 0) -> Tensor:
     """Probabilities that sum to 1 over the present channels inside the valid box, 0 elsewhere.
 
     A pixel without any mass gets the uniform distribution: no class is preferred where nothing is known.
     On an accelerator the check does not wait for the device: nonsense ends the run there, a little later.
 
+    Args:
+        probabilities: (B,M,H,W).
+        valid: (B,H,W) bool.
+        present: (B,M) bool.
+        first: number of the first of these images in the whole batch, for the error.
+
     Raises:
-        ValueError: a value is NaN, infinite or negative; on an accelerator its own assertion error.
+        NonsenseError: a value is NaN, infinite or negative; on an accelerator its own assertion error.
     """
-    sound = (torch.isfinite(probabilities) & (probabilities >= 0)).all()
+    sound = (torch.isfinite(probabilities) & (probabilities >= 0)).flatten(1).all(1)
     if probabilities.device.type != "cpu":
-        torch._assert_async(sound, NONSENSE)
-    elif not bool(sound):
-        raise ValueError(NONSENSE)
+        torch._assert_async(sound.all(), NONSENSE)
+    elif not bool(sound.all()):
+        raise NonsenseError(tuple(first + number for number in (~sound).nonzero()[:, 0].tolist()))
     on = (valid[:, None] & present[:, :, None, None]).to(probabilities.dtype)
     mass = probabilities * on
     total = mass.sum(1, keepdim=True)

@@ -13,10 +13,9 @@ from dhr.crf.boxes import jobs_of
 from dhr.crf.interface import normalised
 from dhr.crf.lattice import Lattice, bilateral_features, build, gaussian_features
 from dhr.crf.mean_field import Term, mean_field
-from dhr.crf.potentials import FLOOR, Potentials
+from dhr.crf.potentials import ABSENT, FLOOR, Potentials
 
 SIZES = 8  # image sizes whose smoothness lattice is kept: 16 MB each at 512x512
-ABSENT = np.float32(1e30)  # energy of a channel that only fills up: its exp is exactly 0
 
 Lattices = tuple[Lattice, Lattice]
 
@@ -68,7 +67,7 @@ class NativeField:
     def _refined(self, number: int, probabilities: Tensor, present: Tensor) -> Tensor:
         """One image of the batch; that it is normalised here, not with the others, is for the sake of the threads."""
         one = slice(number, number + 1)
-        result = normalised(probabilities[one], self.valid[one], present[one])
+        result = normalised(probabilities[one], self.valid[one], present[one], first=number)
         for job in jobs_of(result, self.pixels[one], self.valid[one], present[one]):
             if number not in self._lattices:
                 self._lattices[number] = lattices_of(job.pixels, self.crf)

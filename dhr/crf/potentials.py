@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 FLOOR = 1e-5  # smallest probability given to the CRF: a class is never ruled out for good
+ABSENT = 1e30  # energy of a channel that only fills up: its exp is exactly 0
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Dense CRF of Kraehenbuehl and Koltun (2011) by pydensecrf, images spread over a pool of processes."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from dhr.crf.boxes import Job, jobs_of
@@ -48,22 +50,23 @@ class PyDenseField:
 
     def __call__(self, probabilities: Tensor, present: Tensor) -> Tensor:
         """See `dhr.crf.interface.Field`."""
-        start = normalised(probabilities, self.valid, present)
-        result = start.clone()
-        jobs = list(jobs_of(start, self.pixels, self.valid, present))
-        for job, values in zip(jobs, self._marginals(jobs), strict=True):
-            job.put(result, values)
+        result = torch.zeros_like(probabilities)
+        started = [
+            job for number in range(len(result)) for job in self._started(number, result, probabilities, present)
+        ]
+        for job, marginals in started:
+            job.put(result, marginals())
         return result
 
-    def _marginals(self, jobs: list[Job]) -> Iterator[np.ndarray]:
-        """Marginals (M,H,W) of images."""
-        crf, plain = self.crf, self.crf.plain()
-        if crf.workers == 0:
-            return (infer_of_batch((self.batch, job.number), job.scores, job.pixels, plain) for job in jobs)
-        waiting = [
-            crf.pool(self.batch + job.number).submit(
-                infer_of_batch, (self.batch, job.number), job.scores, job.pixels, plain
-            )
-            for job in jobs
-        ]
-        return (each.result() for each in waiting)
+    def _started(
+        self, number: int, result: Tensor, probabilities: Tensor, present: Tensor
+    ) -> Iterator[tuple[Job, Callable[[], np.ndarray]]]:
+        """Hands one image to its process, which works on it while the next ones are made ready; none if it is done."""
+        one = slice(number, number + 1)
+        result[one] = normalised(probabilities[one], self.valid[one], present[one], first=number)
+        for job in jobs_of(result[one], self.pixels[one], self.valid[one], present[one]):
+            task = partial(infer_of_batch, (self.batch, number), job.scores, job.pixels, self.crf.plain())
+            if self.crf.workers == 0:
+                yield replace(job, number=number), task
+            else:
+                yield replace(job, number=number), self.crf.pool(self.batch + number).submit(task).result
