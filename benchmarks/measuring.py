@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhr.dataset.toy_scene import make_scene
-from dhr.dataset.transforms import normalise
 from dhr.sample import Batch, NetworkOutput
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "samples" / "voc2012" / "VOCdevkit" / "VOC2012"
@@ -97,7 +96,6 @@ def make_batch(images: int, side: int, classes: int, device: torch.device) -> tu
     cams[:, : classes - 1] = functional.avg_pool2d(owner, 2)[:, 1:] * 4 - 1
     batch = Batch(
         ids=tuple(map(str, range(images))),
-        image=normalise(pixels),
         pixels=pixels,
         tags=tags,
         wss_mask=mask,

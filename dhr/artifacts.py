@@ -106,7 +106,8 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         BadFileError: missing, unreadable, too large, or of colours that are not 8-bit RGB or grey.
     """
-    return np.asarray(open_image(_content(path, "image"), path).convert("RGB"), np.uint8)
+    picture = open_image(_content(path, "image"), path)
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"), np.uint8)  # convert would copy
 
 
 def _content(path: Path, what: str) -> bytes:

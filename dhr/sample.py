@@ -6,11 +6,16 @@ D feature channels, H W pixels of the crop, h w cells of a feature map, N = h w.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import default_collate
+
+from dhr.dataset.photometric import normalise
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,23 @@ class Window:
         rows, columns = self.box
         canvas[..., rows, columns] = turned[..., top : top + height, left : left + width]
         return canvas
+
+    def paste_labels(self, labels: Tensor, fill: int) -> Tensor:
+        """The canvas of a mask (H,W) uint8 of the image as stored: the label under the centre of each pixel.
+
+        The same as a nearest resize to `scaled` and `paste`, but only what is shown is looked up.
+        """
+        top, left, height, width = self.source
+        rows, columns = np.arange(top, top + height), np.arange(left, left + width)
+        if self.flip:
+            columns = self.scaled[1] - 1 - columns
+        rows, columns = (
+            (2 * places + 1) * length // (2 * scaled)
+            for places, length, scaled in zip((rows, columns), labels.shape, self.scaled, strict=True)
+        )
+        canvas = np.full(self.canvas, fill, np.uint8)
+        canvas[self.box] = labels.numpy()[rows].take(columns, 1)
+        return torch.from_numpy(canvas)
 
     def sample(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
         """Bilinear values of a whole-image map (D,h0,w0) on a `grid` (h,w) of cells laid over the canvas.
@@ -92,22 +114,26 @@ def covered(boxes: Tensor, canvas: tuple[int, int], grid: tuple[int, int]) -> Te
 class Sample:
     """One training crop.
 
-    Shapes: image (3,H,W) float normalised; pixels (3,H,W) uint8 RGB as the CRF sees it; tags (T) float 0/1;
-    wss_mask (H,W) uint8; uss_features (D,h,w) float on the grid of the crop, None where no stage needs them.
+    Shapes: pixels (3,H,W) uint8 RGB; tags (T) float 0/1; wss_mask (H,W) uint8; uss_features (D,h,w) float on the grid
+    of the crop, None where no stage needs them; jitter (7), how the colours of the pixels are still to be changed, None
+    where they are right as they are.
     """
 
     id: str
-    image: Tensor
     pixels: Tensor
     tags: Tensor
     wss_mask: Tensor
     window: Window
     uss_features: Tensor | None
+    jitter: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
     """Samples stacked along a new first axis; `ids` stay a tuple, one entry per image.
+
+    As the loader gives it, a batch of crops has its `jitter` before it. The data module makes the one that a step sees
+    from it, where `pixels`, and so the image, are what network and CRF see.
 
     `boxes` (B,4) has top, left, height and width of the part of each canvas that shows image; `most_tags` is the
     largest number of tags that an image has. Both are made where the samples are stacked, so that no step has to ask
@@ -115,39 +141,51 @@ class Batch:
     """
 
     ids: tuple[str, ...]
-    image: Tensor
     pixels: Tensor
     tags: Tensor
     wss_mask: Tensor
     boxes: Tensor
     most_tags: int
     uss_features: Tensor | None
+    jitter: Tensor | None = None
 
     @classmethod
     def stack(cls, samples: list[Sample]) -> Self:
-        """Stacks samples of equal shapes."""
-        tags = torch.stack([sample.tags for sample in samples])
+        """Stacks samples of equal shapes; in a worker of a loader, straight into the memory it shares."""
+        tags = default_collate([sample.tags for sample in samples])
         features = [sample.uss_features for sample in samples if sample.uss_features is not None]
+        jitter = [sample.jitter for sample in samples if sample.jitter is not None]
         return cls(
             ids=tuple(sample.id for sample in samples),
-            image=torch.stack([sample.image for sample in samples]),
-            pixels=torch.stack([sample.pixels for sample in samples]),
+            pixels=default_collate([sample.pixels for sample in samples]),
             tags=tags,
-            wss_mask=torch.stack([sample.wss_mask for sample in samples]),
+            wss_mask=default_collate([sample.wss_mask for sample in samples]),
             boxes=boxes_of(sample.window for sample in samples),
             most_tags=int((tags > 0).sum(1).max()),
-            uss_features=torch.stack(features) if features else None,
+            uss_features=default_collate(features) if features else None,
+            jitter=default_collate(jitter) if jitter else None,
         )
+
+    @cached_property
+    def image(self) -> Tensor:
+        """(B,3,H,W) float, the normalised pixels, 0 where a crop shows no image.
+
+        Raises:
+            ValueError: the colours are still to be jittered.
+        """
+        if self.jitter is not None:
+            raise ValueError("this batch is as the loader gave it; SegmentationData.on_after_batch_transfer jitters it")
+        return normalise(self.pixels).masked_fill_(~self.valid[:, None], 0.0)
 
     @property
     def valid(self) -> Tensor:
         """(B,H,W) bool, true where a crop shows image."""
-        height, width = self.image.shape[-2:]
+        height, width = self.pixels.shape[-2:]
         return self.cells((height, width))
 
     def cells(self, grid: tuple[int, int]) -> Tensor:
         """(B,h,w) bool, true where the centre of a cell of `grid` (h,w) lies on image."""
-        height, width = self.image.shape[-2:]
+        height, width = self.pixels.shape[-2:]
         return covered(self.boxes, (height, width), grid)
 
     def to(self, device: torch.device) -> Self:

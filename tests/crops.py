@@ -51,7 +51,7 @@ def stack(crops: list[Crop], dtype: torch.dtype = torch.float32) -> tuple[Batch,
     pixels = (torch.stack([noise * torch.from_numpy(one.valid) for one in crops]) * 255).to(torch.uint8)
     masks = together("wss_mask").to(torch.uint8)
     ids = tuple(map(str, range(len(crops))))
-    batch = Batch(ids, pixels / 255, pixels, tags, masks, boxes, int(tags.sum(1).max()), together("uss"))
+    batch = Batch(ids, pixels, tags, masks, boxes, int(tags.sum(1).max()), together("uss"))
     return batch, NetworkOutput(together("cams"), together("cams"), (together("c4"), together("c5")))
 
 

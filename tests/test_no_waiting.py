@@ -1,5 +1,6 @@
-"""Relabelling never asks the device for a number: nothing in it has a size or a branch that depends on values."""
+"""A step never asks the device for a number: nothing in it has a size or a branch that depends on values."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dhr.config.compose import compose
 from dhr.config.parts import build
 from dhr.crf.none import NoField
+from dhr.dataset.photometric import jitter
 from dhr.rebalancing.rebalancer import Rebalancer
 from dhr.sample import Batch, NetworkOutput
 from dhr.training.losses import segmentation_loss, tag_loss
@@ -69,6 +71,16 @@ def test_losses() -> None:
     with NoWaiting():
         loss = segmentation_loss(logits, batch.wss_mask) + tag_loss(output.cams, batch.valid, batch.tags)
     assert bool(torch.isfinite(loss))
+
+
+@pytest.mark.parametrize("hue", [False, True])
+def test_colours(hue: bool) -> None:
+    batch, _ = inputs()
+    numbers = torch.tensor([[0.8, 1.2, 0.7, 0.1, 2, 0, 1]]).repeat(len(batch.ids), 1)
+    with NoWaiting():
+        pixels = jitter(batch.pixels, batch.valid, numbers, hue=hue)
+        image = replace(batch, pixels=pixels).image
+    assert bool(torch.isfinite(image).all()) and not torch.equal(pixels, batch.pixels)
 
 
 def test_the_guard_itself() -> None:

@@ -103,7 +103,7 @@ def batch_of(table: ClassTable) -> Batch:
         features = torch.randn(6, *GRID, generator=generator) * window.valid_cells(GRID)
         samples.append(
             Sample(
-                id=str(number), image=pixels / 255, pixels=pixels, tags=tags, window=window, uss_features=features,
+                id=str(number), pixels=pixels, tags=tags, window=window, uss_features=features,
                 wss_mask=mask.masked_fill(~window.valid(), IGNORE),
             )
         )  # fmt: skip
@@ -148,7 +148,7 @@ def second_of(batch: Batch, output: NetworkOutput) -> tuple[Batch, NetworkOutput
     features = batch.uss_features
     assert features is not None
     alone = Batch(
-        ids=batch.ids[1:], image=batch.image[1:], pixels=batch.pixels[1:], tags=batch.tags[1:],
+        ids=batch.ids[1:], pixels=batch.pixels[1:], tags=batch.tags[1:],
         wss_mask=batch.wss_mask[1:], boxes=batch.boxes[1:],
         most_tags=int(batch.tags[1:].sum(1).max()), uss_features=features[1:],
     )  # fmt: skip

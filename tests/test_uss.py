@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dhr.dataset.transforms import normalise
+from dhr.dataset.photometric import normalise
 from dhr.errors import InputError
 from dhr.uss.colour import ColourExtractor
 from dhr.uss.extractor import multi_scale

@@ -11,6 +11,7 @@ from dhr.errors import InputError
 # What a training does unless something else is chosen: not written into its name, and all that can be done without
 # a rebalancer.
 USUAL = {"label_maker": "student", "refresh": "step"}
+HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
 COMMON_SPLITS = ("train", "validation", "test")  # folders that exist beside those a dataset file names
 
 
@@ -31,6 +32,8 @@ def _check_dataset(dataset: Mapping[str, Any]) -> None:
     low, high = dataset["long_side"]
     if low > high:
         raise InputError(f"dataset.long_side: [{low}, {high}]: not in order; write [{high}, {low}]")
+    if dataset["jitter"][-1] > HALF_CIRCLE:
+        raise InputError(f"dataset.jitter: {dataset['jitter']}: the last one turns the hue, by at most {HALF_CIRCLE}")
     tables = sorted(path.stem for path in (PACKAGE / "dataset" / "tables").glob("*.json"))
     if dataset["generate"] is not None and dataset.get("image_size") is None:
         raise InputError("dataset.image_size: null: how large are the generated images? use dataset.image_size=96")

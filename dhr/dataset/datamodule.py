@@ -1,6 +1,7 @@
 """The LightningDataModule: training crops in a reproducible order, validation images each exactly once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from dhr.dataset.photometric import HUE, jitter
 from dhr.dataset.reader import Picture, PictureDataset, TrainDataset
 from dhr.errors import InputError
 from dhr.sample import Batch
@@ -108,6 +110,13 @@ class SegmentationData(pl.LightningDataModule):
     def transfer_batch_to_device(self, batch: Batch | Picture, device: torch.device, _: int) -> Batch | Picture:
         """Moves a batch of crops; pictures stay where they are, scoring moves what it needs."""
         return batch.to(device) if isinstance(batch, Batch) else batch
+
+    def on_after_batch_transfer(self, batch: Batch | Picture, _: int) -> Batch | Picture:
+        """Jitters the colours of crops, all at once and where they are now."""
+        if isinstance(batch, Picture) or batch.jitter is None:
+            return batch
+        hue = bool(self.train.transform.jitter[HUE])
+        return replace(batch, pixels=jitter(batch.pixels, batch.valid, batch.jitter, hue=hue), jitter=None)
 
     def refuse_too_few(self, ranks: int) -> None:
         """Makes sure that every process has a batch.

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from dhr.artifacts import DataLayout, read_image, read_mask, read_tags
 from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.dataset.manifest import JOURNAL
-from dhr.dataset.transforms import TrainTransform, keyed_random, normalise
+from dhr.dataset.transforms import TrainTransform, keyed_random
 from dhr.errors import InputError
 from dhr.sample import Sample, Window
 from dhr.uss.store import FeatureStore
@@ -134,16 +134,15 @@ class TrainDataset(Dataset[Sample]):
         id = self.split.id(int(self.indices[position]))
         pixels = self.split.pixels(id)
         mask = self._mask(epoch, id, (pixels.shape[-2], pixels.shape[-1]))
-        with keyed_random(self.seed, epoch, id):
-            crop = self.transform(pixels, mask)
+        crop = self.transform(pixels, mask, keyed_random(self.seed, epoch, id))
         return Sample(
             id=id,
-            image=crop.image,
             pixels=crop.pixels,
             tags=self.split.tags(id),
             wss_mask=crop.mask,
             window=crop.window,
             uss_features=None if self.features is None else crop.window.sample(self.features.read(id), self.grid),
+            jitter=crop.jitter,
         )
 
     def _mask(self, epoch: int, id: str, size: tuple[int, int]) -> Tensor:
@@ -186,7 +185,6 @@ def whole_sample(split: Split, id: str, *, wss_masks: MaskFolder, features: Feat
     grid = (max(size[0] // stride, 1), max(size[1] // stride, 1))
     return Sample(
         id=id,
-        image=normalise(pixels),
         pixels=pixels,
         tags=split.tags(id),
         wss_mask=wss_masks.read(id, size),

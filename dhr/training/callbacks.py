@@ -8,11 +8,12 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
-from dhr.dataset.transforms import normalise
+from dhr.dataset.photometric import normalise
 from dhr.evaluation.gallery import save_gallery
 from dhr.evaluation.scores import score_pairs
 from dhr.inference import multi_scale_probabilities
 from dhr.network import SegmentationNetwork
+from dhr.numerics import winner
 from dhr.sample import Batch
 from dhr.training.label_maker import Labeller
 from dhr.training.module import SegmentationModule
@@ -58,7 +59,7 @@ class LabelWatch(pl.Callback):
             row["pseudo_mask"] = labels.pseudo_mask[0].to(torch.uint8).cpu().numpy()
         image = normalise(sample.pixels).to(device)
         probabilities = multi_scale_probabilities(network, image, scales=(1.0,), flip=False)
-        row["prediction"] = probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+        row["prediction"] = winner(probabilities, dim=0).to(torch.uint8).cpu().numpy()
         truth = self.watched.truth(id)
         return row if truth is None else {**row, "truth": truth.numpy()}
 

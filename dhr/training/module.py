@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from dhr.dataset.classes import ClassTable
+from dhr.dataset.photometric import normalise
 from dhr.dataset.reader import Picture
-from dhr.dataset.transforms import normalise
 from dhr.evaluation.scores import JointHistogram, joint_histogram, scores_of
 from dhr.inference import multi_scale_probabilities
 from dhr.network import SegmentationNetwork
+from dhr.numerics import winner
 from dhr.rebalancing.rebalancer import Relabelled
 from dhr.sample import Batch, NetworkOutput
 from dhr.training.losses import segmentation_loss, tag_loss
@@ -76,7 +77,7 @@ class SegmentationModule(pl.LightningModule):
             raise ValueError("validation needs the truth")
         image = normalise(picture.pixels.to(self.device))
         probabilities = multi_scale_probabilities(self.network, image, scales=(1.0,), flip=False)
-        prediction = probabilities.argmax(0).to(torch.uint8)
+        prediction = winner(probabilities, dim=0).to(torch.uint8)
         self.histogram.update(joint_histogram(prediction, picture.truth.to(self.device)))
 
     def on_validation_epoch_end(self) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dhr.dataset.transforms import MEAN, STD
+from dhr.dataset.photometric import MEAN, STD
 
 
 class ColourExtractor(nn.Module):

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from dhr.building import feature_store, open_split
 from dhr.config.parts import build
-from dhr.dataset.transforms import normalise
+from dhr.dataset.photometric import normalise
 from dhr.errors import InputError
 from dhr.progress import progress
 from dhr.ranks import Ranks

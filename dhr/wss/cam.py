@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dhr.crf.interface import Crf
 from dhr.network import CamClassifier
-from dhr.numerics import resize
+from dhr.numerics import resize, winner
 from dhr.sample import Batch
 from dhr.training.losses import tag_loss
 from dhr.training.optimizer import OptimizerRecipe
@@ -100,4 +100,4 @@ def mask_of(maps: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, gamma: floa
         scores, labels = torch.cat([background, scores]), torch.cat([labels.new_zeros(1), labels])
     valid = torch.ones(1, *pixels.shape[1:], dtype=torch.bool)
     marginals = crf.on(pixels[None], valid)(scores[None].cpu(), torch.ones(1, len(labels), dtype=torch.bool))
-    return labels.cpu()[marginals[0].argmax(0)].to(torch.uint8)
+    return labels.cpu()[winner(marginals[0], dim=0)].to(torch.uint8)
