@@ -15,13 +15,15 @@ from dhr.building import build_network, open_split, open_split_of_run
 from dhr.config.parts import build
 from dhr.config.stored import load_run_config
 from dhr.crf.interface import Crf
+from dhr.dataset.photometric import normalise
 from dhr.dataset.reader import Split
-from dhr.dataset.transforms import normalise
 from dhr.errors import InputError
 from dhr.inference import multi_scale_probabilities
 from dhr.network import SegmentationNetwork
+from dhr.numerics import winner
 from dhr.progress import progress
 from dhr.ranks import Ranks
+from dhr.soundness import naming
 from dhr.weights import load_strictly, network_weights, read_checkpoint
 
 IN_FLIGHT = 4  # images between network and disk per CRF worker: bounds the memory
@@ -60,7 +62,13 @@ class Predictor:
         size = probabilities.shape[1:]
         field = self.crf.on(pixels[None], torch.ones(1, *size, dtype=torch.bool))
         marginals = field(probabilities[kept][None], torch.ones(1, len(kept), dtype=torch.bool))
-        return kept[marginals[0].argmax(0)].to(torch.uint8)
+        return kept[winner(marginals[0], dim=0)].to(torch.uint8)
+
+
+    def named_mask(self, id: str, probabilities: Tensor, pixels: Tensor) -> Tensor:
+        """`refine`; what it refuses is said of the image."""
+        with naming([id], "are these weights sound? train anew, or take those of an earlier epoch"):
+            return self.refine(probabilities, pixels)
 
 
 def predict(cfg: DictConfig) -> Path:
@@ -97,7 +105,7 @@ def _masks(predictor: Predictor, split: Split, ids: list[str]) -> Iterator[tuple
     with ThreadPoolExecutor(workers) as pool:
         for id in ids:
             pixels = split.pixels(id)
-            waiting.append((id, pool.submit(predictor.refine, predictor.probabilities(pixels), pixels)))
+            waiting.append((id, pool.submit(predictor.named_mask, id, predictor.probabilities(pixels), pixels)))
             if len(waiting) >= IN_FLIGHT * workers:
                 first, mask = waiting.pop(0)
                 yield first, mask.result()

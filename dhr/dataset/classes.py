@@ -98,7 +98,7 @@ def load_classes(name: str) -> ClassTable:
     A table without a `palette` uses the VOC bit pattern, shifted by one where it has no background.
 
     Raises:
-        InputError: there is no table of that name; the message lists the names there are.
+        InputError: there is no table of that name, or it has more classes than masks of 8 bits can hold.
     """
     if name not in known_tables():
         raise InputError(
@@ -108,6 +108,8 @@ def load_classes(name: str) -> ClassTable:
     names, has_background = tuple(table["names"]), bool(table["has_background"])
     colours = table.get("palette")
     groups = table.get("groups")
+    if len(names) > IGNORE:
+        raise InputError(f"dataset.classes: {name}: {len(names)} classes; masks hold at most {IGNORE}, labels 0 to 254")
     return ClassTable(
         name=name,
         names=names,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dhr.network import SegmentationNetwork
 from dhr.rebalancing.rebalancer import Relabelled
 from dhr.sample import Batch, NetworkOutput
+from dhr.soundness import DIVERGED, naming
 from dhr.training.average import EmaAverage, share_buffers
 from dhr.training.module import Relabel
 
@@ -74,12 +75,14 @@ class Labeller:
 
     def __call__(self, batch: Batch, output: NetworkOutput) -> Relabelled:
         """Labels of a batch in a step."""
-        return self.relabel(batch, self.maker.output(batch, output, self.average))
+        with naming(batch.ids, DIVERGED):
+            return self.relabel(batch, self.maker.output(batch, output, self.average))
 
     @torch.no_grad()
     def whole(self, batch: Batch, trained: SegmentationNetwork) -> Relabelled:
         """Labels outside a step; the network is taken in the mode in which it is."""
-        return self.relabel(batch, self.maker.network(trained, self.average)(batch.image))
+        with naming(batch.ids, DIVERGED):
+            return self.relabel(batch, self.maker.network(trained, self.average)(batch.image))
 
 
 @contextmanager

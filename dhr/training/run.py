@@ -26,6 +26,7 @@ from dhr.training.checkpoint import AtomicCheckpointIO
 from dhr.training.label_maker import GivenMasks, Labeller
 from dhr.training.loggers import join_metrics, make_loggers
 from dhr.training.module import SegmentationModule
+from dhr.training.nonsense import StopAtNonsense
 from dhr.training.record import describe
 from dhr.training.refresh import Plan, Refresh
 from dhr.training.toy_stages import make_missing
@@ -152,7 +153,7 @@ def _trainer(cfg: DictConfig, run: RunFolder, callbacks: list[Callback]) -> pl.T
         cfg.trainer,
         default_root_dir=str(run.root),
         logger=make_loggers(run, **options),
-        callbacks=[*callbacks, checkpoint, progress_bar()],
+        callbacks=[*callbacks, StopAtNonsense(run.root), checkpoint, progress_bar()],
         plugins=[AtomicCheckpointIO()],
     )
     return trainer

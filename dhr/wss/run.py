@@ -19,11 +19,13 @@ from dhr.building import open_split, wss_masks
 from dhr.config.parts import build
 from dhr.dataset.check import TrainingFiles
 from dhr.dataset.datamodule import SegmentationData
+from dhr.dataset.photometric import normalise
 from dhr.dataset.reader import Split, TrainDataset
-from dhr.dataset.transforms import TrainTransform, normalise
+from dhr.dataset.transforms import TrainTransform
 from dhr.errors import InputError
 from dhr.progress import progress
 from dhr.ranks import Ranks
+from dhr.soundness import DIVERGED, naming
 from dhr.training.bars import progress_bar
 from dhr.weights import load_strictly, read_weights
 from dhr.wss.cam import TagClassifier, activation_maps, mask_of
@@ -113,11 +115,12 @@ def _masks(
     """Masks in the order of `ids`; the CRFs of some images run while the network sees the next ones."""
     model.to(device)
 
-    def refine(maps: Tensor, tags: Tensor, pixels: Tensor) -> Tensor:
+    def refine(id: str, maps: Tensor, tags: Tensor, pixels: Tensor) -> Tensor:
         if not bool(tags.any()):
             # Nothing is said to be there: background, or not to be learnt from where there is none.
             return torch.full(pixels.shape[1:], 0 if split.table.has_background else 255, dtype=torch.uint8)
-        return mask_of(maps, tags, pixels, crf=crf, gamma=model.recipe.gamma, first_tag=split.table.first_tag)
+        with naming([id], DIVERGED):
+            return mask_of(maps, tags, pixels, crf=crf, gamma=model.recipe.gamma, first_tag=split.table.first_tag)
 
     with ThreadPoolExecutor(max(getattr(crf, "workers", 1), 1)) as pool:
         for chunk in np.array_split(np.array(ids), max(-(-len(ids) // 16), 1)):
@@ -125,7 +128,7 @@ def _masks(
             for id in chunk.tolist():
                 pixels, tags = split.pixels(id), split.tags(id)
                 maps = activation_maps(model, normalise(pixels).to(device), tags.to(device)).cpu()
-                jobs.append((id, pool.submit(refine, maps, tags, pixels)))
+                jobs.append((id, pool.submit(refine, id, maps, tags, pixels)))
             yield from ((id, job.result()) for id, job in jobs)
 
 

@@ -1,0 +1,70 @@
+"""Stops a training whose loss is not a number, and says which images were seen."""
+
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import STEP_OUTPUT
+from torch import Tensor
+
+from dhr.artifacts import write_json
+from dhr.errors import InputError
+from dhr.sample import Batch
+from dhr.soundness import DIVERGED
+
+log = logging.getLogger("dhr.train")
+
+
+class StopAtNonsense(pl.Callback):
+    """Looks at the losses when they are logged anyway, so that no step waits for its device; all ranks stop together.
+
+    Whatever ends a training in the middle of a step, `<folder>/failed-<rank>.json` says at which images.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.seen: list[tuple[int, tuple[str, ...], Tensor]] = []
+        self.current: tuple[int, tuple[str, ...]] | None = None
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remembers who is looked at."""
+        self.current = (trainer.global_step, batch.ids if isinstance(batch, Batch) else ())
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
+    ) -> None:
+        """Remembers whether the loss was a number, and asks every `trainer.log_every_n_steps` steps.
+
+        Raises:
+            InputError: it was not, on this rank or another one.
+        """
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if self.current is not None and isinstance(loss, Tensor):
+            self.seen.append((*self.current, torch.isfinite(loss.detach()).all()))
+        every = cast(int, vars(trainer)["log_every_n_steps"])
+        if trainer.global_step % every == 0 or trainer.is_last_batch:
+            self._ask(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Writes down at which images it happened."""
+        if self.current is not None and isinstance(exception, Exception):  # not where the user or a signal ends it
+            step, ids = self.current
+            path = self.folder / f"failed-{trainer.global_rank}.json"
+            write_json(path, {"step": step, "ids": list(ids), "error": str(exception)})
+            log.info(f"{path}: the images of step {step}")
+
+    def _ask(self, trainer: pl.Trainer) -> None:
+        seen, self.seen = self.seen, []
+        sound = [bool(flag) for flag in torch.stack([flag for _, _, flag in seen]).tolist()] if seen else []
+        if trainer.strategy.reduce_boolean_decision(all(sound), all=True):
+            return
+        for (step, ids, _), good in zip(seen, sound, strict=True):
+            if not good:
+                self.current = (step, ids)
+                raise InputError(f"step {step}, images {', '.join(ids)}: the loss is not a finite number; {DIVERGED}")
+        raise InputError(f"step {trainer.global_step}: the loss is not a finite number in another process; {DIVERGED}")
