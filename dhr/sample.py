@@ -4,7 +4,7 @@ Axis letters used everywhere: B images, K classes (all of the data set), M class
 D feature channels, H W pixels of the crop, h w cells of a feature map, N = h w.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self
@@ -79,16 +79,18 @@ class Window:
         Cells whose centre lies outside the image are 0. Coordinates refer to pixel centres, so the result is
         exact whatever the resolution of the stored map.
         """
-        rows = (torch.arange(grid[0]) + 0.5) * (self.canvas[0] / grid[0]) - self.place[0] + self.source[0]
-        columns = (torch.arange(grid[1]) + 0.5) * (self.canvas[1] / grid[1]) - self.place[1] + self.source[1]
-        if self.flip:
-            columns = self.scaled[1] - columns
-        y, x = rows / self.scaled[0] * 2 - 1, columns / self.scaled[1] * 2 - 1
-        points = torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), -1)[None].to(features.device)
-        values = functional.grid_sample(
-            features.float()[None], points.float(), mode="bilinear", padding_mode="border", align_corners=False
-        )[0]
-        return values * self.valid_cells(grid).to(features.device)
+        return Maps.stack([self.on_map(features, grid)]).sampled()[0] * self.valid_cells(grid)
+
+    def on_map(self, features: Tensor, grid: tuple[int, int]) -> "Maps":
+        """Where the cells of a `grid` (h,w), laid over the canvas, lie on a whole-image map (D,h0,w0)."""
+        places = []
+        for axis, length in enumerate(features.shape[1:]):
+            centres = (torch.arange(grid[axis]) + 0.5) * (self.canvas[axis] / grid[axis])
+            centres = centres - self.place[axis] + self.source[axis]
+            if axis == 1 and self.flip:
+                centres = self.scaled[1] - centres
+            places.append((centres / self.scaled[axis] * length - 0.5).clamp(0, length - 1))
+        return Maps(features, *places)
 
     def valid_cells(self, grid: tuple[int, int]) -> Tensor:
         """(h,w) bool, true where the centre of a cell lies on image."""
@@ -111,12 +113,47 @@ def covered(boxes: Tensor, canvas: tuple[int, int], grid: tuple[int, int]) -> Te
 
 
 @dataclass(frozen=True)
+class Maps:
+    """USS maps of whole images as they are stored, and where the cells of their crops lie on them.
+
+    Shapes: values (B,D,h0,w0), 0 where a map is smaller than the largest one; rows (B,h) and columns (B,w) float, in
+    cells of the map, 0 being the centre of its first one and never beyond its last one. Without B for one image.
+    """
+
+    values: Tensor
+    rows: Tensor
+    columns: Tensor
+
+    @classmethod
+    def stack(cls, maps: list[Self]) -> Self:
+        """Maps of one image each, of any size, on grids of the same size."""
+        height, width = (max(each.values.shape[axis] for each in maps) for axis in (1, 2))
+        room = [(0, width - each.values.shape[2], 0, height - each.values.shape[1]) for each in maps]
+        return cls(
+            values=default_collate([functional.pad(each.values, over) for each, over in zip(maps, room, strict=True)]),
+            rows=default_collate([each.rows for each in maps]),
+            columns=default_collate([each.columns for each in maps]),
+        )
+
+    def sampled(self) -> Tensor:
+        """(B,D,h,w) float32, bilinear between the four cells around each place."""
+        high, wide = (max(length - 1, 1) / 2 for length in self.values.shape[2:])
+        y, x = self.rows[:, :, None] / high - 1, self.columns[:, None, :] / wide - 1
+        places = torch.stack(torch.broadcast_tensors(x, y), -1)
+        return functional.grid_sample(self.values.float(), places.float(), align_corners=True)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same, every tensor changed."""
+        return replace(self, values=change(self.values), rows=change(self.rows), columns=change(self.columns))
+
+
+@dataclass(frozen=True)
 class Sample:
     """One training crop.
 
     Shapes: pixels (3,H,W) uint8 RGB; tags (T) float 0/1; wss_mask (H,W) uint8; uss_features (D,h,w) float on the grid
-    of the crop, None where no stage needs them; jitter (7), how the colours of the pixels are still to be changed, None
-    where they are right as they are.
+    of the crop, None where no stage needs them, or where they are still to be sampled from a whole-image map, `maps`;
+    jitter (7), how the colours of the pixels are still to be changed, None where they are right as they are.
     """
 
     id: str
@@ -124,16 +161,17 @@ class Sample:
     tags: Tensor
     wss_mask: Tensor
     window: Window
-    uss_features: Tensor | None
+    uss_features: Tensor | None = None
     jitter: Tensor | None = None
+    maps: Maps | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
     """Samples stacked along a new first axis; `ids` stay a tuple, one entry per image.
 
-    As the loader gives it, a batch of crops has its `jitter` before it. The data module makes the one that a step sees
-    from it, where `pixels`, and so the image, are what network and CRF see.
+    As the loader gives it, a batch of crops has its `jitter` and its `maps` before it. The data module makes the one
+    that a step sees from it, where `pixels`, and so the image, are what network and CRF see.
 
     `boxes` (B,4) has top, left, height and width of the part of each canvas that shows image; `most_tags` is the
     largest number of tags that an image has. Both are made where the samples are stacked, so that no step has to ask
@@ -146,8 +184,9 @@ class Batch:
     wss_mask: Tensor
     boxes: Tensor
     most_tags: int
-    uss_features: Tensor | None
+    uss_features: Tensor | None = None
     jitter: Tensor | None = None
+    maps: Maps | None = None
 
     @classmethod
     def stack(cls, samples: list[Sample]) -> Self:
@@ -155,6 +194,7 @@ class Batch:
         tags = default_collate([sample.tags for sample in samples])
         features = [sample.uss_features for sample in samples if sample.uss_features is not None]
         jitter = [sample.jitter for sample in samples if sample.jitter is not None]
+        maps = [sample.maps for sample in samples if sample.maps is not None]
         return cls(
             ids=tuple(sample.id for sample in samples),
             pixels=default_collate([sample.pixels for sample in samples]),
@@ -164,6 +204,7 @@ class Batch:
             most_tags=int((tags > 0).sum(1).max()),
             uss_features=default_collate(features) if features else None,
             jitter=default_collate(jitter) if jitter else None,
+            maps=Maps.stack(maps) if maps else None,
         )
 
     @cached_property
@@ -190,21 +231,21 @@ class Batch:
 
     def to(self, device: torch.device) -> Self:
         """The batch with every tensor on `device`."""
-        moved: dict[str, Any] = {
-            field.name: value.to(device, non_blocking=True)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Self:
         """The batch in page-locked memory; called by the data loader."""
-        pinned: dict[str, Any] = {
-            field.name: value.pin_memory()
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **pinned)
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = change(value)
+            elif isinstance(value, Maps):
+                changed[field.name] = value.each(change)
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ WRONG = [  # command, what is typed, what the message has to say
     ("train", "dataset.batch_size=many", ("dataset.batch_size", "many", "whole number")),
     ("train", "dataset.crop_size=0", ("dataset.crop_size", ">= 1")),
     ("train", "dataset.long_side=[640,320]", ("dataset.long_side", "[320, 640]")),
+    ("train", "dataset.jitter=[0.1,0.1,0.1,0.6]", ("dataset.jitter", "hue")),
     ("train", "dataset.classes=cats", ("dataset.classes", "cats", "voc")),
     ("train", "dataset.folder=../other", ("dataset.folder", "letters")),
     ("train", "seed=-1", ("seed", "-1", ">= 0")),

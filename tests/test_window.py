@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dhr.dataset.classes import IGNORE
 from dhr.dataset.transforms import TrainTransform, keyed_random
-from dhr.sample import Batch, Sample, Window
+from dhr.sample import Batch, Maps, Sample, Window
 
 
 @st.composite
@@ -158,3 +158,16 @@ def test_a_batch_keeps_every_window() -> None:
     assert batch.valid[1, 2:5].all()
     for name in ("pixels", "tags", "wss_mask", "uss_features", "jitter"):
         assert torch.equal(getattr(batch, name)[1], getattr(samples[1], name)), name
+
+
+@settings(max_examples=40, deadline=None)
+@given(pair=st.tuples(windows(), windows()), sizes=st.tuples(*[st.integers(1, 9)] * 4), seed=st.integers(0, 10**6))
+def test_maps_of_other_sizes_do_not_meet_in_a_batch(
+    pair: tuple[Window, Window], sizes: tuple[int, ...], seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    stored = [torch.rand(3, *sizes[:2], generator=generator), torch.rand(3, *sizes[2:], generator=generator)]
+    together = Maps.stack([window.on_map(values, (4, 5)) for window, values in zip(pair, stored, strict=True)])
+    for window, values, found in zip(pair, stored, together.sampled(), strict=True):
+        assert found.shape == (3, 4, 5)
+        torch.testing.assert_close(found * window.valid_cells((4, 5)), window.sample(values, (4, 5)), atol=1e-5, rtol=0)

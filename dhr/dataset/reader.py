@@ -141,8 +141,8 @@ class TrainDataset(Dataset[Sample]):
             tags=self.split.tags(id),
             wss_mask=crop.mask,
             window=crop.window,
-            uss_features=None if self.features is None else crop.window.sample(self.features.read(id), self.grid),
             jitter=crop.jitter,
+            maps=None if self.features is None else crop.window.on_map(self.features.read(id), self.grid),
         )
 
     def _mask(self, epoch: int, id: str, size: tuple[int, int]) -> Tensor:
