@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import crfs
+import evaluate_memory
 import relabel
 import stages
 import torch
@@ -48,7 +49,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         split = stages.make_split(Path(folder), pairs)
         rows += stages.predict(split, 6 if quick else 24) + stages.evaluate(split, 3) + stages.loader(split, 3)
-    rows += stages.start(3)
+    rows += stages.start(3) + evaluate_memory.rows()
     more, curves = relabel.growth(rounds)
     rows += more
     made = {"hardware": hardware(), "rows": [row.as_json() for row in rows], "growth": curves}

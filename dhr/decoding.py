@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 from xml.etree.ElementTree import ParseError
 
+import deflate
 import numpy as np
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
@@ -24,7 +25,7 @@ NAMED = 25  # classes named in one message
 COLOURS = ("RGB", "L", "P", "1", "LA", "PA", "RGBA")  # modes that become RGB without a choice of profile or range
 PNG_START = b"\x89PNG\r\n\x1a\n"
 AGAIN = "fetch or make this file again"
-# What Pillow's readers are known to raise on broken files.
+# What Pillow's readers, and ours, are known to raise on broken files.
 BROKEN = (
     OSError,
     SyntaxError,
@@ -35,6 +36,7 @@ BROKEN = (
     EOFError,
     struct.error,
     zlib.error,
+    deflate.DeflateError,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
@@ -139,6 +141,8 @@ def open_mask(data: bytes, path: Path, what: str = "mask") -> Image.Image:
 def mask_values(data: bytes, path: Path, what: str = "mask") -> np.ndarray:
     """(H,W) uint8 values of a mask, as `open_mask` decodes them, but faster where its rows are not filtered.
 
+    Not every result is contiguous or may be written to.
+
     Raises:
         BadFileError: as `open_mask`.
     """
@@ -149,20 +153,22 @@ def mask_values(data: bytes, path: Path, what: str = "mask") -> np.ndarray:
 def _unfiltered(data: bytes) -> np.ndarray | None:
     """The values of an 8-bit PNG whose rows are not filtered, as most masks are; None for any other.
 
-    Inflating and dropping the filter bytes is all there is to do; Pillow goes through the file row by row.
+    Inflating is all there is to do, to a size that is known; Pillow goes through the file row by row.
 
     Raises:
-        ValueError, zlib.error, struct.error: the file is broken; Pillow leaves missing rows 0 without a word.
+        ValueError, DeflateError, struct.error: the file is broken, or holds fewer or more pixels than it says; Pillow
+            leaves missing rows 0 without a word.
     """
     pixels = b"".join(_check_sums(data))
     width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     if depth != 8 or kind not in (0, 3) or interlaced or not 0 < width * height <= PIXELS:
         return None
-    rows = np.frombuffer(zlib.decompressobj().decompress(pixels, height * (width + 1) + 1), np.uint8)
-    if len(rows) != height * (width + 1):
-        raise ValueError(f"{len(rows)} bytes of pixels, {height * (width + 1)} are due")
+    due = height * (width + 1)  # each row begins with the byte that says its filter
+    rows = np.frombuffer(deflate.zlib_decompress(pixels, due), np.uint8)
+    if len(rows) != due:
+        raise ValueError(f"{len(rows)} bytes of pixels, {due} are due")
     rows = rows.reshape(height, width + 1)
-    return None if rows[:, 0].any() else np.ascontiguousarray(rows[:, 1:])
+    return None if rows[:, 0].any() else rows[:, 1:]
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -222,7 +228,7 @@ def _check_sums(data: bytes) -> list[memoryview]:
         kind = head[4:]
         if end + 4 > len(data):
             raise ValueError("truncated")
-        if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4]):
+        if deflate.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4]):
             raise ValueError(f"wrong checksum of the chunk at byte {start}")
         if kind == b"IDAT":
             pixels.append(view[start + 8 : end])

@@ -64,7 +64,6 @@ class Predictor:
         marginals = field(probabilities[kept][None], torch.ones(1, len(kept), dtype=torch.bool))
         return kept[winner(marginals[0], dim=0)].to(torch.uint8)
 
-
     def named_mask(self, id: str, probabilities: Tensor, pixels: Tensor) -> Tensor:
         """`refine`; what it refuses is said of the image."""
         with naming([id], "are these weights sound? train anew, or take those of an earlier epoch"):

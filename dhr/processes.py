@@ -5,14 +5,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import connection
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-AHEAD = 4  # tasks per process that wait or are done and not fetched: bounds the memory
+AHEAD = 4  # tasks per worker that wait or are done and not fetched: bounds the memory
 
 
 def cores() -> int:
@@ -34,7 +34,7 @@ def process_pool(workers: int, start: Callable[..., None] | None = None, *argume
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(start, arguments))
 
 
-def flow(pool: ProcessPoolExecutor, work: Callable[[T], R], items: Iterable[T], *, workers: int) -> Iterator[R]:
+def flow(pool: Executor, work: Callable[[T], R], items: Iterable[T], *, workers: int) -> Iterator[R]:
     """`work` of every item, in their order; only a few items are taken ahead, whatever their number."""
     source = iter(items)
     waiting: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(source, AHEAD * workers))

@@ -1,6 +1,8 @@
 """The fast way to read a mask gives what Pillow gives, and refuses what Pillow's way refuses."""
 
 import io
+import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -57,6 +59,57 @@ def test_broken_files_are_refused(change: str) -> None:
         data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     with pytest.raises(BadFileError, match=r"mask\.png: unreadable mask"):
         mask_values(bytes(data), PLACE)
+
+
+def png(size: tuple[int, int], pixels: bytes) -> bytes:
+    """A grey PNG of this (height, width) with right checksums, whatever its pixels are."""
+    head = struct.pack(">IIBBBBB", size[1], size[0], 8, 0, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", pixels), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+ROWS = bytes(20 * 31)  # 20 rows of 30 pixels, each after its filter
+STREAM = zlib.compress(ROWS)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        b"",
+        STREAM[:-5],
+        STREAM[:4] + b"\xff" + STREAM[5:],
+        STREAM[:-1] + bytes([STREAM[-1] ^ 1]),
+        zlib.compress(ROWS[:-1]),
+        zlib.compress(ROWS + b"0"),
+        zlib.compress(bytes(10**8)),
+    ],
+    ids=["nothing", "cut", "no code", "wrong sum", "a pixel less", "a pixel more", "bomb"],
+)
+def test_broken_pixels_behind_right_checksums_are_refused(pixels: bytes) -> None:
+    assert mask_values(png((20, 30), STREAM), PLACE).shape == (20, 30)
+    data = png((20, 30), pixels)
+    start = time.perf_counter()
+    with pytest.raises(BadFileError, match=r"mask\.png: unreadable mask"):
+        mask_values(data, PLACE)
+    assert time.perf_counter() - start < 0.5  # nothing of a bomb is blown up
+
+
+@given(st.data())
+def test_a_flipped_bit_changes_nothing_or_is_refused(data: st.DataObject) -> None:
+    mask = np.arange(600).reshape(20, 30).astype(np.uint8)
+    whole = bytearray(encoded(mask, "P"))
+    start = whole.index(b"IDAT") + 4
+    whole = whole[: start - 8] + png((1, 1), bytes(whole[start : whole.index(b"IEND") - 8]))[33:]
+    bit = data.draw(st.integers(0, 8 * len(whole) - 1))
+    whole[bit // 8] ^= 1 << bit % 8
+    try:
+        found = mask_values(bytes(whole), PLACE)
+    except BadFileError:
+        return
+    assert np.array_equal(found, mask)
 
 
 @given(seed=st.integers(0, 999), count=st.integers(1, 4), labels=st.sampled_from([1, 2, 21, 256]))

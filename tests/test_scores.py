@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,13 @@ import torch
 from reference import IGNORE
 from torch import Tensor
 
+from dhr.artifacts import DataLayout, write_mask
 from dhr.dataset.classes import ClassTable, load_classes
+from dhr.dataset.reader import Split
 from dhr.errors import InputError
+from dhr.evaluation.run import _histograms
 from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram, score_pairs, scores_of
+from dhr.processes import cores
 
 VOC = load_classes("voc")
 Pair = tuple[np.ndarray, np.ndarray]
@@ -161,3 +168,30 @@ def test_predictions_where_the_truth_is_ignored_may_be_anything() -> None:
     truth[0, 0], prediction[0, 0] = 20, 20
     check_labels(joint_histogram(prediction, truth).numpy(), 21, "some")
     assert score_pairs([(prediction, truth)], VOC).miou == 100
+
+
+def test_what_is_counted_does_not_pile_up(tmp_path: Path) -> None:
+    layout, predictions, count = DataLayout(tmp_path, "VOC2012"), tmp_path / "masks", 1600
+    first = layout.mask("train", "0000")
+    write_mask(first, np.ones((3, 4), np.uint8), VOC.palette)
+    for folder in (layout.image("train", "0000").parent, predictions):
+        folder.mkdir()
+    for number in range(count):
+        id = f"{number:04}"
+        for path in (layout.image("train", id), predictions / f"{id}.png", layout.mask("train", id))[
+            : 3 if number else 2
+        ]:
+            os.link(first, path)
+    split = Split.open(layout, "train", VOC)
+    tracemalloc.start()
+    try:
+        counts = _histograms(split, predictions, [split.id(position) for position in range(count)])
+        pairs, _, images = next(counts)
+        time.sleep(1)  # whoever adds them up is slower than they come
+        for more, _, others in counts:
+            pairs, images = pairs + more, images + others
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (int(pairs[1, 1]), int(pairs.sum()), images) == (12 * count, 12 * count, count)
+    assert peak < (5 * cores() + 8) * pairs.nbytes  # all of them are a hundred

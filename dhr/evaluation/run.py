@@ -3,7 +3,7 @@
 import logging
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,15 @@ from dhr.building import open_split, open_split_of_run
 from dhr.config.stored import load_run_config
 from dhr.dataset.reader import Split
 from dhr.errors import InputError
-from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram_of, scores_of
+from dhr.evaluation.scores import LABELS, JointHistogram, as_json, check_labels, joint_histogram_of, scores_of
 from dhr.evaluation.tables import score_table
-from dhr.processes import cores
+from dhr.processes import cores, flow
 from dhr.progress import progress
 from dhr.ranks import Ranks
 
 SHOWN = 5  # ids named in one message
 CHUNK = 16  # pairs that are counted together
-Counted = tuple[torch.Tensor, torch.Tensor, int]  # pairs, holders, images, as JointHistogram takes them
+Counted = tuple[np.ndarray, np.ndarray, int]  # pairs, holders, images, as JointHistogram takes them
 log = logging.getLogger("dhr.evaluate")
 
 
@@ -83,8 +83,7 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
     inventory.check(folder, strict=cfg.strict, allow_missing=cfg.allow_missing)
     histogram = JointHistogram().to("cpu")
     mine = ranks.share(inventory.found)
-    counts = _counted(histogram, _histograms(split, folder, mine))
-    for _ in progress(counts, "evaluate", total=len(mine), visible=ranks.first):
+    for _ in progress(_scored(histogram, split, folder, mine), "evaluate", total=len(mine), visible=ranks.first):
         pass
     result = as_json(
         scores_of(*histogram.compute(), split.table),
@@ -120,8 +119,18 @@ def _title(cfg: DictConfig, folder: Path) -> str:
     return folder.parent.name if cfg.run is None else Path(cfg.run).name
 
 
+def _scored(histogram: JointHistogram, split: Split, folder: Path, ids: Sequence[str]) -> Iterator[None]:
+    """Adds the pairs to the histogram when all are counted, and tells of every image for the bar."""
+    pairs, holders = np.zeros((LABELS, LABELS), np.int64), np.zeros(LABELS, np.int64)
+    for more, held, images in _histograms(split, folder, ids):
+        pairs += more
+        holders += held
+        yield from [None] * images
+    histogram.update(torch.from_numpy(pairs), torch.from_numpy(holders), len(ids))
+
+
 def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[Counted]:
-    """Joint histograms of some pairs at a time; reading is spread over threads, decoding releases the interpreter."""
+    """Joint histograms of some pairs at a time, from threads: most of the work releases the interpreter."""
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
 
     def count(chunk: Sequence[str]) -> Counted:
@@ -132,10 +141,10 @@ def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[Coun
             for id in chunk:  # which of them it is
                 check_labels(joint_histogram_of([_pair(split, folder, id)])[0], split.table.num_classes, id)
             raise
-        return torch.from_numpy(pairs), torch.from_numpy(holders), len(chunk)
+        return pairs, holders, len(chunk)
 
     with ThreadPoolExecutor(cores()) as pool:
-        yield from pool.map(count, chunks)
+        yield from flow(pool, count, chunks, workers=cores())
 
 
 def _pair(split: Split, folder: Path, id: str) -> tuple[np.ndarray, np.ndarray]:
@@ -144,10 +153,3 @@ def _pair(split: Split, folder: Path, id: str) -> tuple[np.ndarray, np.ndarray]:
     if prediction.shape != truth.shape:
         raise InputError(f"{folder / id}.png: size {prediction.shape}: the truth has {truth.shape}")
     return prediction, truth
-
-
-def _counted(histogram: JointHistogram, counts: Iterable[Counted]) -> Iterator[None]:
-    """Adds up, and tells of every image for the bar."""
-    for pairs, holders, images in counts:
-        histogram.update(pairs, holders, images)
-        yield from [None] * images
