@@ -216,6 +216,11 @@ class RunFolder:
         return self.root / "checkpoints"
 
     @property
+    def last(self) -> Path:
+        """The newest of them."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
     def gallery(self) -> Path:
         """Folder of the pictures that training saved for the report."""
         return self.root / "gallery"

@@ -9,7 +9,7 @@ from dhr.config.parts import build
 from dhr.dataset.classes import ClassTable, classes_of, load_classes
 from dhr.dataset.reader import MaskFolder, Split
 from dhr.errors import InputError
-from dhr.network import CamClassifier, SegmentationNetwork
+from dhr.network import SegmentationNetwork
 from dhr.uss.store import FeatureStore
 
 
@@ -62,7 +62,7 @@ def feature_store(cfg: DictConfig, split: str) -> FeatureStore:
 
 
 def build_network(cfg: DictConfig, table: ClassTable) -> SegmentationNetwork:
-    """The network of a run: backbone, decoder and CAM classifier for the classes of `table`."""
+    """The network of a run: backbone, decoder and classifier for the classes of `table`."""
     backbone = build(cfg.backbone)
     decoder = build(
         cfg.decoder,
@@ -70,5 +70,5 @@ def build_network(cfg: DictConfig, table: ClassTable) -> SegmentationNetwork:
         output_stride=backbone.output_stride,
         num_classes=table.num_classes,
     )
-    classifier = CamClassifier(backbone.channels[3], table.num_tags, scale=cfg.dataset.cam_scale)
+    classifier = build(cfg.classifier, in_channels=backbone.channels[3], num_tags=table.num_tags)
     return SegmentationNetwork(backbone, decoder, classifier)

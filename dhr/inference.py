@@ -26,8 +26,9 @@ def multi_scale_probabilities(
         (K,H,W), summing to 1.
     """
     size = (image.shape[-2], image.shape[-1])
-    grid = tuple(-(-side // 4) for side in size)
-    views = [_probabilities(network, image, scale, (grid[0], grid[1]), flip=flip) for scale in scales]
+    stride = network.decoder.stride
+    grid = (-(-size[0] // stride), -(-size[1] // stride))
+    views = [_probabilities(network, image, scale, grid, flip=flip) for scale in scales]
     mean = sum(views[1:], views[0]) / len(views)
     return resize(mean[None], size, align_corners=True)[0]
 

@@ -24,7 +24,7 @@ from dhr.numerics import winner
 from dhr.progress import progress
 from dhr.ranks import Ranks
 from dhr.soundness import naming
-from dhr.weights import load_strictly, network_weights, read_checkpoint
+from dhr.weights import load_strictly, network_weights
 
 IN_FLIGHT = 4  # images between network and disk per CRF worker: bounds the memory
 log = logging.getLogger("dhr.predict")
@@ -134,9 +134,10 @@ def _predictor(cfg: DictConfig, source: DictConfig, split: Split, device: torch.
     if "weights" in source.backbone:
         source.backbone.weights = None  # where training started from: all of it is in the run's own weights
     network = build_network(source, split.table)
-    path = Path(cfg.weights) if cfg.run is None else RunFolder(Path(cfg.run)).checkpoints / "last.ckpt"
-    weights = dict(read_checkpoint(path)) if cfg.run is None else network_weights(path)
-    load_strictly(network, weights, path)
+    path = _weights(cfg)
+    load_strictly(network, network_weights(path), path)
+    if cfg.run is None:
+        log.info(f"{path}: fits; it does not say its output stride, {network.backbone.output_stride} is taken")
     return Predictor(
         network=network.to(device).eval(),
         crf=build(cfg.crf),
@@ -147,6 +148,10 @@ def _predictor(cfg: DictConfig, source: DictConfig, split: Split, device: torch.
     )
 
 
+def _weights(cfg: DictConfig) -> Path:
+    return Path(cfg.weights) if cfg.run is None else RunFolder(Path(cfg.run)).last
+
+
 def _scales(cfg: DictConfig) -> tuple[float, ...]:
     return tuple(cfg.dataset.test_scales if cfg.scales is None else cfg.scales)
 
@@ -154,7 +159,7 @@ def _scales(cfg: DictConfig) -> tuple[float, ...]:
 def _refuse_mixture(folder: Path, cfg: DictConfig, ids: Sequence[str]) -> None:
     """Masks of one folder come from one checkpoint and one setting."""
     path = folder.parent / f"{folder.name}.json"
-    weights = Path(cfg.weights) if cfg.run is None else RunFolder(Path(cfg.run)).checkpoints / "last.ckpt"
+    weights = _weights(cfg)
     settings = {
         "weights_bytes": weights.stat().st_size if weights.exists() else 0,
         "weights_time": weights.stat().st_mtime if weights.exists() else 0,

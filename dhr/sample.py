@@ -249,19 +249,37 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Queries:
+    """What one layer of a mask classifier says: classes (B,Q,K+1) logits, no object last; masks (B,Q,h,w) logits."""
+
+    classes: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a decoder makes of the feature maps: logits (B,K,h,w), and the queries of each layer if it has any."""
+
+    logits: Tensor
+    queries: tuple[Queries, ...] = ()
+
+
+@dataclass(frozen=True)
 class NetworkOutput:
     """What the network says of a batch.
 
-    Shapes: logits (B,K,h4,w4) at stride 4; cams (B,T,h,w) signed scores of the bias-free classifier;
-    features: the maps C4 and C5, (B,D,h,w) each.
+    Shapes: logits (B,K,h,w) at the stride of the decoder; cams (B,T,h,w) signed scores of the bias-free classifier,
+    T = 0 without one; features: the maps C4 and C5, (B,D,h,w) each; queries of a mask classifier, which its loss
+    reads.
     """
 
     logits: Tensor
     cams: Tensor
     features: tuple[Tensor, Tensor]
+    queries: tuple[Queries, ...] = ()
 
     def detach(self) -> "NetworkOutput":
-        """The same values in float32, cut from the graph."""
+        """The same maps in float32, cut from the graph, for those who make labels of them; they read no queries."""
         c4, c5 = self.features
         return NetworkOutput(
             logits=self.logits.detach().float(),

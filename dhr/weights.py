@@ -11,6 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dhr.errors import InputError
+from dhr.misfit import likely_causes
+from dhr.released_names import are_released, from_released
+
+SHOWN = 6  # names of each kind in a message
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
@@ -24,7 +28,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such checkpoint; did the training finish? resume=true continues it") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise InputError(f"{path}: not a checkpoint that can be read safely ({type(error).__name__})") from None
+        what = "a web page" if _is_web_page(path) else f"it cannot be read safely ({type(error).__name__})"
+        raise InputError(f"{path}: not a checkpoint: {what}; fetch or make it again") from None
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a checkpoint")
     return content
@@ -37,10 +42,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         InputError: missing, not whole, or something else than named tensors.
     """
     if path.suffix != ".safetensors":
-        weights = dict(read_checkpoint(path))
-        if not all(isinstance(value, Tensor) for value in weights.values()):
-            raise InputError(f"{path}: not a plain state dict of tensors; save model.state_dict() instead")
-        return weights
+        return _named_tensors(read_checkpoint(path), path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -48,19 +50,36 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def network_weights(path: Path) -> dict[str, Tensor]:
-    """The network's averaged weights in a training checkpoint, by their names in the network."""
-    state = read_checkpoint(path).get("state_dict", {})
-    prefix = "network."
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    """Weights of a whole network, by their names in ours, whoever wrote them.
+
+    Read are a checkpoint of a training (its averaged weights), our export, and the plain state dict of a released
+    network; the names, which may begin with `module.`, tell which it is.
+
+    Raises:
+        InputError: missing, not whole, or without named tensors.
+    """
+    if path.suffix == ".safetensors":
+        state = read_weights(path)
+    else:
+        content = read_checkpoint(path)
+        state = _named_tensors(content.get("state_dict", content), path)
+    if state and all(name.startswith("module.") for name in state):
+        state = _inside(state, "module.")
+    state = _inside(state, "network.") or state  # the rest of a training's module is no part of the network
+    return from_released(state) if are_released(state) else state
 
 
 def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Loads weights whose names and shapes must all fit.
 
+    Only the batch norms' counters of batches, which nothing reads, may be missing: converted files have none.
+
     Raises:
-        InputError: lists the missing, unexpected and misshapen names.
+        InputError: lists the missing, unexpected and misshapen names, with the likely cause.
     """
     own = network.state_dict()
+    counters = {name: value for name, value in own.items() if name.endswith(".num_batches_tracked")}
+    weights = {**counters, **weights}
     missing, unexpected = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     misshapen = sorted(
         f"{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
@@ -69,6 +88,28 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path)
     )
     if missing or unexpected or misshapen:
         lists = {"missing": missing, "unexpected": unexpected, "misshapen": misshapen}
-        report = "; ".join(f"{len(names)} {what}: {', '.join(names[:4])}" for what, names in lists.items() if names)
-        raise InputError(f"{path}: does not fit this network: {report}; other classes, backbone, decoder or stride?")
-    network.load_state_dict(dict(weights), strict=True)
+        report = "; ".join(_listed(what, names) for what, names in lists.items() if names)
+        cause = likely_causes(own, {name: value for name, value in weights.items() if name not in counters})
+        raise InputError(f"{path}: does not fit this network: {report}; likely cause: {cause}")
+    network.load_state_dict(weights, strict=True)
+
+
+def _named_tensors(content: object, path: Path) -> dict[str, Tensor]:
+    named = dict(content) if isinstance(content, Mapping) else {}
+    if not named or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in named.items()):
+        raise InputError(f"{path}: not a plain state dict of tensors; save model.state_dict() instead")
+    return named
+
+
+def _inside(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+
+
+def _listed(what: str, names: list[str]) -> str:
+    more = "" if len(names) <= SHOWN else f" and {len(names) - SHOWN} more"
+    return f"{len(names)} {what}: {', '.join(names[:SHOWN])}{more}"
+
+
+def _is_web_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(64).lstrip()[:1] == b"<"

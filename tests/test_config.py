@@ -15,6 +15,10 @@ from dhr.errors import InputError
 
 GROUPS = sorted({path.name for path in config_folder().iterdir() if path.is_dir()} - {"hydra", "preset"})
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
+BESIDE = {  # what an option needs to make sense
+    ("classifier", "none"): ["rebalancing=none"],
+    **{("backbone", name): ["decoder=mask2former"] for name in options("backbone") if name.startswith("swin")},
+}
 WRONG = [  # command, what is typed, what the message has to say
     ("train", "tau=1.5", ("tau", "1.5", "from 0 to 1")),
     ("train", "tau=-0.1", ("tau", "-0.1", "from 0 to 1")),
@@ -30,6 +34,9 @@ WRONG = [  # command, what is typed, what the message has to say
     ("train", "backbone.widths=[1,2]", ("backbone.widths", "list of 4")),
     ("train", "backbone=resnet1O1", ("backbone", "resnet1O1", "did you mean resnet101?")),
     ("train", "dataset=vocc", ("dataset", "vocc", "did you mean voc?", "toy")),
+    ("train", "classifier=none", ("rebalancing=dhr", "classifier=cam")),
+    ("train", "backbone=swin_tiny decoder=deeplabv2", ("DeepLabV2", "8 or 16", "decoder=mask2former", "vit_small")),
+    ("train", "backbone.output_stride=32", ("DeepLabV3Plus", "8 or 16", "has 32")),
     ("train", "wss=mas", ("wss", "mas", "mars")),
     ("train", "wss=null", ("wss", "null", "mars")),
     ("audit", "uss=null", ("uss", "null", "cause")),
@@ -100,7 +107,7 @@ def test_wrong_words_are_refused(
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes(group: str, option: str) -> None:
     verb = "train_wss" if group == "cam" else "train"
-    cfg = compose(verb, [f"{group}={option}"])
+    cfg = compose(verb, [f"{group}={option}", *BESIDE.get((group, option), [])])
     assert cfg.choices.get(group, option) == option
 
 

@@ -8,6 +8,9 @@ from crops import crop, stack
 from reference import IGNORE
 from torch import Tensor, nn
 
+from dhr.classifier.cam import CamClassifier
+from dhr.classifier.none import NoClassifier
+from dhr.decoder.interface import Decoder
 from dhr.rebalancing.rebalancer import Relabelled
 from dhr.sample import Batch, NetworkOutput
 from dhr.training.label_maker import GivenMasks, RebalancedMasks
@@ -110,3 +113,15 @@ def test_every_parameter_is_in_one_group_and_decays(recipe: Sgd | AdamWithDecay)
     assert {group["weight_decay"] for group in optimizer.param_groups} == {recipe.weight_decay}
     if isinstance(recipe, Sgd):
         assert {group["momentum"] for group in optimizer.param_groups} == {0.9}
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_decoder_and_classifier_bring_their_losses(scale: float) -> None:
+    logits, c5 = noise(2, 4, 8, 8), noise(2, 6, 4, 4)
+    labels, valid, tags = torch.zeros(2, 16, 16), torch.ones(2, 16, 16, dtype=torch.bool), torch.eye(3)[:2]
+    with_cams, without = CamClassifier(6, 3, scale=scale), NoClassifier(6, 3)
+    output = NetworkOutput(logits=logits, cams=with_cams(c5).detach(), features=(c5, c5))
+    assert float(Decoder().loss(output, labels)) == float(segmentation_loss(logits, labels)) > 0
+    assert float(with_cams.loss(output, valid, tags)) == float(tag_loss(output.cams, valid, tags)) > 0
+    assert without(c5).shape == (2, 0, 4, 4) and list(without.parameters()) == []
+    assert float(without.loss(NetworkOutput(logits, without(c5), (c5, c5)), valid, tags)) == 0

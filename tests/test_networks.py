@@ -1,33 +1,31 @@
-"""Backbone, decoder, whole network and multi-scale inference, against the released numbers where they are at hand."""
+"""ResNet, DeepLab decoders, whole network and multi-scale inference, against the released numbers where at hand."""
 
-import json
 import math
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from networks import expected, image, relative_error, released
 from torch import Tensor, nn
 
 from dhr.backbone.resnet import ResNet
-from dhr.decoder.deeplabv3plus import RATES, DeepLabV3Plus
+from dhr.classifier.cam import CamClassifier
+from dhr.classifier.none import NoClassifier
+from dhr.decoder.deeplabv1 import DeepLabV1
+from dhr.decoder.deeplabv2 import DeepLabV2
+from dhr.decoder.deeplabv3plus import DeepLabV3Plus
+from dhr.decoder.interface import Decoder
 from dhr.errors import InputError
 from dhr.inference import multi_scale_probabilities
-from dhr.network import CamClassifier, SegmentationNetwork
+from dhr.network import SegmentationNetwork
+from dhr.released_names import from_released
+from dhr.weights import load_strictly
+
+SCALES = (1.0, 0.5, 1.5, 2.0)
 
 SMALL = (8, 16, 32, 64)
-RENAMED = {  # how the released decoder calls its parts
-    "model": "backbone.layers",
-    **{f"seg_decoder.aspp.aspp{n + 1}": f"decoder.pyramid.branches.{n}" for n in range(4)},
-    "seg_decoder.aspp.gap.1": "decoder.pyramid.pooled.1",
-    "seg_decoder.aspp.block": "decoder.pyramid.project.0",
-    "seg_decoder.low_block": "decoder.low_level",
-    "seg_decoder.mid_block.0": "decoder.refine.0",
-    "seg_decoder.mid_block.1": "decoder.refine.2",
-    "seg_decoder.classifier": "decoder.classifier",
-    "classifier": "classifier.projection",
-}
 
 
 def network(name: str, *, classes: int, widths: tuple[int, int, int, int] | None = None) -> SegmentationNetwork:
@@ -41,10 +39,6 @@ def network(name: str, *, classes: int, widths: tuple[int, int, int, int] | None
 @cache
 def small() -> SegmentationNetwork:
     return network("resnet18", classes=3, widths=SMALL)
-
-
-def image(height: int, width: int) -> Tensor:
-    return torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("dilation", ["official", "timm"])
@@ -88,12 +82,30 @@ def test_which_convolutions_the_official_dilation_changes(name: str, stride: int
         assert official["layer3.1.conv2"] == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("stride", "rates"),
+    [(8, ([12], [6, 12, 18, 24], [1, 12, 24, 36])), (16, ([6], [3, 6, 9, 12], [1, 6, 12, 18]))],
+)
+def test_dilation_rates(stride: int, rates: tuple[list[int], ...]) -> None:
+    options = {"backbone_channels": SMALL, "output_stride": stride, "num_classes": 5}
+    v1, v2, v3 = DeepLabV1(**options, channels=16), DeepLabV2(**options), DeepLabV3Plus(**options, channels=16)
+    assert [v1.field[0].dilation[0]] == [v1.field[0].padding[0]] == rates[0] and v1.field[4].p == 0.5
+    assert [branch.dilation[0] for branch in v2.branches] == [branch.padding[0] for branch in v2.branches] == rates[1]
+    assert [branch[0].dilation[0] for branch in v3.pyramid.branches] == rates[2]
+    assert v1.classifier.bias is not None and all(branch.bias is not None for branch in v2.branches)
+
+
+@pytest.mark.parametrize("decoder", [DeepLabV1, DeepLabV2, DeepLabV3Plus])
+def test_coarse_maps_are_refused(decoder: type[Decoder]) -> None:
+    with pytest.raises(InputError, match=r"output stride 8 or 16, not 32; use decoder=mask2former"):
+        decoder(backbone_channels=SMALL, output_stride=32, num_classes=5)
+
+
 @pytest.mark.parametrize("stride", [8, 16])
-def test_decoder_rates_and_shapes(stride: int) -> None:
+def test_shapes_of_deeplabv3plus(stride: int) -> None:
     decoder = DeepLabV3Plus(backbone_channels=SMALL, output_stride=stride, num_classes=5, channels=16).eval()
-    rates = [branch[0].dilation[0] for branch in decoder.pyramid.branches]
-    assert rates == [1, *RATES[stride]]
-    logits = decoder(torch.randn(2, 8, 13, 18), torch.randn(2, 64, 7, 9))
+    maps = [torch.randn(2, width, *size) for width, size in zip(SMALL, [(13, 18), *[(7, 9)] * 3], strict=True)]
+    logits = decoder(tuple(maps)).logits
     assert logits.shape == (2, 5, 13, 18)
     assert decoder.classifier.bias is None
 
@@ -196,51 +208,58 @@ def test_broken_weight_files_are_named(tmp_path: Path, torn: bool) -> None:
         ResNet("resnet18", weights=str(path))
 
 
-def filled(name: str, number: int, tensor: Tensor) -> Tensor:
-    """Values of tensor number `number` by the formula of the samples."""
-    wave = np.sin(0.7 * np.arange(tensor.numel()) + number)
-    if tensor.ndim > 1:
-        wave *= math.sqrt(2 / tensor[0].numel())
-    elif name.endswith("running_var"):
-        wave = 1 + 0.1 * wave**2
-    elif name.endswith("running_mean"):
-        wave *= 0.02
-    else:
-        wave = 1 + 0.1 * wave if name.endswith("weight") else 0.05 * wave
-    return torch.from_numpy(wave).to(tensor.dtype).view_as(tensor)
-
-
-def renamed(official: str) -> str:
-    """Name of a released parameter in our network."""
-    prefix = max((old for old in RENAMED if official.startswith(f"{old}.")), key=len)
-    name = RENAMED[prefix] + official.removeprefix(prefix)
-    return name if prefix == "model" else name.replace(".conv.", ".0.").replace(".bn.", ".1.")
-
-
-def relative_error(ours: Tensor, expected: np.ndarray) -> float:
-    assert ours.shape == expected.shape
-    return float(np.abs(ours.numpy() - expected).max() / np.abs(expected).max())
-
-
-def load_official(shared: Path) -> SegmentationNetwork:
-    net = network("resnet101", classes=21)
-    ours = net.state_dict()
-    shapes = json.loads((shared / "golden" / "official_dhr_resnet101_voc_state_dict.json").read_text())
-    assert {renamed(name): shape for name, shape in shapes.items()} == {key: [*one.shape] for key, one in ours.items()}
-    for number, name in enumerate(shapes):
-        if not name.endswith("num_batches_tracked"):
-            ours[renamed(name)].copy_(filled(name, number, ours[renamed(name)]))
-    return net
+def released_network(shared: Path, name: str, backbone: str, decoder: type[Decoder], *, cams: bool) -> Any:
+    """Our network with the weights of the released one, and what that made of its image."""
+    body = ResNet(backbone)
+    head = decoder(backbone_channels=body.channels, output_stride=8, num_classes=21)
+    net = SegmentationNetwork(body, head, CamClassifier(2048, 20) if cams else NoClassifier(2048, 20)).eval()
+    load_strictly(net, from_released(released(shared, name)), Path(name))
+    return net, expected(shared, name)
 
 
 @pytest.mark.slow
 def test_the_released_network(shared: Path) -> None:
-    expected = np.load(shared / "golden" / "official_dhr_resnet101_voc_forward.npz")
-    net, picture = load_official(shared), torch.from_numpy(expected["image"])
+    net, theirs = released_network(shared, "dhr_resnet101_voc", "resnet101", DeepLabV3Plus, cams=True)
+    picture = torch.from_numpy(theirs["image"])
     with torch.no_grad():
         output, c2 = net(picture), net.backbone(picture)[0]
     maps = {"logits": output.logits, "cams": output.cams, "c2": c2, "c4": output.features[0], "c5": output.features[1]}
-    error = {name: relative_error(one[:, : expected[name].shape[1]], expected[name]) for name, one in maps.items()}
-    probabilities = multi_scale_probabilities(net, picture[0], scales=(1.0, 0.5, 1.5, 2.0), flip=True)
-    error["probabilities"] = relative_error(probabilities, expected["multiscale_probabilities"])
+    error = {name: relative_error(one[:, : theirs[name].shape[1]], theirs[name]) for name, one in maps.items()}
+    probabilities = multi_scale_probabilities(net, picture[0], scales=SCALES, flip=True)
+    error["probabilities"] = relative_error(probabilities, theirs["multiscale_probabilities"])
+    total, scores = multi_scale_cams(net, picture[0])
+    # Each class is divided by its own strength. Compared is what was divided: a weak class has the noise of the others.
+    strength = total.amax((1, 2), keepdim=True) + 1e-5
+    error["multi-scale cams"] = relative_error(total, theirs["multiscale_cam"] * strength.numpy())
+    error["scores"] = relative_error(scores, theirs["multiscale_class_scores"])
+    assert max(error.values()) < 1e-4, error
+
+
+@torch.no_grad()
+def multi_scale_cams(net: SegmentationNetwork, picture: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the CAMs over scales and flips, as the samples describe it, and the tag probabilities at scale 1."""
+    views, scores = [], None
+    for scale in SCALES:
+        size = (int(picture.shape[-2] * scale), int(picture.shape[-1] * scale))
+        view = aligned(picture[None], size)
+        cams = net(torch.cat([view, view.flip(-1)])).cams
+        scores = cams.mean((0, 2, 3)).sigmoid() if scores is None else scores
+        grid = (views[0].shape[-2], views[0].shape[-1]) if views else (cams.shape[-2], cams.shape[-1])
+        wide = aligned(cams, grid).relu()
+        views += [wide[0], wide[1].flip(-1)]
+    assert scores is not None
+    return torch.stack(views).sum(0), scores
+
+
+@pytest.mark.parametrize(
+    ("name", "decoder"),
+    [("deeplabv1", DeepLabV1), ("deeplabv2", DeepLabV2), ("deeplabv3plus", DeepLabV3Plus)],
+)
+def test_the_released_decoders(shared: Path, name: str, decoder: type[Decoder]) -> None:
+    net, theirs = released_network(shared, f"{name}_resnet50", "resnet50", decoder, cams=False)
+    picture = torch.from_numpy(theirs["image"])
+    with torch.no_grad():
+        error = {"logits": relative_error(net(picture).logits, theirs["logits"])}
+    probabilities = multi_scale_probabilities(net, picture[0], scales=SCALES, flip=True)
+    error["probabilities"] = relative_error(probabilities, theirs["multiscale_probabilities"])
     assert max(error.values()) < 1e-4, error

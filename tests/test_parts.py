@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dhr.building import build_network
 from dhr.config.compose import compose
-from dhr.config.parts import build, check_signatures
+from dhr.config.parts import build
 from dhr.config.tree import options
 from dhr.crf.interface import Crf
 from dhr.crf.none import NoCrf
 from dhr.dataset.classes import IGNORE, ClassTable, load_classes
 from dhr.sample import Batch, NetworkOutput, Sample, Window
-from dhr.training.losses import segmentation_loss, tag_loss
 from dhr.uss.extractor import multi_scale
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,44 +42,6 @@ def crf_of(option: str) -> Crf:
     if "workers" in node:
         node.workers = 0
     return build(node)
-
-
-# Networks
-
-
-@pytest.mark.parametrize(("backbone", "decoder"), [*product(options("backbone"), options("decoder"))])
-def test_networks_learn_from_both_losses(backbone: str, decoder: str) -> None:
-    cfg = compose("train", [f"backbone={backbone}", "backbone.weights=null", f"decoder={decoder}"])
-    check_signatures(cfg)
-    check_network(build_network(cfg, load_classes("voc")), load_classes("voc"), cfg.dataset.cam_scale)
-
-
-@pytest.mark.parametrize("dataset", options("dataset"))
-def test_networks_speak_of_the_classes_of_every_data_set(dataset: str) -> None:
-    cfg = compose("train", [f"dataset={dataset}", "backbone=resnet18_half"])
-    table = load_classes(cfg.dataset.classes)
-    assert len(table.names) == len(set(table.names)) == len(table.palette)
-    check_network(build_network(cfg, table), table, cfg.dataset.cam_scale)
-
-
-def check_network(network: nn.Module, table: ClassTable, cam_scale: float) -> None:
-    torch.manual_seed(0)
-    output = network(torch.randn(2, 3, SIDE, SIDE))
-    stride = network.backbone.output_stride
-    cells = int(SIDE // stride * cam_scale)
-    assert output.logits.shape == (2, table.num_classes, SIDE // 4, SIDE // 4)
-    assert output.cams.shape == (2, table.num_tags, cells, cells)
-    widths = network.backbone.channels
-    for features, width in zip(output.features, widths[2:], strict=True):
-        assert features.shape == (2, width, SIDE // stride, SIDE // stride)
-    labels = torch.randint(0, table.num_classes, (2, SIDE, SIDE))
-    tags = torch.eye(table.num_tags)[:2]
-    loss = segmentation_loss(output.logits, labels) + tag_loss(output.cams, torch.ones(2, SIDE, SIDE).bool(), tags)
-    loss.backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None and bool(torch.isfinite(parameter.grad).all()), name
-    for part in (network.backbone, network.decoder, network.classifier):
-        assert bool((next(part.parameters()).grad != 0).any())
 
 
 # Rebalancing

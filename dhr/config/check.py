@@ -13,6 +13,7 @@ HOMES = {  # where the classes of a group live, and whose classes may stand insi
     "dataset": ("dhr.dataset.original.", ()),
     "backbone": ("dhr.backbone.", ()),
     "decoder": ("dhr.decoder.", ()),
+    "classifier": ("dhr.classifier.", ()),
     "wss": ("dhr.wss.", ("cam", "backbone", "optimizer")),
     "cam": ("dhr.wss.", ("backbone", "optimizer")),
     "uss": ("dhr.uss.", ()),
@@ -25,6 +26,7 @@ HOMES = {  # where the classes of a group live, and whose classes may stand insi
 }
 SUPPLIED = {  # arguments that the program gives when it builds a node of the group
     "decoder": frozenset({"backbone_channels", "output_stride", "num_classes"}),
+    "classifier": frozenset({"in_channels", "num_tags"}),
     "rebalancing": frozenset({"first_tag", "crf"}),
     "trainer": frozenset({"logger", "callbacks", "default_root_dir", "plugins"}),
 }

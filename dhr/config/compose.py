@@ -22,7 +22,7 @@ from dhr.errors import InputError
 
 PLUGINS = Path(__file__).parent / "plugins"
 # Brought by a dataset file, whether the command uses them or not.
-PRESET = ("backbone", "decoder", "wss", "uss", "optimizer", "cam", "crf")
+PRESET = ("backbone", "decoder", "classifier", "wss", "uss", "optimizer", "cam", "crf")
 PAPER_TAU = 0.8  # not written into the name of a run
 
 

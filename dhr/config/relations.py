@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dhr.config.tree import PACKAGE, options
+from dhr.config.tree import PACKAGE, config_folder, options
 from dhr.config.values import nearest
 from dhr.errors import InputError
 
@@ -12,6 +12,7 @@ from dhr.errors import InputError
 # a rebalancer.
 USUAL = {"label_maker": "student", "refresh": "step"}
 HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
+SWIN = "dhr.backbone.swin.Swin"  # strides up to 32, whatever is asked for
 COMMON_SPLITS = ("train", "validation", "test")  # folders that exist beside those a dataset file names
 
 
@@ -24,6 +25,8 @@ def check_relations(verb: str, values: Mapping[str, Any]) -> None:
     if values.get("dataset") is not None:
         _check_dataset(values["dataset"])
         _check_split(values)
+    if "decoder" in values:
+        _check_network(values["backbone"], values["decoder"])
     if verb in _RULES:
         _RULES[verb](values)
 
@@ -43,6 +46,17 @@ def _check_dataset(dataset: Mapping[str, Any]) -> None:
         raise InputError(f"dataset.classes: {name}: no such class table; {cure}")
 
 
+def _check_network(backbone: Mapping[str, Any], decoder: Mapping[str, Any]) -> None:
+    coarse = backbone["_target_"] == SWIN or backbone.get("output_stride") == 32
+    if coarse and decoder["_target_"].startswith("dhr.decoder.deeplab"):
+        files = {name: (config_folder() / "backbone" / f"{name}.yaml").read_text() for name in options("backbone")}
+        finer = ", ".join(name for name, text in files.items() if SWIN not in text)
+        raise InputError(
+            f"decoder: {decoder['_target_'].rpartition('.')[2]}: needs a backbone of output stride 8 or 16, this "
+            f"one has 32; use decoder=mask2former, or one of backbone={finer} with backbone.output_stride at most 16"
+        )
+
+
 def _check_split(values: Mapping[str, Any]) -> None:
     known = sorted({*values["dataset"]["splits"].values(), *COMMON_SPLITS})
     split = values.get("split")
@@ -59,6 +73,11 @@ def _exactly_one(values: Mapping[str, Any], first: str, second: str) -> None:
 
 
 def _train(values: Mapping[str, Any]) -> None:
+    if values["rebalancing"]["rebalancer"] is not None and values["classifier"]["_target_"].endswith(".NoClassifier"):
+        raise InputError(
+            f"classifier: none: rebalancing={values['choices'].get('rebalancing')} reads class activation maps; "
+            "use classifier=cam, or rebalancing=none"
+        )
     for group, usual in USUAL.items():
         chosen = values["choices"].get(group)
         if values["rebalancing"]["rebalancer"] is None and chosen != usual:

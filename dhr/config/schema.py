@@ -116,6 +116,7 @@ class Train(Common):
     dataset: Dataset
     backbone: Part
     decoder: Part
+    classifier: Part
     wss: Wss
     uss: Uss
     crf: Part
@@ -124,6 +125,7 @@ class Train(Common):
     refresh: Part
     optimizer: Part
     trainer: Part
+    channels_last: bool
     logger: Logger
 
 
@@ -134,6 +136,7 @@ class Predict(Common):
     dataset: Dataset
     backbone: Part
     decoder: Part
+    classifier: Part
     crf: Part
     run: str | None
     weights: str | None

@@ -39,7 +39,7 @@ RANGES = {  # by the last word of the key, wherever it stands; for lists: of eve
     **dict.fromkeys(
         ("tau", "mass_power", "flip", "jitter", "dropout", "momentum", "ema_decay", "threshold", "share"), UNIT
     ),
-    **dict.fromkeys(("minimum_probability",), UNIT),
+    **dict.fromkeys(("minimum_probability", "drop_path"), UNIT),
     **dict.fromkeys(("seed", "workers", "start_epoch", "rebalancing_start", "weight_decay", "power"), NOT_NEGATIVE),
     **dict.fromkeys(("minimum_score", "minimum_pixels", "gaussian_weight", "bilateral_weight"), NOT_NEGATIVE),
     **dict.fromkeys(
@@ -48,6 +48,11 @@ RANGES = {  # by the last word of the key, wherever it stands; for lists: of eve
     **dict.fromkeys(("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"), POSITIVE),
     **dict.fromkeys(("crop_size", "image_size", "long_side", "max_epochs", "epochs", "iterations"), COUNT),
     "batch_size": Range(2),  # batch norm of a pooled 1x1 map needs two images
+    **dict.fromkeys(("embed", "depth", "depths", "heads", "window", "width"), COUNT),
+    **dict.fromkeys(("queries", "points", "oversample", "encoder_layers", "decoder_layers"), COUNT),
+    **dict.fromkeys(("encoder_width", "decoder_width"), COUNT),
+    **dict.fromkeys(("no_object", "importance"), UNIT),
+    **dict.fromkeys(("class_weight", "mask_weight", "dice_weight"), NOT_NEGATIVE),
     **dict.fromkeys(("channels", "low_level_channels", "widths", "train", "validation", "stride"), COUNT),
 }
 NAME = re.compile(r"[A-Za-z0-9._-]+")

@@ -3,9 +3,12 @@
 import torch
 from torch import Tensor, nn
 
+from dhr.decoder.interface import Decoder
+from dhr.decoder.rates import rates_at
 from dhr.numerics import resize
+from dhr.sample import Decoded
 
-RATES = {8: (12, 24, 36), 16: (6, 12, 18)}  # of the three dilated branches, by output stride
+RATES = (12, 24, 36)  # of the three dilated branches, at output stride 8
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, *, rate: int = 1) -> nn.Sequential:
@@ -42,12 +45,12 @@ class PyramidPooling(nn.Module):
         return self.project(torch.cat([*maps, resize(self.pooled(c5), size)], dim=1))
 
 
-class DeepLabV3Plus(nn.Module):
+class DeepLabV3Plus(Decoder):
     """Logits at stride 4 from C2 and C5.
 
     Args:
         backbone_channels: widths of C2..C5.
-        output_stride: stride of C5, which sets the dilation rates.
+        output_stride: stride of C5, 8 or 16, which sets the dilation rates.
         num_classes: background included.
         channels: width of the decoder.
         low_level_channels: width of C2 after its projection.
@@ -65,7 +68,9 @@ class DeepLabV3Plus(nn.Module):
         dropout: tuple[float, float, float] = (0.5, 0.5, 0.1),
     ) -> None:
         super().__init__()
-        self.pyramid = PyramidPooling(backbone_channels[3], channels, rates=RATES[output_stride], dropout=dropout[0])
+        self.stride = 4
+        rates = rates_at(output_stride, RATES)
+        self.pyramid = PyramidPooling(backbone_channels[3], channels, rates=rates, dropout=dropout[0])
         self.low_level = conv_bn_relu(backbone_channels[0], low_level_channels, 1)
         self.refine = nn.Sequential(
             conv_bn_relu(channels + low_level_channels, channels, 3),
@@ -75,8 +80,9 @@ class DeepLabV3Plus(nn.Module):
         )
         self.classifier = nn.Conv2d(channels, num_classes, 1, bias=False)
 
-    def forward(self, c2: Tensor, c5: Tensor) -> Tensor:
-        """C2 (B,D2,h4,w4) and C5 (B,D5,h,w) -> logits (B,K,h4,w4)."""
+    def forward(self, maps: tuple[Tensor, Tensor, Tensor, Tensor]) -> Decoded:
+        """C2 (B,D2,h4,w4) to C5 (B,D5,h,w) -> logits (B,K,h4,w4)."""
+        c2, _, _, c5 = maps
         low = self.low_level(c2)
         wide = resize(self.pyramid(c5), (low.shape[-2], low.shape[-1]))
-        return self.classifier(self.refine(torch.cat([wide, low], dim=1)))
+        return Decoded(self.classifier(self.refine(torch.cat([wide, low], dim=1))))

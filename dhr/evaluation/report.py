@@ -34,6 +34,7 @@ FACTS = (
     "rebalancing",
     "backbone",
     "decoder",
+    "start",
     "seed",
     "tau",
     "max_epochs",

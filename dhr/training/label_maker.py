@@ -75,14 +75,17 @@ class Labeller:
 
     def __call__(self, batch: Batch, output: NetworkOutput) -> Relabelled:
         """Labels of a batch in a step."""
-        with naming(batch.ids, DIVERGED):
-            return self.relabel(batch, self.maker.output(batch, output, self.average))
+        return self._labels(batch, self.maker.output(batch, output, self.average))
 
     @torch.no_grad()
     def whole(self, batch: Batch, trained: SegmentationNetwork) -> Relabelled:
         """Labels outside a step; the network is taken in the mode in which it is."""
-        with naming(batch.ids, DIVERGED):
-            return self.relabel(batch, self.maker.network(trained, self.average)(batch.image))
+        return self._labels(batch, self.maker.network(trained, self.average)(batch.image))
+
+    def _labels(self, batch: Batch, output: NetworkOutput) -> Relabelled:
+        """In full precision: trainer.precision is for networks, and prototypes of bfloat16 choose other labels."""
+        with torch.autocast(batch.image.device.type, enabled=False), naming(batch.ids, DIVERGED):
+            return self.relabel(batch, output)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The two losses of DHR, weighted 1 : 1."""
+"""The two losses of DHR, weighted 1 : 1, in float32 whatever the precision of the network."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -13,7 +13,7 @@ def segmentation_loss(logits: Tensor, pseudo_mask: Tensor) -> Tensor:
     0, and differentiable, where every label is IGNORE.
     """
     labels = resize_labels(pseudo_mask, (logits.shape[-2], logits.shape[-1])).long()
-    total = functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp_min(1)
 
 
@@ -27,4 +27,4 @@ def tag_loss(cams: Tensor, valid: Tensor, tags: Tensor) -> Tensor:
     """
     grid = (cams.shape[-2], cams.shape[-1])
     cells = functional.adaptive_max_pool2d(valid[:, None].float(), grid) > 0
-    return functional.multilabel_soft_margin_loss(masked_mean(cams, cells), tags)
+    return functional.multilabel_soft_margin_loss(masked_mean(cams.float(), cells), tags)

@@ -16,7 +16,6 @@ from dhr.network import SegmentationNetwork
 from dhr.numerics import winner
 from dhr.rebalancing.rebalancer import Relabelled
 from dhr.sample import Batch, NetworkOutput
-from dhr.training.losses import segmentation_loss, tag_loss
 from dhr.training.optimizer import OptimizerRecipe
 
 Relabel = Callable[[Batch, NetworkOutput], Relabelled]
@@ -34,7 +33,7 @@ class SegmentationModule(pl.LightningModule):
     """Trains a segmentation network on the masks that `labels` gives for each batch.
 
     Args:
-        network: backbone, decoder and CAM classifier.
+        network: backbone, decoder and classifier, whose losses are added up.
         labels: from a batch and the network's output to what is learnt.
         optimizer: recipe of the optimizer and its schedule.
         table: classes, for the validation scores.
@@ -59,8 +58,8 @@ class SegmentationModule(pl.LightningModule):
         """Loss of one batch."""
         output = self.network(batch.image)
         labels = self.labels(batch, output, self.current_epoch)
-        segmentation = segmentation_loss(output.logits, labels)
-        classification = tag_loss(output.cams, batch.valid, batch.tags)
+        segmentation = self.network.decoder.loss(output, labels)
+        classification = self.network.classifier.loss(output, batch.valid, batch.tags)
         loss = segmentation + classification
         self._log_losses(len(batch.ids), loss=loss, loss_segmentation=segmentation, loss_classification=classification)
         return loss

@@ -25,6 +25,7 @@ def describe(cfg: DictConfig, table: ClassTable) -> dict[str, object]:
         "refresh": choices.get("refresh"),
         "backbone": choices.get("backbone"),
         "decoder": choices.get("decoder"),
+        "start": cfg.backbone.get("weights") or "random",
         "seed": cfg.seed,
         "tau": cfg.tau,
         "max_epochs": cfg.trainer.max_epochs,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -60,7 +61,9 @@ def train(cfg: DictConfig) -> Path:
     watch = LabelWatch(_whole(cfg, data.train, WATCHED), labeller=labeller, folder=run.gallery)
     plan = _plan(cfg, run, data.train, labeller)
     data.train = plan.train
-    module = SegmentationModule(build_network(cfg, table), labels=plan.labels, optimizer=optimizer, table=table)
+    order = torch.channels_last if cfg.channels_last else torch.contiguous_format
+    network = build_network(cfg, table).to(memory_format=order)
+    module = SegmentationModule(network, labels=plan.labels, optimizer=optimizer, table=table)
     trainer = _trainer(cfg, run, [average, *plan.callbacks, watch])
     data.refuse_too_few(ranks=trainer.num_devices * trainer.num_nodes)
     _open_folder(run, cfg, table)

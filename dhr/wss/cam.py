@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from dhr.classifier.cam import CamClassifier
 from dhr.crf.interface import Crf
-from dhr.network import CamClassifier
 from dhr.numerics import resize, winner
 from dhr.sample import Batch
 from dhr.training.losses import tag_loss

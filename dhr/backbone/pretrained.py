@@ -1,0 +1,67 @@
+"""Where a backbone starts from: timm's architectures with their published weights, or a file of weights."""
+
+from typing import Any
+
+import timm
+from torch import Tensor, nn
+
+from dhr.errors import InputError
+from dhr.supervision import refuse_pixel_labels, starting_file
+from dhr.weights import load_strictly, read_weights
+
+HEADS = ("fc.", "head.", "linear1000.")  # the last layer of an ImageNet classifier, which we do not have
+
+
+def create(name: str, *, weights: str | None, **options: Any) -> Any:
+    """An architecture of timm, with timm's pretrained weights where weights="imagenet".
+
+    Raises:
+        InputError: they cannot be fetched, or have other shapes.
+    """
+    try:
+        return timm.create_model(name, pretrained=weights == "imagenet", **options)
+    except (OSError, RuntimeError) as error:
+        if weights != "imagenet":
+            raise
+        raise InputError(
+            f"backbone.weights=imagenet: the weights of {name} could not be fetched, or do not fit these widths "
+            f"({type(error).__name__}); connect to the network once, or save a state dict of its own names and set "
+            "backbone.weights=<file>"
+        ) from error
+
+
+def load_file(layers: nn.Module, weights: str, *, body: str = "") -> None:
+    """Loads a file of weights under the names of `layers`, or of an ImageNet classifier.
+
+    Args:
+        layers: all of the backbone.
+        weights: name of the file; one that saw pixel labels is refused unless they are admitted, see `supervision`.
+        body: name, in `layers`, of the part that an ImageNet classifier shares with us; what is beside it then keeps
+            its first values.
+
+    Raises:
+        InputError: missing, unreadable, or of other names or shapes.
+    """
+    path, admitted = starting_file(weights)
+    if not path.is_file():
+        raise InputError(
+            f"backbone.weights={path}: no such file; allowed are null, a file, and imagenet where timm has it"
+        )
+    found = _without_heads(read_weights(path))
+    if not admitted:
+        refuse_pixel_labels(path, found)
+    whole = not body or any(name.startswith(f"{body}.") for name in found)
+    part = layers if whole else layers.get_submodule(body)
+    # The last norm of a transformer is for its classifier where we do not keep it.
+    own = part.state_dict()
+    load_strictly(part, {n: value for n, value in found.items() if n in own or not n.startswith("norm.")}, path)
+
+
+def _without_heads(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in weights.items() if not name.startswith(HEADS)}
+
+
+def refuse_uneven(whole: int, parts: int, *, place: str) -> None:
+    """Raises an InputError where `whole` cannot be divided into `parts`."""
+    if whole % parts:
+        raise InputError(f"{place}: {whole} cannot be divided by {parts}; use {parts * (whole // parts + 1)}")

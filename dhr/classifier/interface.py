@@ -1,0 +1,19 @@
+"""What a classifier offers to the network and to training."""
+
+from torch import Tensor, nn
+
+from dhr.sample import NetworkOutput
+
+
+class Classifier(nn.Module):
+    """From C5 to class activation maps, and what training says of them."""
+
+    def loss(self, output: NetworkOutput, valid: Tensor, tags: Tensor) -> Tensor:
+        """A scalar.
+
+        Args:
+            output: of the network.
+            valid: (B,H,W) bool, where the crop shows image.
+            tags: (B,T) 0/1.
+        """
+        raise NotImplementedError

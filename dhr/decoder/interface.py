@@ -1,0 +1,20 @@
+"""What a decoder offers to the network and to training."""
+
+from torch import Tensor, nn
+
+from dhr.sample import NetworkOutput
+from dhr.training.losses import segmentation_loss
+
+
+class Decoder(nn.Module):
+    """From the maps (C2, C3, C4, C5) to `Decoded`; labels of pixels are learnt with the cross entropy.
+
+    Attributes:
+        stride: pixels of the image per cell of the logits.
+    """
+
+    stride: int
+
+    def loss(self, output: NetworkOutput, labels: Tensor) -> Tensor:
+        """A scalar, from what the network said and the labels (B,H,W), 255 ignored."""
+        return segmentation_loss(output.logits, labels)
