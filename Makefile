@@ -8,7 +8,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check ablation bench
+.PHONY: help setup demo test check ablation second-stage bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -23,6 +23,7 @@ help:
 	@echo "make check      lint, types and the limits of the code style"
 	@echo "make bench      the performance table: ratios taken side by side on this machine"
 	@echo "make ablation   every configs/rebalancing option on the drawn scenes, over three seeds, in one table"
+	@echo "make second-stage  DeepLabv3+ and Mask2Former on the masks of the demo's DHR run, in one table"
 	@echo "make reproduce-voc | reproduce-coco | reproduce-context | reproduce-ade | reproduce-stuff"
 	@echo "                the paper's runs; TRAIN='trainer=ddp' adds settings to the training"
 
@@ -52,6 +53,7 @@ bench: $(INSTALLED)
 	$(RUN) benchmarks/run.py
 	$(RUN) benchmarks/prepare.py 3000
 	$(RUN) benchmarks/loader_memory.py
+	$(RUN) benchmarks/networks.py
 
 # The drawn scenes. Hidden files say that a stage came to its end.
 DATA := $(or $(DHR_DATA),data)
@@ -125,6 +127,32 @@ $(ABLATION): $(RUNS)/ablation_$(WSS)-%/scores/validation.json: | $(MASKS) $(FEAT
 	  name=ablation_$(WSS)-$* $(call resume,$(RUNS)/ablation_$(WSS)-$*)
 	$(RUN) -m dhr.predict run=$(RUNS)/ablation_$(WSS)-$* split=validation crf.workers=0
 	$(RUN) -m dhr.evaluate run=$(RUNS)/ablation_$(WSS)-$* split=validation
+
+# The second stage: both decoders learn what the demo's DHR run says of the training images, for as many epochs, from the
+# backbone from which that run started too; each has a learning rate of its own. SECOND_EPOCHS=16 trains twice as long.
+SECOND_SEEDS ?= 1
+SECOND_EPOCHS ?= 8
+SECOND := second_stage_$(SECOND_EPOCHS)
+DECODERS := deeplabv3plus_small mask2former_small
+DHR_MASKS := $(RUNS)/demo-dhr/scores/train.json
+SECOND_SCORES := $(foreach decoder,$(DECODERS),\
+  $(foreach seed,$(SECOND_SEEDS),$(RUNS)/$(SECOND)-$(decoder)-seed$(seed)/scores/validation.json))
+own_optimizer = $(if $(filter mask2former%,$(option)),mask2former_small,adamw)
+
+$(DHR_MASKS): $(RUNS)/demo-dhr/.trained
+	$(RUN) -m dhr.predict run=$(RUNS)/demo-dhr split=train
+	$(RUN) -m dhr.evaluate run=$(RUNS)/demo-dhr split=train
+
+$(SECOND_SCORES): $(RUNS)/$(SECOND)-%/scores/validation.json: $(DHR_MASKS)
+	$(RUN) -W ignore -m dhr.train dataset=toy wss=dhr wss.masks=$(RUNS)/demo-dhr/masks/train rebalancing=none \
+	  classifier=none decoder=$(option) optimizer=$(own_optimizer) $(START) seed=$(word 2,$(subst -seed, ,$*)) crf.workers=0 \
+	  dataset.max_epochs=$(SECOND_EPOCHS) name=$(SECOND)-$* $(call resume,$(RUNS)/$(SECOND)-$*)
+	$(RUN) -m dhr.predict run=$(RUNS)/$(SECOND)-$* split=validation crf.workers=0
+	$(RUN) -m dhr.evaluate run=$(RUNS)/$(SECOND)-$* split=validation
+
+second-stage: $(SECOND_SCORES) $(RUNS)/demo-dhr/scores/validation.json
+	@echo "masks: demo-dhr; $(SECOND_EPOCHS) epochs; validation scores, mean and standard deviation over the seeds"
+	@$(RUN) scripts/ablation_table.py $(RUNS) $(SECOND) | tee $(RUNS)/../$(SECOND).txt
 
 # The paper's runs: images, WSS masks and USS features must lie in the data folder; a command names what is missing.
 REPRODUCTIONS := $(addprefix reproduce-,voc coco context ade stuff)

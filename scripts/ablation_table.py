@@ -1,7 +1,8 @@
 """Table of an ablation: mean and spread over seeds of every option, from the score files of its runs.
 
 Usage: python scripts/ablation_table.py outputs/toy/runs ablation [validation]
-Runs are folders named <prefix>-<option>-seed<number> that hold scores/<split>.json.
+Runs are folders named <prefix>-<option>-seed<number> that hold scores/<split>.json; their training's seconds are those
+of run.json.
 """
 
 import json
@@ -11,7 +12,13 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-COLUMNS = (("miou", "mIoU %", 1), ("mfpr", "mFPR", 3), ("mfnr", "mFNR", 3), ("small_mfnr", "small mFNR", 3))
+COLUMNS = (
+    ("miou", "mIoU %", 1),
+    ("mfpr", "mFPR", 3),
+    ("mfnr", "mFNR", 3),
+    ("small_mfnr", "small mFNR", 3),
+    ("seconds", "seconds", 0),
+)
 PLAIN, UPPER, METHOD = "none", "truth", "dhr"
 
 
@@ -22,7 +29,8 @@ def collect(folder: Path, prefix: str, split: str) -> dict[str, list[dict[str, f
         match = re.fullmatch(rf"{re.escape(prefix)}-(.+)-seed\d+", run.name)
         scores = run / "scores" / f"{split}.json"
         if match and scores.is_file():
-            found[match[1]].append(json.loads(scores.read_text()))
+            seconds = json.loads((run / "run.json").read_text())["seconds"]
+            found[match[1]].append({**json.loads(scores.read_text()), "seconds": seconds})
     return dict(sorted(found.items(), key=lambda item: -_mean(item[1], "miou")))
 
 

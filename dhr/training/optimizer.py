@@ -82,6 +82,54 @@ class AdamWithDecay:
         return optimizer, cycle
 
 
+@dataclass(frozen=True)
+class PolyAdam:
+    """AdamW with the poly schedule and without warm-up, as Mask2Former is published with.
+
+    Attributes:
+        backbone_lr: first learning rate of the backbone.
+        head_lr: first learning rate of decoder and classifier.
+        weight_decay: on every parameter but those of norms, and embeddings of positions, levels and queries.
+        power: of the schedule, (1 - step / steps) ** power.
+        ema_decay: of the averaged weights, per step; 0: the weights themselves are kept and used, as published.
+    """
+
+    backbone_lr: float = 1e-5
+    head_lr: float = 1e-4
+    weight_decay: float = 0.05
+    power: float = 0.9
+    ema_decay: float = 0.0
+
+    def build(self, backbone: nn.Module, heads: Iterable[nn.Module], steps: int) -> tuple[Optimizer, LRScheduler]:
+        """See `OptimizerRecipe`; there are groups without decay too, the last group is of the heads and decays."""
+        groups: list[dict[str, object]] = []
+        for part, rate in ((backbone, self.backbone_lr), (nn.ModuleList(heads), self.head_lr)):
+            kept = undecayed(part)
+            plain = [parameter for parameter in part.parameters() if parameter not in kept]
+            groups += [
+                {"params": parameters, "lr": rate, "weight_decay": decay}
+                for parameters, decay in ((list(kept), 0.0), (plain, self.weight_decay))
+                if parameters
+            ]
+        optimizer = AdamW(groups)
+        return optimizer, PolynomialLR(optimizer, total_iters=steps, power=self.power)
+
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)  # the last one of all batch and instance norms
+EMBEDDINGS = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed", "cls_token", "level_embed")
+
+
+def undecayed(part: nn.Module) -> dict[nn.Parameter, None]:
+    """Parameters of norms and embeddings, each once, in their order: pulling them towards 0 means nothing."""
+    found: dict[nn.Parameter, None] = {}
+    for module in part.modules():
+        whole = isinstance(module, (*NORMS, nn.Embedding))
+        for name, parameter in module.named_parameters(recurse=False):
+            if whole or name in EMBEDDINGS:
+                found[parameter] = None
+    return found
+
+
 def parameter_groups(
     backbone: nn.Module, heads: Iterable[nn.Module], *, backbone_lr: float, head_lr: float
 ) -> list[dict[str, object]]:
