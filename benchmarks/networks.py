@@ -19,7 +19,7 @@ from torch import Tensor
 from dhr.building import build_network
 from dhr.config.compose import compose
 from dhr.dataset.classes import load_classes
-from dhr.dataset.transforms import normalise
+from dhr.dataset.photometric import normalise
 from dhr.network import SegmentationNetwork
 
 BATCH, ROUNDS, SIDE = 2, 2, 128

@@ -15,6 +15,8 @@ import evaluate_memory
 import relabel
 import stages
 import torch
+import uss_extract
+import uss_store
 from measuring import Row, source_of_pictures, table
 
 import dhr.evaluation
@@ -49,6 +51,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         split = stages.make_split(Path(folder), pairs)
         rows += stages.predict(split, 6 if quick else 24) + stages.evaluate(split, 3) + stages.loader(split, 3)
+        rows += uss_extract.extraction(split, 2 if quick else 8, 1 if quick else 3)
+    rows += uss_store.store(1 if quick else 5)
     rows += stages.start(3) + evaluate_memory.rows()
     more, curves = relabel.growth(rounds)
     rows += more

@@ -56,9 +56,11 @@ def wss_masks(cfg: DictConfig, split: str) -> MaskFolder:
 def feature_store(cfg: DictConfig, split: str) -> FeatureStore:
     """Store of the configured USS features for a split."""
     cure = f"run python -m dhr.extract_uss dataset={cfg.dataset.name} uss={cfg.uss.name} split={split}"
+    if cfg.uss.weights is not None:
+        cure += ", or put the released feature files of this model there"
     if cfg.uss.extractor is None:
         cure = "put the released feature files of this model there, or set uss.store=<folder>"
-    return FeatureStore(Path(cfg.uss.store.format(split=split)), cure)
+    return FeatureStore(Path(cfg.uss.store.format(split=split)), cure, cfg.uss.form)
 
 
 def build_network(cfg: DictConfig, table: ClassTable) -> SegmentationNetwork:

@@ -42,11 +42,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         InputError: missing, not whole, or something else than named tensors.
     """
     if path.suffix != ".safetensors":
-        return _named_tensors(read_checkpoint(path), path)
+        return only_tensors(read_checkpoint(path), path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: no whole weights ({error}); make them anew") from None
+
+
+def only_tensors(content: object, path: Path) -> dict[str, Tensor]:
+    """A part of a file that has to be a state dict.
+
+    Raises:
+        InputError: it is something else than named tensors.
+    """
+    named = dict(content) if isinstance(content, Mapping) else {}
+    if not named or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in named.items()):
+        raise InputError(f"{path}: not a plain state dict of tensors; save model.state_dict() instead")
+    return named
 
 
 def network_weights(path: Path) -> dict[str, Tensor]:
@@ -62,7 +74,7 @@ def network_weights(path: Path) -> dict[str, Tensor]:
         state = read_weights(path)
     else:
         content = read_checkpoint(path)
-        state = _named_tensors(content.get("state_dict", content), path)
+        state = only_tensors(content.get("state_dict", content), path)
     if state and all(name.startswith("module.") for name in state):
         state = _inside(state, "module.")
     state = _inside(state, "network.") or state  # the rest of a training's module is no part of the network
@@ -92,13 +104,6 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path)
         cause = likely_causes(own, {name: value for name, value in weights.items() if name not in counters})
         raise InputError(f"{path}: does not fit this network: {report}; likely cause: {cause}")
     network.load_state_dict(weights, strict=True)
-
-
-def _named_tensors(content: object, path: Path) -> dict[str, Tensor]:
-    named = dict(content) if isinstance(content, Mapping) else {}
-    if not named or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in named.items()):
-        raise InputError(f"{path}: not a plain state dict of tensors; save model.state_dict() instead")
-    return named
 
 
 def _inside(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -81,8 +81,19 @@ WRONG = [  # command, what is typed, what the message has to say
     ("evaluate", "masks=.", ("dataset", "voc")),
     ("evaluate", "masks=. dataset=voc split=vaildation", ("split", "did you mean validation?", "train_aug")),
     ("report", "", ("run",)),
+    ("train_uss", "uss=colour", ("uss", "colour", "uss=cause")),
+    ("train_uss", "uss=cause uss/tokens=colour trainer.max_epochs=3", ("trainer.max_epochs", "3", "cause.head.epochs")),
+    ("train_uss", "resume=true overwrite=true", ("overwrite", "resume")),
+    ("train_uss", "cause.head.bank=-1", ("cause.head.bank", ">= 0")),
+    ("train_uss", "cause.crops.ratios=[0,1]", ("cause.crops.ratios", "> 0")),
+    ("train_uss", "stego.head.own._target_=os.system", ("stego.head.own._target_", "not a part")),
     ("train_wss", "wss=mars", ("wss", "mars", "cam")),
-    ("extract_uss", "uss=cause", ("uss", "cause", "colour")),
+    ("extract_uss", "uss=cause", ("uss.weights", "CAUSE_Toy.pt", "dhr.train_uss dataset=toy uss=cause")),
+    ("extract_uss", "uss=dino uss.extractor=null", ("uss", "dino", "colour")),
+    ("extract_uss", "uss=dino uss/tokens=dino_vitb9", ("uss/tokens", "dino_vitb9", "did you mean dino_vitb8?")),
+    ("extract_uss", "uss=dino uss.tokens.precision=fp8", ("uss.extractor.precision", "fp8", "bf16")),
+    ("extract_uss", "uss=dino uss.tokens.name=null", ("name", "null", "text")),
+    ("extract_uss", "uss=dino uss.form=npz", ("uss.form", "npz", "safetensors")),
 ]
 
 
@@ -106,7 +117,7 @@ def test_wrong_words_are_refused(
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes(group: str, option: str) -> None:
-    verb = "train_wss" if group == "cam" else "train"
+    verb = {"cam": "train_wss", "cause": "train_uss", "stego": "train_uss"}.get(group, "train")
     cfg = compose(verb, [f"{group}={option}", *BESIDE.get((group, option), [])])
     assert cfg.choices.get(group, option) == option
 
@@ -170,6 +181,23 @@ def test_a_stored_configuration_is_read_back(tmp_path: Path) -> None:
     assert compose("evaluate", [f"run={run}"]).dataset.name == "toy"
     with pytest.raises(InputError, match="leave one of the two out"):
         compose("evaluate", [f"run={run}", f"masks={run}"])
+
+
+def test_a_run_may_be_older_than_a_key(tmp_path: Path) -> None:
+    path = stored_run(tmp_path / "run") / "config.yaml"
+    older = OmegaConf.load(path)
+    for key in ("tokens", "weights", "recipe", "form", "components"):
+        del older.uss[key]
+    path.write_text(OmegaConf.to_yaml(older))
+    assert load_run_config(tmp_path / "run") == compose("train", ["seed=4"])
+
+
+def test_a_model_needs_the_plain_keys_alone(tmp_path: Path) -> None:
+    (tmp_path / "uss").mkdir()
+    keys = "name: mine\nscales: [1.0]\nflip: false\nstride: 4\nstore: features/{split}\n"
+    (tmp_path / "uss" / "mine.yaml").write_text(f"{keys}extractor: {{_target_: dhr.uss.colour.ColourExtractor}}\n")
+    uss = compose("extract_uss", ["uss=mine"], folder=str(tmp_path)).uss
+    assert (uss.tokens, uss.weights, uss.recipe, uss.form, uss.components) == (None, None, None, "pt", None)
 
 
 @pytest.mark.parametrize(

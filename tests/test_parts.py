@@ -19,7 +19,6 @@ from dhr.crf.interface import Crf
 from dhr.crf.none import NoCrf
 from dhr.dataset.classes import IGNORE, ClassTable, load_classes
 from dhr.sample import Batch, NetworkOutput, Sample, Window
-from dhr.uss.extractor import multi_scale
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, GRID = 32, (8, 8)
@@ -30,7 +29,6 @@ def composed(*words: str) -> Any:
     return compose("train", list(words))
 
 
-EXTRACTED = [name for name in options("uss") if composed(f"uss={name}").uss.extractor is not None]
 RELABELLING = [
     name for name in options("rebalancing") if composed(f"rebalancing={name}").rebalancing.rebalancer is not None
 ]
@@ -113,32 +111,6 @@ def second_of(batch: Batch, output: NetworkOutput) -> tuple[Batch, NetworkOutput
     )  # fmt: skip
     c4, c5 = output.features
     return alone, NetworkOutput(logits=output.logits[1:], cams=output.cams[1:], features=(c4[1:], c5[1:]))
-
-
-# USS
-
-
-@pytest.mark.parametrize("option", EXTRACTED)
-def test_extractors_keep_the_protocol(option: str) -> None:
-    node = composed(f"uss={option}").uss.extractor
-    extractor, second = build(node).eval(), build(node).eval()
-    patch = extractor.patch_size
-    image = torch.randn(2, 3, 4 * patch, 6 * patch, generator=torch.Generator().manual_seed(0))
-    features = extractor(image)
-    assert features.shape == (2, extractor.dim, 4, 6)
-    assert bool(torch.isfinite(features).all()) and not features.requires_grad
-    assert torch.equal(second(image), features)
-    torch.testing.assert_close(extractor(image[1:])[0], features[1])
-
-
-@pytest.mark.parametrize("option", EXTRACTED)
-def test_features_of_any_size_are_rounded_up_to_patches(option: str) -> None:
-    uss = composed(f"uss={option}").uss
-    extractor = build(uss.extractor).eval()
-    patch = extractor.patch_size
-    image = torch.randn(3, 3 * patch + 1, 5 * patch, generator=torch.Generator().manual_seed(0))
-    assert multi_scale(extractor, image, scales=(1.0,), flip=True).shape == (extractor.dim, 4, 5)
-    assert multi_scale(extractor, image, scales=(0.5, 2.0), flip=False).shape == (extractor.dim, 7, 10)
 
 
 # CRF

@@ -103,7 +103,7 @@ def test_curves_of_a_run(done: Tiny, option: str) -> None:
 def test_pictures_of_a_run(done: Tiny) -> None:
     maps = {option: load_gallery(done.run(option).gallery / "train_00000.npz") for option in RUNS}
     assert set(maps["none"]) == {"image", "wss_mask", "prediction", "truth", "tags"}
-    assert set(maps["dhr"]) == set(maps["none"]) | {"seeds", "pseudo_mask"}
+    assert set(maps["dhr"]) == set(maps["none"]) | {"seeds", "pseudo_mask", "features", "clusters"}
     names = [TABLE.names[0], *maps["dhr"]["tags"]]
     assert set(np.unique(maps["dhr"]["pseudo_mask"])) <= {TABLE.names.index(name) for name in names}
 
@@ -134,7 +134,8 @@ def test_scores_count_every_pixel_of_every_image(done: Tiny) -> None:
 def test_the_report_stands_alone(done: Tiny) -> None:
     page = done.run("dhr").report.read_text()
     assert not re.search(r"https?://|@import|url\(|javascript:|<script", page)
-    for said in ("learning rate", "Pictures from training", "Worst and best predictions", "ember_disc"):
+    titles = ("Pictures from training", "USS features", "USS clusters", "Worst and best predictions")
+    for said in ("learning rate", *titles, "ember_disc"):
         assert said in page
 
 

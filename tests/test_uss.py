@@ -1,18 +1,14 @@
 """USS features: the weight-free extractor, several scales on one grid, and the files on disk."""
 
 import math
-from fractions import Fraction
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from dhr.dataset.photometric import normalise
-from dhr.errors import InputError
 from dhr.uss.colour import ColourExtractor
 from dhr.uss.extractor import multi_scale
-from dhr.uss.store import FeatureStore
 
 COLOURS = {"red": (200, 30, 40), "moss": (60, 120, 30), "dark moss": (30, 60, 15), "blue": (30, 50, 190)}
 
@@ -121,50 +117,3 @@ def test_flip_averages_the_mirrored_image() -> None:
     assert float((straight - mirrored).abs().max()) > 1e-3
     both = multi_scale(extractor, image, scales=(1.0,), flip=True)
     torch.testing.assert_close(both, (straight + mirrored) / 2)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
-    return FeatureStore(tmp_path / "colour", cure="run python -m dhr.extract_uss")
-
-
-def test_what_is_written_is_read(store: FeatureStore) -> None:
-    made = torch.randn(8, 5, 6, generator=torch.Generator().manual_seed(0)).transpose(1, 2)
-    store.write("a", made)
-    store.look("a")
-    assert torch.equal(store.read("a"), made.half())
-    assert torch.equal(torch.load(store.folder / "a.pt", weights_only=True), made.half())
-    assert [path.name for path in store.folder.iterdir()] == ["a.pt"]
-
-
-def test_missing_features_say_how_to_make_them(store: FeatureStore) -> None:
-    for ask in (store.look, store.read):
-        with pytest.raises(InputError, match=r"b\.pt: these USS features are missing; run python -m dhr\.extract_uss"):
-            ask("b")
-
-
-def test_torn_files_are_named(store: FeatureStore) -> None:
-    store.write("a", torch.rand(8, 5, 6))
-    whole = store.path("a").read_bytes()
-    for length in (0, 10, len(whole) // 2, len(whole) - 30):
-        store.path("a").write_bytes(whole[:length])
-        for ask in (store.look, store.read):
-            with pytest.raises(InputError, match=r"a\.pt: unreadable \(\w+\); delete it and run"):
-                ask("a")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (Fraction(1, 2), r"unreadable \(UnpicklingError\)"),  # only tensors are unpickled, never objects
-        (torch.rand(5, 6), r"not a feature tensor \(D,h,w\)"),
-        ({"features": torch.rand(2, 3, 4)}, r"not a feature tensor \(D,h,w\)"),
-        (torch.full((2, 3, 4), math.nan), "holds NaN or infinity"),
-        (torch.full((2, 3, 4), -math.inf), "holds NaN or infinity"),
-    ],
-)
-def test_other_contents_are_refused(store: FeatureStore, content: object, message: str) -> None:
-    store.folder.mkdir()
-    torch.save(content, store.path("a"))
-    with pytest.raises(InputError, match=rf"a\.pt: {message}; delete it and run"):
-        store.read("a")

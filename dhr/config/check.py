@@ -16,7 +16,9 @@ HOMES = {  # where the classes of a group live, and whose classes may stand insi
     "classifier": ("dhr.classifier.", ()),
     "wss": ("dhr.wss.", ("cam", "backbone", "optimizer")),
     "cam": ("dhr.wss.", ("backbone", "optimizer")),
-    "uss": ("dhr.uss.", ()),
+    "uss": ("dhr.uss.", ("cause", "stego")),
+    "cause": ("dhr.uss.training.", ()),
+    "stego": ("dhr.uss.training.", ()),
     "rebalancing": ("dhr.rebalancing.", ()),
     "label_maker": ("dhr.training.", ()),
     "refresh": ("dhr.training.", ()),
@@ -61,11 +63,21 @@ def check_value(value: Any, kind: Any, place: str) -> None:
     problem = range_problem(place.rpartition(".")[2], value)
     if problem is not None:
         raise InputError(f"{place}: {shown(value)}: {problem}")
-    section = next((each for each in (kind, *get_args(kind)) if is_dataclass(each)), None)
+    section = _section(kind)
     if section is not None and isinstance(value, Mapping):
         check_section(value, section, f"{place}.")
     else:
         _check_inside(value, place, _takes_part(kind))
+
+
+def with_defaults(values: Mapping[str, Any], schema: Any) -> dict[str, Any]:
+    """A checked section with the defaults of the keys that it leaves out, and so in every section inside it."""
+    kinds = get_type_hints(schema)
+    filled = {each.name: each.default for each in fields(schema) if each.default is not MISSING}
+    for key, value in values.items():
+        section = _section(kinds[key])
+        filled[key] = with_defaults(value, section) if section and isinstance(value, Mapping) else value
+    return filled
 
 
 def unknown_key(place: str, key: str, value: Any, known: Iterable[str]) -> InputError:
@@ -80,6 +92,11 @@ def shown(value: Any) -> str:
     words = {None: "null", True: "true", False: "false"}
     text = words[value] if value is None or isinstance(value, bool) else str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _section(kind: Any) -> Any:
+    """The dataclass that a type is or allows, or None."""
+    return next((each for each in (kind, *get_args(kind)) if is_dataclass(each)), None)
 
 
 def _takes_part(kind: Any) -> bool:

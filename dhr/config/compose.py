@@ -13,7 +13,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dhr.config.check import check
+from dhr.config.check import check, with_defaults
 from dhr.config.overrides import FROM_RUN, UNLESS_TYPED, check_typed, loosen, parse, root_key
 from dhr.config.relations import USUAL, check_relations
 from dhr.config.schema import SCHEMAS
@@ -22,7 +22,7 @@ from dhr.errors import InputError
 
 PLUGINS = Path(__file__).parent / "plugins"
 # Brought by a dataset file, whether the command uses them or not.
-PRESET = ("backbone", "decoder", "classifier", "wss", "uss", "optimizer", "cam", "crf")
+PRESET = ("backbone", "decoder", "classifier", "wss", "uss", "optimizer", "cam", "cause", "stego", "crf")
 PAPER_TAU = 0.8  # not written into the name of a run
 
 
@@ -98,6 +98,7 @@ def finish(verb: str, raw: DictConfig, hydra: DictConfig) -> DictConfig:
     used = SCHEMAS[verb].__dataclass_fields__
     values = {key: value for key, value in resolved.items() if key in used or key not in PRESET}
     check(values, SCHEMAS[verb])
+    values = with_defaults(values, SCHEMAS[verb])
     _refuse_interpolations(values, "")
     values["choices"] = {key: hydra.runtime.choices[key] for key in sorted(values) if key in hydra.runtime.choices}
     if values.get("run") is not None:

@@ -114,11 +114,31 @@ def _train_wss(values: Mapping[str, Any]) -> None:
         raise InputError(f"wss: {values['wss']['name']}: its masks are made elsewhere; use wss=cam, or bring the masks")
 
 
+def _train_uss(values: Mapping[str, Any]) -> None:
+    uss, trainer = values["uss"], values["trainer"]
+    if uss["recipe"] is None or uss["tokens"] is None or uss["weights"] is None:
+        raise InputError(f"uss: {uss['name']}: has no head that could be trained; use uss=cause or uss=stego")
+    for key in ("max_epochs", "max_steps"):
+        if trainer.get(key) is not None:
+            raise InputError(
+                f"trainer.{key}: {trainer[key]}: each stage has a length of its own; leave it out and set "
+                f"{uss['name']}.head.epochs, {uss['name']}.head.steps and the like"
+            )
+    if values["resume"] and values["overwrite"]:
+        raise InputError("overwrite: true: resume is true too; leave one of the two out")
+
+
 def _extract_uss(values: Mapping[str, Any]) -> None:
-    if values["uss"]["extractor"] is None:
+    uss = values["uss"]
+    if uss["extractor"] is None:
         raise InputError(
-            f"uss: {values['uss']['name']}: cannot be extracted here; use uss=colour, or bring its feature files "
-            f"to {values['uss']['store']}"
+            f"uss: {uss['name']}: cannot be extracted here; use uss=colour, or bring its feature files "
+            f"to {uss['store']}"
+        )
+    if uss.get("weights") is not None and not Path(uss["weights"]).is_file():
+        raise InputError(
+            f"uss.weights: {uss['weights']}: no such file; put the authors' weights there, or run "
+            f"python -m dhr.train_uss dataset={values['dataset']['name']} uss={uss['name']} with the same uss/tokens"
         )
 
 
@@ -138,5 +158,6 @@ _RULES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "report": _report,
     "audit": _audit,
     "train_wss": _train_wss,
+    "train_uss": _train_uss,
     "extract_uss": _extract_uss,
 }

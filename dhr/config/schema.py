@@ -67,7 +67,11 @@ class Wss:
 
 @dataclass
 class Uss:
-    """Where the features of a USS model lie, and how they are made if we can make them."""
+    """Where the features of a USS model lie, and how they are made if we can make them.
+
+    `tokens` is the frozen backbone of a trained head, whose file `weights` is and which train_uss makes by `recipe`;
+    `form` and `components` say how the store keeps the features.
+    """
 
     name: str
     extractor: Part | None
@@ -75,6 +79,11 @@ class Uss:
     flip: bool
     stride: int
     store: str
+    tokens: Part | None = None
+    weights: str | None = None
+    recipe: Part | None = None
+    form: Literal["pt", "safetensors"] = "pt"
+    components: int | None = None
 
 
 @dataclass
@@ -203,6 +212,18 @@ class TrainWss(Common):
 
 
 @dataclass
+class TrainUss(Common):
+    """`dhr.train_uss`. `cause` and `stego` are the recipes of uss=cause and uss=stego."""
+
+    dataset: Dataset
+    cause: Part
+    stego: Part
+    uss: Uss
+    crf: Part
+    trainer: Part
+
+
+@dataclass
 class ExtractUss(Common):
     """`dhr.extract_uss`."""
 
@@ -224,6 +245,7 @@ SCHEMAS: dict[str, type[Common]] = {
     "prepare": Prepare,
     "audit": Audit,
     "train_wss": TrainWss,
+    "train_uss": TrainUss,
     "extract_uss": ExtractUss,
     "doctor": Doctor,
 }

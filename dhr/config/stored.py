@@ -7,7 +7,7 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
 
 from dhr.artifacts import RunFolder
-from dhr.config.check import check
+from dhr.config.check import check, with_defaults
 from dhr.config.schema import Train
 from dhr.errors import InputError
 
@@ -26,7 +26,7 @@ def load_run_config(run: Path) -> DictConfig:
         check(values, Train)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    stored = OmegaConf.create(values)
+    stored = OmegaConf.create(with_defaults(values, Train))  # a run may be older than a key
     OmegaConf.set_struct(stored, True)
     return stored
 

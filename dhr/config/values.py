@@ -53,6 +53,11 @@ RANGES = {  # by the last word of the key, wherever it stands; for lists: of eve
     **dict.fromkeys(("encoder_width", "decoder_width"), COUNT),
     **dict.fromkeys(("no_object", "importance"), UNIT),
     **dict.fromkeys(("class_weight", "mask_weight", "dice_weight"), NOT_NEGATIVE),
+    **dict.fromkeys(("temperature", "clip"), POSITIVE),
+    "ratios": Range(0, 1, above=True),
+    **dict.fromkeys(("resolution", "codes", "projection", "neighbours"), COUNT),
+    **dict.fromkeys(("derangements", "clusters", "halving", "steps"), COUNT),
+    **dict.fromkeys(("bank", "weight"), NOT_NEGATIVE),
     **dict.fromkeys(("channels", "low_level_channels", "widths", "train", "validation", "stride"), COUNT),
 }
 NAME = re.compile(r"[A-Za-z0-9._-]+")

@@ -32,10 +32,11 @@ class TrainingFiles:
         Raises:
             InputError: names the first bad files with their cures, or says that no image has a tag.
         """
-        sizes = known_sizes(self.split)
+        sizes, channels = known_sizes(self.split), self._channels()
 
         def look(position: int) -> bool:
-            return self._look(self.split.id(position), None if sizes is None else tuple(sizes[position].tolist()))
+            size = None if sizes is None else tuple(sizes[position].tolist())
+            return self._look(self.split.id(position), size, channels)
 
         tagged = _look_at_all(look, range(len(self.split)), f"checking {self.split.name}")
         positions = np.flatnonzero(tagged)
@@ -45,14 +46,23 @@ class TrainingFiles:
             )
         return positions
 
-    def _look(self, id: str, size: tuple[int, int] | None) -> bool:
+    def _channels(self) -> int | None:
+        """Channels of the first whole feature file of the split, None where there is none."""
+        for position in range(0 if self.features is None else len(self.split)):
+            try:
+                return self.features.look(self.split.id(position))[0]  # type: ignore[union-attr]
+            except InputError:
+                continue  # said when its turn comes
+        return None
+
+    def _look(self, id: str, size: tuple[int, int] | None, channels: int | None) -> bool:
         if size is None:
             height, width = read_image(self.split.layout.image(self.split.name, id)).shape[:2]
             size = height, width
         if self.wss_masks is not None:
             self.wss_masks.read(id, size)
         if self.features is not None:
-            self.features.look(id)
+            self.features.look(id, size, channels=channels)
         return bool(self.split.tags(id).any())
 
 

@@ -14,6 +14,7 @@ from dhr.dataset.classes import IGNORE
 from dhr.errors import InputError
 
 MAPS = ("wss_mask", "seeds", "pseudo_mask", "prediction", "truth")
+PICTURES = ("image", "features", "clusters")  # in colours of their own, not of the classes
 OPACITY = 0.6  # of a class colour over the image
 GREY = 0.85  # how far the image under a mask is toned down, so that its colours are not taken for classes
 BORDER = 2  # pixels on each side of a border between classes
@@ -28,7 +29,8 @@ def save_gallery(path: Path, *, image: np.ndarray, tags: Sequence[str] = (), **m
         path: file to write, named <id>.npz.
         image: (H,W,3) uint8 RGB.
         tags: class names the image was said to hold.
-        maps: (H,W) uint8 class indices with IGNORE, under the names in MAPS.
+        maps: (H,W) uint8 class indices with IGNORE, under the names in MAPS; or (H,W,3) uint8 RGB, under those in
+            PICTURES.
 
     Raises:
         InputError: an unknown name, another type or another size.
@@ -64,10 +66,11 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
     if image is None or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(f"{path}: image: has to be uint8 of shape (H,W,3)")
     for name, array in arrays.items():
-        if name != "image" and name not in MAPS:
-            raise InputError(f"{path}: {name}: unknown map; allowed are {', '.join(MAPS)}")
-        if array.dtype != np.uint8 or array.shape[:2] != image.shape[:2] or array.ndim > 2 + (name == "image"):
-            raise InputError(f"{path}: {name}: {array.dtype} {array.shape}: has to be uint8 {image.shape[:2]}")
+        if name not in (*MAPS, *PICTURES):
+            raise InputError(f"{path}: {name}: unknown map; allowed are {', '.join((*MAPS, *PICTURES[1:]))}")
+        due = image.shape if name in PICTURES else image.shape[:2]
+        if array.dtype != np.uint8 or array.shape != due:
+            raise InputError(f"{path}: {name}: {array.dtype} {array.shape}: has to be uint8 {due}")
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:

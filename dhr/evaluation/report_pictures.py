@@ -1,7 +1,7 @@
 """Sections of a report with pictures: what training saved, and the worst and best predictions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from dhr.artifacts import read_image, read_mask, read_tags
 from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.errors import InputError
-from dhr.evaluation.gallery import MAPS, SIDE, data_uri, load_gallery, overlay, scaled
+from dhr.evaluation.gallery import MAPS, PICTURES, SIDE, data_uri, load_gallery, overlay, scaled
 from dhr.evaluation.markup import Markup, element, join
 from dhr.evaluation.report_runs import MAIN_SPLIT, Run, RunData
 from dhr.evaluation.report_scores import note
@@ -17,17 +17,18 @@ from dhr.evaluation.report_scores import note
 ROWS = 24  # of the gallery
 EXTREMES = 4  # worst and as many best predictions
 RANKED = 400  # predictions compared with the truth to find them; evenly spread over larger splits
-NAMES = {"wss_mask": "WSS mask", "pseudo_mask": "pseudo mask"}
+NAMES = {"wss_mask": "WSS mask", "pseudo_mask": "pseudo mask", "features": "USS features", "clusters": "USS clusters"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image with its maps (H,W), drawn side by side."""
+    """One image with its maps (H,W) and its other pictures (H,W,3), drawn side by side."""
 
     id: str
     image: np.ndarray
     maps: Mapping[str, np.ndarray]
     tags: Sequence[str]
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def image_miou(mask: np.ndarray, truth: np.ndarray) -> float:
@@ -55,6 +56,11 @@ def gallery_section(run: Run, data: RunData | None) -> Markup:
         "Number beside a name: mIoU of that picture alone against the truth, in percent; ignored "
         "pixels of a mask (hatched) count as wrong."
     ]
+    if any(row.pictures for row in rows):
+        said.append(
+            " USS features: the three directions in which the features of these images differ most, as red, green and "
+            "blue; like colours are like features. USS clusters: their groups, without any label."
+        )
     if len(paths) > ROWS:
         said.append(f" The first {ROWS} of {len(paths)} pictures are shown.")
     return join([note(*said), draw(rows, data.classes)])
@@ -67,7 +73,8 @@ def _saved(path: Path, data: RunData) -> Row:
     annotation = data.tags(path.stem)
     if not tags and annotation is not None:
         tags = read_tags(annotation, data.classes.names)
-    return Row(path.stem, image, arrays, tags)
+    pictures = {name: arrays.pop(name) for name in PICTURES if name in arrays}
+    return Row(path.stem, image, arrays, tags, pictures)
 
 
 def prediction_section(run: Run, data: RunData | None) -> Markup:
@@ -118,26 +125,30 @@ def _predicted(run: Run, data: RunData, split: str, id: str) -> Row:
 
 
 def draw(rows: Sequence[Row], classes: ClassTable) -> Markup:
-    """Rows of pictures. A map that no row has gets no column, one that this row lacks an empty place."""
-    columns = [name for name in MAPS if any(name in row.maps for row in rows)]
+    """Rows of pictures. What no row has gets no column, what this row lacks an empty place."""
+    columns = [name for name in (*PICTURES, *MAPS) if any(name in row.maps or name in row.pictures for row in rows)]
     drawn = [_row(row, columns, classes) for row in rows]
     return element("div", *drawn, class_="rows", style=f"--n:{1 + len(columns)}")
 
 
 def _row(row: Row, columns: Sequence[str], classes: ClassTable) -> Markup:
     shots = [_shot(row.image, row.image, "image", f"image {row.id}")]
-    truth = row.maps.get("truth")
-    for name in columns:
-        title, mask = NAMES.get(name, name), row.maps.get(name)
-        if mask is None:
-            shots.append(_hole(row.image, title))
-            continue
-        picture = overlay(scaled(row.image), scaled(mask), classes.palette)
-        score = "" if truth is None or name == "truth" else element("b", f"{image_miou(mask, truth):.1f}")
-        shots.append(_shot(picture, row.image, title, f"{title} of {row.id}", score))
+    shots += [_column(row, name, classes) for name in columns]
     about = [element("code", row.id), f" tags: {', '.join(row.tags)}" if row.tags else " tags unknown"]
     place = element("div", *shots, class_="shots")
     return element("section", place, element("p", *about, class_="about"), _legend(row, classes), class_="row")
+
+
+def _column(row: Row, name: str, classes: ClassTable) -> Markup:
+    title, truth = NAMES.get(name, name), row.maps.get("truth")
+    if name in row.pictures:
+        return _shot(scaled(row.pictures[name]), row.image, title, f"{title} of {row.id}")
+    mask = row.maps.get(name)
+    if mask is None:
+        return _hole(row.image, title)
+    picture = overlay(scaled(row.image), scaled(mask), classes.palette)
+    score = "" if truth is None or name == "truth" else element("b", f"{image_miou(mask, truth):.1f}")
+    return _shot(picture, row.image, title, f"{title} of {row.id}", score)
 
 
 def _hole(image: np.ndarray, title: str) -> Markup:

@@ -1,5 +1,6 @@
 """What happens beside the training itself: label quality, pictures for the report and for wandb."""
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from dhr.sample import Batch
 from dhr.training.label_maker import Labeller
 from dhr.training.module import SegmentationModule
 from dhr.training.whole_images import WholeImages
+from dhr.uss.picture import feature_pictures
 
 
 class LabelWatch(pl.Callback):
@@ -30,23 +32,39 @@ class LabelWatch(pl.Callback):
         watched: the images.
         labeller: makes labels, None for plain training.
         folder: of the pictures.
+        probes: (C,D) cluster probes of the USS model, None where it has none.
     """
 
-    def __init__(self, watched: WholeImages, *, labeller: Labeller | None, folder: Path) -> None:
+    def __init__(
+        self, watched: WholeImages, *, labeller: Labeller | None, folder: Path, probes: Tensor | None = None
+    ) -> None:
         self.watched = watched
         self.labeller = labeller
         self.folder = folder
+        self.probes = probes
+        self._showed_features = False  # to wandb, once: they stay the same
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Writes the pictures and logs the scores of the labels."""
         if trainer.sanity_checking or not trainer.is_global_zero or not isinstance(module, SegmentationModule):
             return
         rows = [self._look(module.network, id, module.device) for id in self.watched.ids]
-        for id, row in zip(self.watched.ids, rows, strict=True):
+        for id, row, pictures in zip(self.watched.ids, rows, self._of_features, strict=True):
             tags = self.watched.sample(id).tags
-            save_gallery(self.folder / f"{id}.npz", tags=self._names(tags), **row)
+            save_gallery(self.folder / f"{id}.npz", tags=self._names(tags), **row, **pictures)
         self._log_scores(trainer, rows)
         self._log_pictures(trainer, rows)
+
+    @cached_property
+    def _of_features(self) -> list[dict[str, np.ndarray]]:
+        """What the USS features of each image look like; nothing where there are none."""
+        features = self.watched.features
+        if features is None:
+            return [{} for _ in self.watched.ids]
+        maps = [features.read(id) for id in self.watched.ids]
+        height_width = [self.watched.split.pixels(id).shape[1:] for id in self.watched.ids]
+        probes = self.probes if self.probes is not None and self.probes.shape[1] == len(maps[0]) else None
+        return feature_pictures(maps, [(size[0], size[1]) for size in height_width], probes)
 
     @torch.no_grad()
     def _look(self, network: SegmentationNetwork, id: str, device: torch.device) -> dict[str, np.ndarray]:
@@ -85,3 +103,9 @@ class LabelWatch(pl.Callback):
                     for row in rows
                 ]
                 logger.log_image("watched", [row["image"] for row in rows], trainer.global_step, masks=masks)
+                self._show_features(logger, trainer.global_step)
+
+    def _show_features(self, logger: WandbLogger, step: int) -> None:
+        for name in () if self._showed_features else self._of_features[0]:
+            logger.log_image(name, [pictures[name] for pictures in self._of_features], step)
+        self._showed_features = True

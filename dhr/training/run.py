@@ -32,6 +32,7 @@ from dhr.training.record import describe
 from dhr.training.refresh import Plan, Refresh
 from dhr.training.toy_stages import make_missing
 from dhr.training.whole_images import WholeImages
+from dhr.uss.picture import probes_beside
 from dhr.weights import read_checkpoint
 
 WATCHED = 8  # training images whose labels are shown and scored
@@ -58,7 +59,8 @@ def train(cfg: DictConfig) -> Path:
     table, optimizer = data.train.split.table, build(cfg.optimizer)
     average = EmaAverage(optimizer.ema_decay)
     labeller = _labeller(cfg, table, average)
-    watch = LabelWatch(_whole(cfg, data.train, WATCHED), labeller=labeller, folder=run.gallery)
+    probes = probes_beside(cfg.uss.weights)
+    watch = LabelWatch(_whole(cfg, data.train, WATCHED), labeller=labeller, folder=run.gallery, probes=probes)
     plan = _plan(cfg, run, data.train, labeller)
     data.train = plan.train
     order = torch.channels_last if cfg.channels_last else torch.contiguous_format

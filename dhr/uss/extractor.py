@@ -1,7 +1,8 @@
-"""What every model of unsupervised features offers."""
+"""What every model of unsupervised features offers, and its features over several scales."""
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from dhr.numerics import resize
@@ -24,9 +25,9 @@ class Extractor(Protocol):
 
 
 def multi_scale(extractor: Extractor, image: Tensor, *, scales: tuple[float, ...], flip: bool) -> Tensor:
-    """Features of one image, averaged over scales and flips on the grid of the largest scale.
+    """Features of one image, averaged in float32 over scales and flips on the grid of the largest scale.
 
-    Each side is rounded up to a multiple of the patch.
+    Each side is rounded up to a multiple of the patch. The image and its mirror image are one batch.
 
     Args:
         extractor: the model.
@@ -37,22 +38,23 @@ def multi_scale(extractor: Extractor, image: Tensor, *, scales: tuple[float, ...
     Returns:
         (D,h,w) with h = ceil(max(scales) * H / patch_size) and w alike.
     """
-    sizes = [_rounded_up(image, scale, extractor.patch_size) for scale in scales]
-    grid = tuple(side // extractor.patch_size for side in max(sizes))
-    views = [_features(extractor, image, size, grid, mirrored=False) for size in sizes]
-    if flip:
-        views += [_features(extractor, image, size, grid, mirrored=True) for size in sizes]
-    return sum(views[1:], views[0]) / len(views)
+    size, patch = (image.shape[-2], image.shape[-1]), extractor.patch_size
+    finest = grid_of(size, scale=max(scales), patch=patch)
+    maps = [_features(extractor, image, grid_of(size, scale=scale, patch=patch), flip=flip) for scale in scales]
+    resized = [resize(each, finest)[0] for each in maps]
+    return sum(resized[1:], resized[0]) / len(resized)
 
 
-def _rounded_up(image: Tensor, scale: float, patch: int) -> tuple[int, int]:
-    height, width = (-(-round(side * scale) // patch) * patch for side in image.shape[-2:])
-    return height, width
+def grid_of(size: tuple[int, int], *, scale: float, patch: int) -> tuple[int, int]:
+    """Cells (h,w) of an image of `size` (height, width) that is resized by `scale` and up to multiples of `patch`."""
+    height, width = (-(-round(side * scale) // patch) for side in size)
+    return max(height, 1), max(width, 1)
 
 
-def _features(
-    extractor: Extractor, image: Tensor, size: tuple[int, int], grid: tuple[int, ...], *, mirrored: bool
-) -> Tensor:
-    view = resize(image[None], size)
-    features = extractor(view.flip(-1) if mirrored else view)
-    return resize(features.flip(-1) if mirrored else features, (grid[0], grid[1]))[0]
+def _features(extractor: Extractor, image: Tensor, grid: tuple[int, int], *, flip: bool) -> Tensor:
+    """(1,D,h,w) mean of the image and its mirror image, at the scale that gives `grid`."""
+    view = resize(image[None], (grid[0] * extractor.patch_size, grid[1] * extractor.patch_size))
+    if not flip:
+        return extractor(view).float()
+    straight, mirrored = extractor(torch.cat([view, view.flip(-1)])).float().split(1)
+    return (straight + mirrored.flip(-1)) / 2

@@ -1,5 +1,6 @@
 """The look at the features of a USS model. The only part of an audit that imports torch."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from dhr.dataset.audit.finding import Notes, problem_of
-from dhr.dataset.audit.listing import Listing, list_stems, note_extra
+from dhr.dataset.audit.listing import Listing, list_stems
 from dhr.decoding import BadFileError, image_size
 from dhr.errors import InputError
 from dhr.progress import progress
+from dhr.uss.feature_file import FORMS, Shape
 from dhr.uss.store import FeatureStore
 
 BATCH = 32  # files in flight
-STRETCHED = 0.1  # how far, beyond one cell, the height of a map may be from what its width and the image's shape give
 WHAT = "USS features"
 
 
@@ -39,8 +40,8 @@ class FeatureAuditor:
         if not self.store.folder.is_dir():
             self.notes.broken(f"{WHAT}: no folder", self.store.folder, "no such folder", self.store.cure)
             return
-        there = list_stems(self.store.folder, ".pt", self.notes)
-        note_extra(self.store.folder, ".pt", there, listing.ids, self.notes, what=WHAT)
+        there = list_stems(self.store.folder, tuple(f".{form}" for form in FORMS), self.notes)
+        self._note_extra(there[~np.isin(there, listing.ids)])
         depths = np.zeros(len(listing.ids), np.int64)
         found = progress(self._shapes(listing), f"audit {self.store.folder.name}", total=len(listing.ids))
         for position, ((id, name), shape) in enumerate(zip(listing.files(), found, strict=True)):
@@ -49,33 +50,38 @@ class FeatureAuditor:
                 self.notes.broken(f"{WHAT}: {kind}", self.store.path(id), shape, self.store.cure, id=id)
             else:
                 depths[position] = shape[0]
-                self._note_stretched(id, self.images / name, shape)
+                self._note_misfit(id, self.images / name, shape)
         self._note_depths(listing, depths)
 
-    def _shapes(self, listing: Listing) -> Iterator[tuple[int, ...] | str]:
+    def _shapes(self, listing: Listing) -> Iterator[Shape | str]:
         """Shape (D,h,w) of every image's features, or what is wrong with the file."""
         ids = (id for id, _ in listing.files())
         with ThreadPoolExecutor() as pool:
             for batch in iter(lambda: list(islice(ids, BATCH)), []):
                 yield from pool.map(self._shape, batch)
 
-    def _shape(self, id: str) -> tuple[int, ...] | str:
+    def _shape(self, id: str) -> Shape | str:
         try:
-            return tuple(self.store.read(id).shape)
+            channels, height, width = self.store.read(id).shape
+            return channels, height, width
         except InputError as error:
             return problem_of(error, self.store.path(id))
 
-    def _note_stretched(self, id: str, image: Path, shape: tuple[int, ...]) -> None:
-        """A map of another shape than its image still works, but its cells are no squares of the image."""
+    def _note_extra(self, stems: np.ndarray) -> None:
+        for stem in stems:
+            id = os.fsdecode(bytes(stem))
+            cure = "delete it, or bring its image"
+            self.notes.remark(f"{WHAT}: extra", self.store.path(id), "there is no such image", cure, id=id)
+
+    def _note_misfit(self, id: str, image: Path, shape: Shape) -> None:
+        """A map of another image."""
         try:
-            height, width = image_size(image)
+            problem = self.store.misfit(shape, image_size(image))
         except BadFileError:
             return  # the look at the images says so
-        due = shape[2] * height / width
-        if abs(shape[1] - due) > 1 + STRETCHED * due:
-            problem = f"map of {shape[1]} x {shape[2]} for an image of {height} x {width} (height x width)"
-            cure = f"were they made from other images? delete them and {self.store.cure}"
-            self.notes.remark(f"{WHAT}: shape", self.store.path(id), problem, cure, id=id)
+        if problem is not None:
+            cure = f"delete it and {self.store.cure}"
+            self.notes.broken(f"{WHAT}: shape", self.store.path(id), problem, cure, id=id)
 
     def _note_depths(self, listing: Listing, depths: np.ndarray) -> None:
         values, counts = np.unique(depths[depths > 0], return_counts=True)

@@ -68,11 +68,11 @@ def list_images(folder: Path, notes: Notes) -> dict[str, str]:
     return found
 
 
-def list_stems(folder: Path, suffix: str, notes: Notes) -> np.ndarray:
-    """(N) bytes: sorted names without ending of the files that have this ending; others go into `notes`."""
+def list_stems(folder: Path, suffix: str | tuple[str, ...], notes: Notes) -> np.ndarray:
+    """(N) bytes: sorted names without ending of the files that have this ending, or one of these; others are noted."""
     found = []
     for path in _entries(folder):
-        if path.suffix == suffix and not path.name.startswith("."):
+        if path.suffix and path.name.endswith(suffix) and not path.name.startswith("."):
             found.append(path.stem)
         else:
             _note_stranger(path, notes)

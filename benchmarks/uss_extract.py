@@ -1,0 +1,88 @@
+"""Line 10: extract_uss against its backbone alone, in the same precision, on the same sizes.
+
+Usage: python benchmarks/uss_extract.py [images]
+Photographs of VOC's size where they are at hand. The backbone is DINOv2 ViT-S/14 of timm with random weights: the
+time does not depend on them. Alone it gets tensors that are on the device already, image and mirror image as a batch of
+two; extract_uss decodes JPEG, resizes, averages and writes files as well. On a CPU the scales are 1.0 and 0.5, on a GPU
+those of CAUSE, in bf16.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from measuring import Row, source_of_pictures, table
+from stages import make_split
+
+from dhr.dataset.reader import Split
+from dhr.processes import cores
+from dhr.uss.extractor import grid_of
+from dhr.uss.frugal import Frugal
+from dhr.uss.pipeline import Features, features_of
+from dhr.uss.store import FeatureStore
+from dhr.uss.vit import VisionTransformer
+
+NAME, TARGET = "vit_small_patch14_dinov2.lvd142m", 0.9
+
+
+def extraction(split: Split, images: int, rounds: int) -> list[Row]:
+    """The ratio of the two throughputs; the two take turns, the best of the rounds counts."""
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    scales = (2.0, 1.0, 1.5, 0.5) if on_gpu else (1.0, 0.5)
+    torch.set_num_threads(cores())
+    network = VisionTransformer(name=NAME, weights="random", precision="bf16" if on_gpu else "fp32").to(device)
+    ids = [split.id(number % len(split)) for number in range(images)]
+    sizes = [_size(split, id) for id in ids]
+    views = {(size, scale): _view(size, scale, device) for size in set(sizes) for scale in scales}
+
+    @torch.no_grad()
+    def bare() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu):
+            for size in sizes:
+                for scale in scales:
+                    network.layers.forward_features(views[size, scale])
+
+    def whole() -> None:
+        features = Features(Frugal(network), scales, flip=True, device=device)
+        with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+            store = FeatureStore(Path(folder), "measure again", "safetensors")
+            for _ in features_of(features, ids, split.pixels, store.write):
+                pass
+
+    alone, together = (min(times) for times in zip(*[(_time(bare), _time(whole)) for _ in range(rounds)], strict=True))
+    detail = (
+        f"{images} images, scales {', '.join(map(str, scales))} with flip, {device.type}, {source_of_pictures()}: "
+        f"{images / together:.2f} images/s, backbone alone {images / alone:.2f}"
+    )
+    ratio = alone / together
+    return [Row(10, "extract_uss / backbone alone, images/s", ratio, f">= {TARGET}", ratio >= TARGET, detail)]
+
+
+def _size(split: Split, id: str) -> tuple[int, int]:
+    height, width = split.pixels(id).shape[1:]
+    return height, width
+
+
+def _view(size: tuple[int, int], scale: float, device: torch.device) -> torch.Tensor:
+    height, width = grid_of(size, scale=scale, patch=14)
+    return torch.randn(2, 3, 14 * height, 14 * width, device=device)
+
+
+def _time(work: Callable[[], None]) -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    count = int((sys.argv[1:] or ["8"])[0])
+    with tempfile.TemporaryDirectory() as data:
+        print(table(extraction(make_split(Path(data), count), count, 3)))
