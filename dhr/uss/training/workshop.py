@@ -1,0 +1,173 @@
+"""Where the stages of one training are run, one after the other: each continues where it stopped, and is kept."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from safetensors.torch import save
+from torch.utils.data import DataLoader
+
+from dhr.artifacts import RunFolder, update_record, write_atomically
+from dhr.config.parts import build
+from dhr.dataset.datamodule import LateLoader
+from dhr.dataset.reader import Split
+from dhr.errors import InputError
+from dhr.ranks import Ranks
+from dhr.training.bars import progress_bar
+from dhr.training.checkpoint import AtomicCheckpointIO
+from dhr.training.loggers import join_metrics, set_aside
+from dhr.uss.training.module import FrozenModel, UssModule
+from dhr.uss.training.views import BlockSampler, Crops, Length, ViewDataset
+from dhr.weights import load_strictly, read_checkpoint, read_weights
+
+log = logging.getLogger("dhr.train_uss")
+Stage = TypeVar("Stage", bound=UssModule)
+
+
+class Lasting(Protocol):
+    """Settings of a stage say how long it lasts."""
+
+    @property
+    def epochs(self) -> int | None:
+        """Over all crops."""
+        ...
+
+    @property
+    def steps(self) -> int | None:
+        """At most so many."""
+        ...
+
+
+@dataclass
+class Workshop:
+    """What every stage needs.
+
+    Attributes:
+        folder: <folder>/<stage>/ holds what a stage leaves behind.
+        split: images to learn from.
+        tokens: the frozen backbone.
+        trainer: node of the trainer, for every stage anew.
+        batch_size: crops per step and process.
+        workers: loader processes.
+        seed: of everything that is drawn.
+        ranks: the processes that trained the last stage.
+        described: the node of the tokens.
+        place: in front of the keys of the recipe, for messages.
+    """
+
+    folder: Path
+    split: Split
+    tokens: FrozenModel
+    trainer: DictConfig
+    batch_size: int
+    workers: int
+    seed: int
+    ranks: Ranks
+    described: Any
+    place: str
+
+    def views(self, crops: Crops) -> ViewDataset:
+        """The crops of the split, for the patch of the tokens."""
+        return ViewDataset(self.split, crops, crops.side(self.tokens.patch_size), self.seed)
+
+    def loader(self, dataset: Any, most: int | None = None) -> DataLoader[Any]:
+        """Crops as they are in the first epoch: all in their order, or at most so many, spread over all."""
+        items = [(0, position) for position in range(0, len(dataset), max(len(dataset) // (most or len(dataset)), 1))]
+        return DataLoader(dataset, batch_size=self.batch_size, sampler=items, num_workers=self.workers)
+
+    def run(self, name: str, stage: Stage, dataset: Any, settings: Lasting) -> Stage:
+        """Trains a stage, or continues it, and keeps its product; one that is done is only read.
+
+        Args:
+            name: of its folder.
+            stage: as it starts.
+            dataset: of the crops.
+            settings: say how long it lasts.
+
+        Returns:
+            The stage with what it has learnt, in eval mode on the CPU.
+
+        Raises:
+            InputError: there are too few crops for a step, or what an earlier run left is not whole.
+        """
+        run, product = RunFolder(self.folder / name), self._product(name)
+        if self.is_done(name):
+            load_strictly(stage.product, read_weights(product), product)
+            log.info(f"{name}: done already ({product})")
+            return stage.eval()
+        self._fit(run, stage, dataset, settings)
+        stage.cpu().eval()
+        # Every process writes it, the same, so that none has to wait for another one to read it.
+        weights = {key: value.contiguous() for key, value in stage.product.state_dict().items()}
+        write_atomically(product, save(weights))
+        return stage
+
+    def is_done(self, name: str) -> bool:
+        """Whether a stage has left its product."""
+        return self._product(name).exists()
+
+    def _product(self, name: str) -> Path:
+        return self.folder / name / "product.safetensors"
+
+    def _fit(self, run: RunFolder, stage: UssModule, dataset: Any, settings: Lasting) -> None:
+        last = run.checkpoints / "last.ckpt"
+        if last.exists():
+            read_checkpoint(last)  # says what is wrong with it before Lightning stumbles over it
+        set_aside(run.metrics)
+        trainer = self._trainer(run)
+        processes = trainer.num_devices * trainer.num_nodes
+        length = self._length(name=run.root.name, dataset=dataset, settings=settings, processes=processes)
+        trainer.fit_loop.max_epochs = length.blocks
+        stage.steps_per_epoch = length.steps_per_epoch
+        loader = LateLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=self._sampler(dataset, length, trainer, processes),
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+        trainer.fit(stage, loader, ckpt_path=last if last.exists() else None, weights_only=True)
+        self.ranks = Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
+        join_metrics(run.metrics)
+        _keep(run, {"steps": trainer.global_step, "crops": len(dataset)})
+
+    def _length(self, name: str, dataset: Any, settings: Lasting, processes: int) -> Length:
+        together = self.batch_size * processes
+        if len(dataset) < together:
+            raise InputError(
+                f"{self.place}.batch_size: {self.batch_size}: there are only {len(dataset)} crops to learn from; "
+                f"use {self.place}.batch_size={max(len(dataset) // processes, 1)} or less"
+            )
+        if settings.epochs is None and settings.steps is None:
+            key = f"{self.place}.{name}"
+            raise InputError(f"{key}.epochs: null: how long shall it be trained? set {key}.epochs or {key}.steps")
+        return Length.of(len(dataset) // together, epochs=settings.epochs, steps=settings.steps)
+
+    def _sampler(self, dataset: Any, length: Length, trainer: pl.Trainer, processes: int) -> BlockSampler:
+        return BlockSampler(
+            len(dataset), length, batch_size=self.batch_size, seed=self.seed, rank=trainer.global_rank, ranks=processes
+        )
+
+    def _trainer(self, run: RunFolder) -> pl.Trainer:
+        trainer: pl.Trainer = build(
+            self.trainer,
+            max_epochs=1,  # set when the number of processes is known
+            default_root_dir=str(run.root),
+            logger=CSVLogger(run.root, name="", version="", flush_logs_every_n_steps=50),
+            callbacks=[ModelCheckpoint(run.checkpoints, filename="last", enable_version_counter=False), progress_bar()],
+            plugins=[AtomicCheckpointIO()],
+        )
+        return trainer
+
+
+@rank_zero_only
+def _keep(run: RunFolder, values: Mapping[str, object]) -> None:
+    update_record(run.record, values)
