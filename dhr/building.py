@@ -10,6 +10,7 @@ from dhr.dataset.classes import ClassTable, classes_of, load_classes
 from dhr.dataset.reader import MaskFolder, Split
 from dhr.errors import InputError
 from dhr.network import SegmentationNetwork
+from dhr.training.features import Features
 from dhr.uss.store import FeatureStore
 
 
@@ -61,6 +62,14 @@ def feature_store(cfg: DictConfig, split: str) -> FeatureStore:
     if cfg.uss.extractor is None:
         cure = "put the released feature files of this model there, or set uss.store=<folder>"
     return FeatureStore(Path(cfg.uss.store.format(split=split)), cure, cfg.uss.form)
+
+
+def stored_features(cfg: DictConfig, split: str) -> FeatureStore | None:
+    """Store that a training reads USS features from; None if it needs none, or computes them itself."""
+    if cfg.rebalancing.rebalancer is None:
+        return None
+    source: Features = build(cfg.features)
+    return source.store(feature_store(cfg, split))
 
 
 def build_network(cfg: DictConfig, table: ClassTable) -> SegmentationNetwork:

@@ -123,7 +123,7 @@ def test_a_labeller_asks_the_network_that_was_chosen() -> None:
 
     average: Any = Average()
     for maker, expected in ((Student(), output), (Ema(), others)):
-        labeller = Labeller(maker, relabel, average)
+        labeller = Labeller(maker, relabel, average, lambda batch: batch)
         labeller(batch, output)
         labeller.whole(batch, trained)  # type: ignore[arg-type]
         assert [each is expected for each in asked] == [True, True]

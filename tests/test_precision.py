@@ -24,7 +24,7 @@ def scenes() -> tuple[Batch, NetworkOutput]:
 def test_labels_are_made_in_full_precision() -> None:
     node = compose("train", ["rebalancing=dhr"]).rebalancing.rebalancer
     relabel = build(node, first_tag=1, crf=NoCrf())
-    labeller = Labeller(Student(), relabel, EmaAverage(0.9))
+    labeller = Labeller(Student(), relabel, EmaAverage(0.9), lambda batch: batch)
     batch, output = scenes()
     expected = relabel(batch, output).pseudo_mask
     with torch.autocast("cpu", torch.bfloat16):

@@ -22,6 +22,7 @@ HOMES = {  # where the classes of a group live, and whose classes may stand insi
     "rebalancing": ("dhr.rebalancing.", ()),
     "label_maker": ("dhr.training.", ()),
     "refresh": ("dhr.training.", ()),
+    "features": ("dhr.training.", ()),
     "crf": ("dhr.crf.", ()),
     "optimizer": ("dhr.training.", ()),
     "trainer": ("pytorch_lightning.Trainer", ()),

@@ -18,7 +18,7 @@ from dhr.errors import InputError
 # Of Hydra's own keys; callbacks, logging classes and the environment of the job would run what a file says.
 HYDRA_KEYS = ("run", "sweep", "launcher", "sweeper", "mode", "verbose", "output_subdir", "job", "searchpath")
 FROM_RUN = frozenset(
-    {"dataset", "backbone", "decoder", "classifier", "wss", "uss", "rebalancing", "label_maker", "refresh"}
+    {"dataset", "backbone", "decoder", "classifier", "wss", "uss", "rebalancing", "label_maker", "refresh", "features"}
     | {"optimizer", "trainer", "logger", "seed", "tau"}
 )
 UNLESS_TYPED = frozenset({"crf"})  # a run's masks may be refined with another CRF than the one it trained with

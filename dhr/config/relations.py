@@ -10,7 +10,7 @@ from dhr.errors import InputError
 
 # What a training does unless something else is chosen: not written into its name, and all that can be done without
 # a rebalancer.
-USUAL = {"label_maker": "student", "refresh": "step"}
+USUAL = {"label_maker": "student", "refresh": "step", "features": "stored"}
 HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
 SWIN = "dhr.backbone.swin.Swin"  # strides up to 32, whatever is asked for
 COMMON_SPLITS = ("train", "validation", "test")  # folders that exist beside those a dataset file names
@@ -85,6 +85,8 @@ def _train(values: Mapping[str, Any]) -> None:
                 f"{group}: {chosen}: rebalancing={values['choices'].get('rebalancing')} makes no labels; "
                 f"leave {group}={chosen} out, or use rebalancing=dhr"
             )
+    if values["choices"].get("features") == "computed":
+        _extract_uss(values)
 
 
 def _predict(values: Mapping[str, Any]) -> None:
@@ -132,8 +134,7 @@ def _extract_uss(values: Mapping[str, Any]) -> None:
     uss = values["uss"]
     if uss["extractor"] is None:
         raise InputError(
-            f"uss: {uss['name']}: cannot be extracted here; use uss=colour, or bring its feature files "
-            f"to {uss['store']}"
+            f"uss: {uss['name']}: cannot be computed here; use uss=colour, or bring its feature files to {uss['store']}"
         )
     if uss.get("weights") is not None and not Path(uss["weights"]).is_file():
         raise InputError(

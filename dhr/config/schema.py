@@ -132,6 +132,7 @@ class Train(Common):
     rebalancing: Rebalancing
     label_maker: Part
     refresh: Part
+    features: Part
     optimizer: Part
     trainer: Part
     channels_last: bool

@@ -13,6 +13,7 @@ from dhr.rebalancing.rebalancer import Relabelled
 from dhr.sample import Batch, NetworkOutput
 from dhr.soundness import DIVERGED, naming
 from dhr.training.average import EmaAverage, share_buffers
+from dhr.training.features import Complete
 from dhr.training.module import Relabel
 
 
@@ -65,12 +66,14 @@ class Labeller:
         maker: chooses the network.
         relabel: the rebalancer.
         average: the averaged network.
+        complete: brings the USS features of a batch, where they did not come with it.
         threads: images that can be worked on at a time, one for each process of the CRF.
     """
 
     maker: LabelMaker
     relabel: Relabel
     average: EmaAverage
+    complete: Complete
     threads: int = 1
 
     def __call__(self, batch: Batch, output: NetworkOutput) -> Relabelled:
@@ -85,7 +88,7 @@ class Labeller:
     def _labels(self, batch: Batch, output: NetworkOutput) -> Relabelled:
         """In full precision: trainer.precision is for networks, and prototypes of bfloat16 choose other labels."""
         with torch.autocast(batch.image.device.type, enabled=False), naming(batch.ids, DIVERGED):
-            return self.relabel(batch, output)
+            return self.relabel(self.complete(batch), output)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ def describe(cfg: DictConfig, table: ClassTable) -> dict[str, object]:
         "rebalancing": choices.get("rebalancing"),
         "label_maker": choices.get("label_maker"),
         "refresh": choices.get("refresh"),
+        "features": choices.get("features"),
         "backbone": choices.get("backbone"),
         "decoder": choices.get("decoder"),
         "start": cfg.backbone.get("weights") or "random",

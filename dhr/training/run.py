@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.artifacts import RunFolder, read_json, update_record, write_atomically
-from dhr.building import build_network, feature_store, open_split, wss_masks
+from dhr.building import build_network, open_split, stored_features, wss_masks
 from dhr.config.parts import build
 from dhr.dataset.check import TrainingFiles, check_pictures
 from dhr.dataset.classes import ClassTable
@@ -24,6 +24,7 @@ from dhr.training.average import EmaAverage
 from dhr.training.bars import progress_bar
 from dhr.training.callbacks import LabelWatch
 from dhr.training.checkpoint import AtomicCheckpointIO
+from dhr.training.features import Features
 from dhr.training.label_maker import GivenMasks, Labeller
 from dhr.training.loggers import join_metrics, make_loggers
 from dhr.training.module import SegmentationModule
@@ -81,7 +82,7 @@ def open_data(cfg: DictConfig) -> SegmentationData:
     """
     settings, split = cfg.dataset, open_split(cfg, cfg.dataset.splits.train)
     masks = wss_masks(cfg, split.name)
-    features = None if cfg.rebalancing.rebalancer is None else feature_store(cfg, split.name)
+    features = stored_features(cfg, split.name)
     cells = settings.crop_size // cfg.uss.stride
     train = TrainDataset(
         split=split,
@@ -104,7 +105,10 @@ def _labeller(cfg: DictConfig, table: ClassTable, average: EmaAverage) -> Labell
         return None
     crf = build(cfg.crf)
     relabel = build(cfg.rebalancing.rebalancer, first_tag=table.first_tag, crf=crf)
-    return Labeller(build(cfg.label_maker), relabel, average, threads=max(getattr(crf, "workers", 1), 1))
+    source: Features = build(cfg.features)
+    complete = source.complete(lambda: build(cfg.uss.extractor), stride=cfg.uss.stride)
+    threads = max(getattr(crf, "workers", 1), 1)
+    return Labeller(build(cfg.label_maker), relabel, average, complete, threads=threads)
 
 
 def _plan(cfg: DictConfig, run: RunFolder, train: TrainDataset, labeller: Labeller | None) -> Plan:

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.artifacts import DataLayout
+from dhr.building import stored_features
 from dhr.dataset.preparation import Generate, prepare_toy
 from dhr.uss.run import extract
 
@@ -22,7 +23,7 @@ def make_missing(cfg: DictConfig) -> None:
     if not DataLayout(data, cfg.dataset.folder).split(split).is_dir():
         log.info(f"dataset={cfg.dataset.name}: not there yet; drawing it, as python -m dhr.prepare does")
         prepare_toy(data, Generate.of(cfg.dataset))
-    store = Path(cfg.uss.store.format(split=split))
-    if cfg.rebalancing.rebalancer is not None and cfg.uss.extractor is not None and not store.is_dir():
+    store = stored_features(cfg, split)
+    if store is not None and cfg.uss.extractor is not None and not store.folder.is_dir():
         log.info(f"uss={cfg.uss.name}: not there yet; extracting, as python -m dhr.extract_uss does")
         extract(cfg)

@@ -1,0 +1,101 @@
+"""Where the labels of a step get their USS features from (features=): the store, or the USS model itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+
+from dhr.numerics import resize
+from dhr.sample import Batch
+from dhr.uss.store import FeatureStore
+
+Complete = Callable[[Batch], Batch]
+
+
+class Features(Protocol):
+    """One of the two."""
+
+    def store(self, store: FeatureStore) -> FeatureStore | None:
+        """What crops read; None if they read nothing."""
+        ...
+
+    def complete(self, extractor: Callable[[], Any], *, stride: int) -> Complete:
+        """From a batch to one that has features.
+
+        Args:
+            extractor: makes the USS model, `dhr.uss.extractor.Extractor`.
+            stride: pixels of a crop per cell of its feature grid.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Features that were made once, of whole images, at several scales."""
+
+    def store(self, store: FeatureStore) -> FeatureStore | None:
+        """The store."""
+        return store
+
+    def complete(self, extractor: Callable[[], Any], *, stride: int) -> Complete:
+        """The batch as it is: its features came with its crops."""
+        return _same
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Features of the crops that the network sees, colours jittered and padding black, on the network's device.
+
+    Attributes:
+        scales: factors on the size of the crop.
+        flip: whether the mirrored crop is averaged in.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    def store(self, store: FeatureStore) -> FeatureStore | None:
+        """None."""
+        return None
+
+    def complete(self, extractor: Callable[[], Any], *, stride: int) -> Complete:
+        """The batch with features on a grid of `stride`; the model is made here, so that its lacks show at once."""
+        return OnTheFly(extractor(), self.scales, self.flip, stride)
+
+
+@dataclass(frozen=True)
+class OnTheFly:
+    """Features of every batch by a frozen USS model."""
+
+    extractor: Any
+    scales: tuple[float, ...]
+    flip: bool
+    stride: int
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch with `uss_features`, the mean over scales and flips, 0 off the image.
+
+        Sides are rounded up to multiples of the patch, as in `dhr.uss.extractor.multi_scale`; all crops of the batch
+        have the same size and go through the model together.
+        """
+        model, image, patch = self.extractor.to(batch.pixels.device), batch.image, self.extractor.patch_size
+        height, width = image.shape[-2:]
+        grid = (max(height // self.stride, 1), max(width // self.stride, 1))
+        total = torch.zeros((), device=image.device)
+        for scale in self.scales:
+            view = resize(image, (_rounded_up(height * scale, patch), _rounded_up(width * scale, patch)))
+            total = total + resize(model(view), grid)
+            if self.flip:
+                total = total + resize(model(view.flip(-1)).flip(-1), grid)
+        mean = total / (len(self.scales) * (2 if self.flip else 1))
+        return replace(batch, uss_features=mean * batch.cells(grid)[:, None])
+
+
+def _rounded_up(side: float, patch: int) -> int:
+    return -(-max(round(side), 1) // patch) * patch
