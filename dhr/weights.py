@@ -55,10 +55,11 @@ def only_tensors(content: object, path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: it is something else than named tensors.
     """
-    named = dict(content) if isinstance(content, Mapping) else {}
-    if not named or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in named.items()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise InputError(f"{path}: not a plain state dict of tensors; save model.state_dict() instead")
-    return named
+    return dict(content)
 
 
 def network_weights(path: Path) -> dict[str, Tensor]:
@@ -74,7 +75,7 @@ def network_weights(path: Path) -> dict[str, Tensor]:
         state = read_weights(path)
     else:
         content = read_checkpoint(path)
-        state = only_tensors(content.get("state_dict", content), path)
+        state = only_tensors(content.get("state_dict", content) or None, path)
     if state and all(name.startswith("module.") for name in state):
         state = _inside(state, "module.")
     state = _inside(state, "network.") or state  # the rest of a training's module is no part of the network

@@ -133,9 +133,9 @@ def test_other_starting_weights_are_taken(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def done(tiny: Tiny) -> Tiny:
     """Masks that a run of the first stage predicted, learnt by the second, predicted and scored."""
-    tiny.call("train", "wss=cam", "rebalancing=none", "name=first", "dataset.max_epochs=1")
-    tiny.call("predict", f"run={tiny.run('first').root}", "split=train", "crf=none")
-    masks = f"wss.masks={tiny.run('first').masks('train')}"
+    tiny.call("train", "wss=cam", "rebalancing=none", "name=stage-one", "dataset.max_epochs=1")
+    tiny.call("predict", f"run={tiny.run('stage-one').root}", "split=train", "crf=none")
+    masks = f"wss.masks={tiny.run('stage-one').masks('train')}"
     words = [
         *(
             "wss=dhr",

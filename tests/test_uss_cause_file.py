@@ -88,7 +88,7 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     whole = Path(saved(tmp_path / "CAUSE.pt", released(12, 9))).read_bytes()
     for length in (0, 30, len(whole) // 2, len(whole) - 40):
         (tmp_path / "CAUSE.pt").write_bytes(whole[:length])
-        with pytest.raises(InputError, match=r"CAUSE\.pt: not a checkpoint that can be read safely"):
+        with pytest.raises(InputError, match=r"CAUSE\.pt: not a checkpoint: it cannot be read safely"):
             load_cause(tmp_path / "CAUSE.pt", Tokens(12, 4))
 
 

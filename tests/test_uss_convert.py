@@ -95,7 +95,7 @@ def test_settings_of_lightning_are_not_unpickled(tmp_path: Path, capsys: pytest.
     path, to = saved(tmp_path / "x.ckpt", content), tmp_path / "STEGO.pt"
     code, said = convert(capsys, "stego", "--checkpoint", path, "--to", str(to))
     assert code == 2 and not to.exists()
-    assert said.startswith(f"{path}: not a checkpoint that can be read safely (UnpicklingError); ")
+    assert said.startswith(f"{path}: not a checkpoint: it cannot be read safely (UnpicklingError); ")
     cure = said[said.index('python -c "') + len('python -c "') : said.index('" and convert')]
     exec(cure.replace("'weights.pt'", repr(str(tmp_path / "weights.pt"))), {})  # the cure cures
     words = ("stego", "--checkpoint", str(tmp_path / "weights.pt"), "--to", str(to))

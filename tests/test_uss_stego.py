@@ -124,7 +124,7 @@ def test_other_contents_are_refused(tmp_path: Path, change: dict[str, Any], mess
 def test_torn_files_and_files_of_another_method_are_named(tmp_path: Path) -> None:
     path = saved(tmp_path / "STEGO.pt", stego_file(head_of(), patch_size=4))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"STEGO\.pt: not a checkpoint that can be read safely"):
+    with pytest.raises(InputError, match=r"STEGO\.pt: not a checkpoint: it cannot be read safely"):
         load_stego(path, TOKENS)
     with pytest.raises(InputError, match=r"without cluster1, cluster2; .*convert_uss\.py stego"):
         load_stego(saved(tmp_path / "other.pt", {"decoder": {}, "codebook": torch.rand(3, 12)}), TOKENS)

@@ -107,10 +107,10 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_torn_and_hostile_files_are_refused(tmp_path: Path) -> None:
     path = Path(saved(tmp_path / "model.pth", transformer().layers.state_dict()))
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(InputError, match=r"model\.pth: not a checkpoint that can be read safely"):
+    with pytest.raises(InputError, match=r"model\.pth: not a checkpoint: it cannot be read safely"):
         VisionTransformer(name=TINY, weights=str(path))
     path = Path(saved(tmp_path / "full.pth", {"teacher": {}, "args": argparse.Namespace(arch="vit_small")}))
-    with pytest.raises(InputError, match=r"full\.pth: not a checkpoint that can be read safely"):
+    with pytest.raises(InputError, match=r"full\.pth: not a checkpoint: it cannot be read safely"):
         VisionTransformer(name=TINY, weights=str(path))
     path = Path(saved(tmp_path / "names.pth", {"cls_token": 3}))
     with pytest.raises(InputError, match=r"names\.pth: not a plain state dict of tensors"):
