@@ -52,7 +52,7 @@ def main() -> int:
         split = stages.make_split(Path(folder), pairs)
         rows += stages.predict(split, 6 if quick else 24) + stages.evaluate(split, 3) + stages.loader(split, 3)
         rows += uss_extract.extraction(split, 2 if quick else 8, 1 if quick else 3)
-    rows += uss_store.store(1 if quick else 5)
+    rows += uss_extract.on_the_fly(2, 1 if quick else 3) + uss_store.store(1 if quick else 5)
     rows += stages.start(3) + evaluate_memory.rows()
     more, curves = relabel.growth(rounds)
     rows += more

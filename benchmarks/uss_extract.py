@@ -1,4 +1,4 @@
-"""Line 10: extract_uss against its backbone alone, in the same precision, on the same sizes.
+"""Line 10: extract_uss against its backbone alone, in the same precision, on the same sizes; features in every step.
 
 Usage: python benchmarks/uss_extract.py [images]
 Photographs of VOC's size where they are at hand. The backbone is DINOv2 ViT-S/14 of timm with random weights: the
@@ -14,18 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from measuring import Row, source_of_pictures, table
+from measuring import STRIDE, Row, photographs, source_of_pictures, table
 from stages import make_split
 
 from dhr.dataset.reader import Split
 from dhr.processes import cores
+from dhr.sample import Batch, Maps, Window, boxes_of
+from dhr.training.features import Computed
 from dhr.uss.extractor import grid_of
 from dhr.uss.frugal import Frugal
 from dhr.uss.pipeline import Features, features_of
 from dhr.uss.store import FeatureStore
 from dhr.uss.vit import VisionTransformer
 
-NAME, TARGET = "vit_small_patch14_dinov2.lvd142m", 0.9
+NAME, TARGET, SIDE = "vit_small_patch14_dinov2.lvd142m", 0.9, 512
 
 
 def extraction(split: Split, images: int, rounds: int) -> list[Row]:
@@ -62,6 +64,36 @@ def extraction(split: Split, images: int, rounds: int) -> list[Row]:
     return [Row(10, "extract_uss / backbone alone, images/s", ratio, f">= {TARGET}", ratio >= TARGET, detail)]
 
 
+def on_the_fly(images: int, rounds: int) -> list[Row]:
+    """What `features=computed` costs a step, against reading and sampling stored maps; crops of 512x512."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(cores())
+    pixels, _ = photographs(images, SIDE)
+    windows = [Window.whole((SIDE, SIDE))] * images
+    batch = Batch(tuple(map(str, range(images))), pixels, torch.ones(images, 1), pixels[:, 0], boxes_of(windows), 1)
+    batch = batch.to(device)
+    network = VisionTransformer(name=NAME, weights="random", precision="bf16" if device.type == "cuda" else "fp32")
+    complete = Computed().complete(lambda: network, stride=STRIDE)
+    grid = (SIDE // STRIDE, SIDE // STRIDE)
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        store = FeatureStore(Path(folder), "measure again", "safetensors")
+        for id in batch.ids:
+            store.write(id, torch.rand(90, 54, 72))
+
+        def stored() -> None:
+            maps = [window.on_map(store.read(id), grid) for id, window in zip(batch.ids, windows, strict=True)]
+            Maps.stack(maps).each(lambda each: each.to(device)).sampled()
+
+        read, computed = (
+            min(times)
+            for times in zip(
+                *[(_time(stored), _time(lambda: complete(batch) and None)) for _ in range(rounds)], strict=True
+            )
+        )
+    detail = f"{device.type}, ViT-S/14: computed {computed / images:.3f} s a crop, stored {read / images:.4f} s"
+    return [Row(10, "features=computed / stored, seconds a crop", computed / read, "", None, detail)]
+
+
 def _size(split: Split, id: str) -> tuple[int, int]:
     height, width = split.pixels(id).shape[1:]
     return height, width
@@ -85,4 +117,4 @@ def _time(work: Callable[[], None]) -> float:
 if __name__ == "__main__":
     count = int((sys.argv[1:] or ["8"])[0])
     with tempfile.TemporaryDirectory() as data:
-        print(table(extraction(make_split(Path(data), count), count, 3)))
+        print(table(extraction(make_split(Path(data), count), count, 3) + on_the_fly(2, 3)))
