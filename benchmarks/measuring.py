@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhr.dataset.toy_scene import make_scene
-from dhr.sample import Batch, NetworkOutput
+from dhr.sample import Batch, Maps, NetworkOutput
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "samples" / "voc2012" / "VOCdevkit" / "VOC2012"
 STRIDE = 8  # pixels per cell of the USS map and of C4 and C5
@@ -101,7 +101,7 @@ def make_batch(images: int, side: int, classes: int, device: torch.device) -> tu
         wss_mask=mask,
         boxes=torch.tensor([[0, 0, side, side]]).repeat(images, 1),
         most_tags=classes - 1,
-        uss_features=noisy[0],
+        maps=Maps.on_cells(noisy[0]),
     )
     output = NetworkOutput(torch.zeros(images, 21, side // 4, side // 4), cams, (noisy[1], noisy[2]))
     return batch.to(device), NetworkOutput(

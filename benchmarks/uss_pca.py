@@ -92,7 +92,7 @@ def label(part: Rebalancer, samples: Sequence[Sample], maps: Sequence[Tensor]) -
     labels = []
     for sample, features in zip(samples, maps, strict=True):
         grid = (features.shape[1], features.shape[2])
-        batch = Batch.stack([replace(sample, uss_features=sample.window.sample(features, grid))])
+        batch = Batch.stack([replace(sample, maps=sample.window.on_map(features, grid))])
         nothing = torch.full((1, len(sample.tags), 8, 8), -1.0)
         output = NetworkOutput(torch.zeros(1, 1, 8, 8), nothing, (nothing, nothing))
         labels.append(part(batch, output).pseudo_mask[0].to(torch.uint8))

@@ -73,16 +73,11 @@ class Window:
         canvas[self.box] = labels.numpy()[rows].take(columns, 1)
         return torch.from_numpy(canvas)
 
-    def sample(self, features: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Bilinear values of a whole-image map (D,h0,w0) on a `grid` (h,w) of cells laid over the canvas.
-
-        Cells whose centre lies outside the image are 0. Coordinates refer to pixel centres, so the result is
-        exact whatever the resolution of the stored map.
-        """
-        return Maps.stack([self.on_map(features, grid)]).sampled()[0] * self.valid_cells(grid)
-
     def on_map(self, features: Tensor, grid: tuple[int, int]) -> "Maps":
-        """Where the cells of a `grid` (h,w), laid over the canvas, lie on a whole-image map (D,h0,w0)."""
+        """Where the cells of a `grid` (h,w), laid over the canvas, lie on a whole-image map (D,h0,w0).
+
+        Coordinates refer to pixel centres, so the result is exact whatever the resolution of the stored map.
+        """
         places = []
         for axis, length in enumerate(features.shape[1:]):
             centres = (torch.arange(grid[axis]) + 0.5) * (self.canvas[axis] / grid[axis])
@@ -125,6 +120,14 @@ class Maps:
     columns: Tensor
 
     @classmethod
+    def on_cells(cls, features: Tensor) -> Self:
+        """Features (B,D,h,w) that are on the cells of the crops already."""
+        rows, columns = (
+            torch.arange(length, device=features.device).expand(len(features), -1) for length in features.shape[2:]
+        )
+        return cls(features, rows, columns)
+
+    @classmethod
     def stack(cls, maps: list[Self]) -> Self:
         """Maps of one image each, of any size, on grids of the same size."""
         height, width = (max(each.values.shape[axis] for each in maps) for axis in (1, 2))
@@ -151,9 +154,8 @@ class Maps:
 class Sample:
     """One training crop.
 
-    Shapes: pixels (3,H,W) uint8 RGB; tags (T) float 0/1; wss_mask (H,W) uint8; uss_features (D,h,w) float on the grid
-    of the crop, None where no stage needs them, or where they are still to be sampled from a whole-image map, `maps`;
-    jitter (7), how the colours of the pixels are still to be changed, None where they are right as they are.
+    Shapes: pixels (3,H,W) uint8 RGB; tags (T) float 0/1; wss_mask (H,W) uint8; maps, its USS features, None where no
+    stage needs them; jitter (7), how the colours of the pixels are still to be changed, None where they are right.
     """
 
     id: str
@@ -161,17 +163,16 @@ class Sample:
     tags: Tensor
     wss_mask: Tensor
     window: Window
-    uss_features: Tensor | None = None
-    jitter: Tensor | None = None
     maps: Maps | None = None
+    jitter: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Batch:
     """Samples stacked along a new first axis; `ids` stay a tuple, one entry per image.
 
-    As the loader gives it, a batch of crops has its `jitter` and its `maps` before it. The data module makes the one
-    that a step sees from it, where `pixels`, and so the image, are what network and CRF see.
+    As the loader gives it, a batch of crops has its `jitter` before it. The data module makes the one that a step sees
+    from it, where `pixels`, and so the image, are what network and CRF see.
 
     `boxes` (B,4) has top, left, height and width of the part of each canvas that shows image; `most_tags` is the
     largest number of tags that an image has. Both are made where the samples are stacked, so that no step has to ask
@@ -184,15 +185,13 @@ class Batch:
     wss_mask: Tensor
     boxes: Tensor
     most_tags: int
-    uss_features: Tensor | None = None
-    jitter: Tensor | None = None
     maps: Maps | None = None
+    jitter: Tensor | None = None
 
     @classmethod
     def stack(cls, samples: list[Sample]) -> Self:
         """Stacks samples of equal shapes; in a worker of a loader, straight into the memory it shares."""
         tags = default_collate([sample.tags for sample in samples])
-        features = [sample.uss_features for sample in samples if sample.uss_features is not None]
         jitter = [sample.jitter for sample in samples if sample.jitter is not None]
         maps = [sample.maps for sample in samples if sample.maps is not None]
         return cls(
@@ -202,9 +201,8 @@ class Batch:
             wss_mask=default_collate([sample.wss_mask for sample in samples]),
             boxes=boxes_of(sample.window for sample in samples),
             most_tags=int((tags > 0).sum(1).max()),
-            uss_features=default_collate(features) if features else None,
-            jitter=default_collate(jitter) if jitter else None,
             maps=Maps.stack(maps) if maps else None,
+            jitter=default_collate(jitter) if jitter else None,
         )
 
     @cached_property
@@ -217,6 +215,14 @@ class Batch:
         if self.jitter is not None:
             raise ValueError("this batch is as the loader gave it; SegmentationData.on_after_batch_transfer jitters it")
         return normalise(self.pixels).masked_fill_(~self.valid[:, None], 0.0)
+
+    @cached_property
+    def uss_features(self) -> Tensor | None:
+        """(B,D,h,w) float on the grid of the crops, 0 at cells whose centre lies off the image; None without maps."""
+        if self.maps is None:
+            return None
+        features = self.maps.sampled()
+        return features * self.cells((features.shape[-2], features.shape[-1]))[:, None]
 
     @property
     def valid(self) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dhr.crf.none import NoCrf, NoField
 from dhr.rebalancing.view import View
-from dhr.sample import Batch, NetworkOutput, Window, boxes_of
+from dhr.sample import Batch, Maps, NetworkOutput, Window, boxes_of
 
 SIZE, GRID, TAGS = (16, 20), (4, 5), 5
 BOXES = [(0, 0, 16, 20), (3, 0, 13, 14), (0, 6, 9, 14), (5, 7, 8, 5), (2, 2, 14, 18), (0, 0, 16, 11)]
@@ -51,7 +51,7 @@ def stack(crops: list[Crop], dtype: torch.dtype = torch.float32) -> tuple[Batch,
     pixels = (torch.stack([noise * torch.from_numpy(one.valid) for one in crops]) * 255).to(torch.uint8)
     masks = together("wss_mask").to(torch.uint8)
     ids = tuple(map(str, range(len(crops))))
-    batch = Batch(ids, pixels, tags, masks, boxes, int(tags.sum(1).max()), together("uss"))
+    batch = Batch(ids, pixels, tags, masks, boxes, int(tags.sum(1).max()), Maps.on_cells(together("uss")))
     return batch, NetworkOutput(together("cams"), together("cams"), (together("c4"), together("c5")))
 
 

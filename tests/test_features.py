@@ -13,7 +13,7 @@ from torch.nn import functional
 from dhr.artifacts import read_json
 from dhr.config.compose import compose
 from dhr.errors import InputError
-from dhr.sample import Batch
+from dhr.sample import Batch, Maps
 from dhr.training.features import Computed, Stored
 
 SIDE, STRIDE = 30, 6
@@ -54,7 +54,7 @@ def test_computed_features_are_the_mean_over_scales_and_flips(flip: bool) -> Non
 
 
 def test_stored_features_come_with_the_crops() -> None:
-    given = replace(batch(), uss_features=torch.rand(2, 4, 5, 5))
+    given = replace(batch(), maps=Maps.on_cells(torch.rand(2, 4, 5, 5)))
     assert Stored().complete(Blocks, stride=STRIDE)(given) is given
 
 

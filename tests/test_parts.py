@@ -18,7 +18,7 @@ from dhr.config.tree import options
 from dhr.crf.interface import Crf
 from dhr.crf.none import NoCrf
 from dhr.dataset.classes import IGNORE, ClassTable, load_classes
-from dhr.sample import Batch, NetworkOutput, Sample, Window
+from dhr.sample import Batch, Maps, NetworkOutput, Sample, Window
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, GRID = 32, (8, 8)
@@ -60,7 +60,7 @@ def batch_of(table: ClassTable) -> Batch:
         features = torch.randn(6, *GRID, generator=generator) * window.valid_cells(GRID)
         samples.append(
             Sample(
-                id=str(number), pixels=pixels, tags=tags, window=window, uss_features=features,
+                id=str(number), pixels=pixels, tags=tags, window=window, maps=window.on_map(features, GRID),
                 wss_mask=mask.masked_fill(~window.valid(), IGNORE),
             )
         )  # fmt: skip
@@ -107,7 +107,7 @@ def second_of(batch: Batch, output: NetworkOutput) -> tuple[Batch, NetworkOutput
     alone = Batch(
         ids=batch.ids[1:], pixels=batch.pixels[1:], tags=batch.tags[1:],
         wss_mask=batch.wss_mask[1:], boxes=batch.boxes[1:],
-        most_tags=int(batch.tags[1:].sum(1).max()), uss_features=features[1:],
+        most_tags=int(batch.tags[1:].sum(1).max()), maps=Maps.on_cells(features[1:]),
     )  # fmt: skip
     c4, c5 = output.features
     return alone, NetworkOutput(logits=output.logits[1:], cams=output.cams[1:], features=(c4[1:], c5[1:]))

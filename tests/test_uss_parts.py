@@ -69,8 +69,8 @@ def test_features_of_any_size_are_rounded_up_to_patches(option: str, words: tupl
     extractor = extractor_of(option, words, tmp_path)
     patch = extractor.patch_size
     image = torch.randn(3, 3 * patch + 1, 5 * patch, generator=torch.Generator().manual_seed(0))
-    assert multi_scale(extractor, image, scales=(1.0,), flip=True).shape == (extractor.dim, 4, 5)
-    assert multi_scale(extractor, image, scales=(0.5, 2.0), flip=False).shape == (extractor.dim, 7, 10)
+    assert multi_scale(extractor, image[None], scales=(1.0,), flip=True).shape == (1, extractor.dim, 4, 5)
+    assert multi_scale(extractor, image[None], scales=(0.5, 2.0), flip=False).shape == (1, extractor.dim, 7, 10)
 
 
 @pytest.mark.parametrize("tokens", options("uss/tokens"))

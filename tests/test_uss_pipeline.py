@@ -71,7 +71,7 @@ def test_the_average_over_scales_is_that_of_a_plain_loop(height: int, width: int
             for row, column in product(range(rows), range(columns)):
                 total[:, row, column] += at(made, (row + 0.5) / rows, (column + 0.5) / columns)
             count += 1
-    found = multi_scale(extractor, image, scales=SCALES, flip=flip)
+    found = multi_scale(extractor, image[None], scales=SCALES, flip=flip)[0]
     torch.testing.assert_close(found.double(), total / count, atol=1e-5, rtol=0)
 
 
@@ -88,7 +88,7 @@ def at(values: Tensor, down: float, right: float) -> Tensor:
 
 def test_image_and_mirror_image_are_one_batch() -> None:
     extractor = Limited(ColourExtractor(), 10**9, MemoryError)
-    multi_scale(extractor, normalise(picture(32, 40)), scales=(1.0, 0.5), flip=True)
+    multi_scale(extractor, normalise(picture(32, 40))[None], scales=(1.0, 0.5), flip=True)
     assert extractor.calls == [(2, 3, 32, 40), (2, 3, 16, 20)]
 
 
@@ -117,8 +117,9 @@ def test_images_that_do_not_fit_are_taken_in_pieces(error: str, share: float, wa
     extractor, image = ColourExtractor(patch_size=4, dim=8), normalise(picture(height, width))
     limited = Limited(extractor, int(share * 2 * height * width), ERRORS[error])
     frugal = Frugal(limited)
-    found = multi_scale(frugal, image, scales=(1.0, 0.25), flip=True)
-    torch.testing.assert_close(found, multi_scale(extractor, image, scales=(1.0, 0.25), flip=True), atol=1e-5, rtol=0)
+    found = multi_scale(frugal, image[None], scales=(1.0, 0.25), flip=True)[0]
+    expected = multi_scale(extractor, image[None], scales=(1.0, 0.25), flip=True)[0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     notes = frugal.take_notes()
     assert len(notes) == (1 if way else 0) and all(
         note.startswith("400 x 520 pixels") and way in note for note in notes

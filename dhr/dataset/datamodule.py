@@ -112,17 +112,11 @@ class SegmentationData(pl.LightningDataModule):
         return batch.to(device) if isinstance(batch, Batch) else batch
 
     def on_after_batch_transfer(self, batch: Batch | Picture, _: int) -> Batch | Picture:
-        """Jitters the colours of crops and samples their features, all at once and where they are now."""
-        if isinstance(batch, Picture):
+        """Jitters the colours of crops, all at once and where they are now."""
+        if isinstance(batch, Picture) or batch.jitter is None:
             return batch
-        if batch.jitter is not None:
-            hue = bool(self.train.transform.jitter[HUE])
-            batch = replace(batch, pixels=jitter(batch.pixels, batch.valid, batch.jitter, hue=hue), jitter=None)
-        if batch.maps is not None:
-            features = batch.maps.sampled()
-            cells = batch.cells((features.shape[-2], features.shape[-1]))[:, None]
-            batch = replace(batch, uss_features=features * cells, maps=None)
-        return batch
+        hue = bool(self.train.transform.jitter[HUE])
+        return replace(batch, pixels=jitter(batch.pixels, batch.valid, batch.jitter, hue=hue), jitter=None)
 
     def refuse_too_few(self, ranks: int) -> None:
         """Makes sure that every process has a batch.

@@ -189,5 +189,5 @@ def whole_sample(split: Split, id: str, *, wss_masks: MaskFolder, features: Feat
         tags=split.tags(id),
         wss_mask=wss_masks.read(id, size),
         window=window,
-        uss_features=None if features is None else window.sample(features.read(id), grid),
+        maps=None if features is None else window.on_map(features.read(id), grid),
     )

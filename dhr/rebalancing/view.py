@@ -41,7 +41,7 @@ class View:
         return cls(
             slots=slots,
             cams=slots.of_tags(output.cams),
-            uss_features=batch.uss_features.float(),
+            uss_features=batch.uss_features,
             wss_features=(c4, c5),
             wss_mask=batch.wss_mask.long(),
             pixels=batch.pixels,

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import torch
 
-from dhr.numerics import resize
-from dhr.sample import Batch
+from dhr.sample import Batch, Maps
+from dhr.uss.extractor import multi_scale
 from dhr.uss.store import FeatureStore
 
 Complete = Callable[[Batch], Batch]
@@ -79,23 +79,8 @@ class OnTheFly:
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Batch:
-        """The batch with `uss_features`, the mean over scales and flips, 0 off the image.
-
-        Sides are rounded up to multiples of the patch, as in `dhr.uss.extractor.multi_scale`; all crops of the batch
-        have the same size and go through the model together.
-        """
-        model, image, patch = self.extractor.to(batch.pixels.device), batch.image, self.extractor.patch_size
-        height, width = image.shape[-2:]
+        """The batch with features; all its crops have the same size and go through the model together."""
+        model, (height, width) = self.extractor.to(batch.pixels.device), batch.pixels.shape[-2:]
         grid = (max(height // self.stride, 1), max(width // self.stride, 1))
-        total = torch.zeros((), device=image.device)
-        for scale in self.scales:
-            view = resize(image, (_rounded_up(height * scale, patch), _rounded_up(width * scale, patch)))
-            total = total + resize(model(view), grid)
-            if self.flip:
-                total = total + resize(model(view.flip(-1)).flip(-1), grid)
-        mean = total / (len(self.scales) * (2 if self.flip else 1))
-        return replace(batch, uss_features=mean * batch.cells(grid)[:, None])
-
-
-def _rounded_up(side: float, patch: int) -> int:
-    return -(-max(round(side), 1) // patch) * patch
+        features = multi_scale(model, batch.image, scales=self.scales, flip=self.flip, grid=grid)
+        return replace(batch, maps=Maps.on_cells(features))

@@ -24,24 +24,27 @@ class Extractor(Protocol):
         ...
 
 
-def multi_scale(extractor: Extractor, image: Tensor, *, scales: tuple[float, ...], flip: bool) -> Tensor:
-    """Features of one image, averaged in float32 over scales and flips on the grid of the largest scale.
+def multi_scale(
+    extractor: Extractor, images: Tensor, *, scales: tuple[float, ...], flip: bool, grid: tuple[int, int] | None = None
+) -> Tensor:
+    """Features of images of one size, averaged in float32 over scales and flips.
 
-    Each side is rounded up to a multiple of the patch. The image and its mirror image are one batch.
+    Each side is rounded up to a multiple of the patch. Images and their mirror images are one batch.
 
     Args:
         extractor: the model.
-        image: (3,H,W) normalised.
+        images: (B,3,H,W) normalised.
         scales: factors on the image size.
-        flip: whether the mirrored image is averaged in.
+        flip: whether the mirrored images are averaged in.
+        grid: cells (h,w) of the result; None for that of the largest scale.
 
     Returns:
-        (D,h,w) with h = ceil(max(scales) * H / patch_size) and w alike.
+        (B,D,h,w); without `grid`, h = ceil(max(scales) * H / patch_size) and w alike.
     """
-    size, patch = (image.shape[-2], image.shape[-1]), extractor.patch_size
-    finest = grid_of(size, scale=max(scales), patch=patch)
-    maps = [_features(extractor, image, grid_of(size, scale=scale, patch=patch), flip=flip) for scale in scales]
-    resized = [resize(each, finest)[0] for each in maps]
+    size, patch = (images.shape[-2], images.shape[-1]), extractor.patch_size
+    wanted = grid or grid_of(size, scale=max(scales), patch=patch)
+    maps = [_features(extractor, images, grid_of(size, scale=scale, patch=patch), flip=flip) for scale in scales]
+    resized = [resize(each, wanted) for each in maps]
     return sum(resized[1:], resized[0]) / len(resized)
 
 
@@ -51,10 +54,10 @@ def grid_of(size: tuple[int, int], *, scale: float, patch: int) -> tuple[int, in
     return max(height, 1), max(width, 1)
 
 
-def _features(extractor: Extractor, image: Tensor, grid: tuple[int, int], *, flip: bool) -> Tensor:
-    """(1,D,h,w) mean of the image and its mirror image, at the scale that gives `grid`."""
-    view = resize(image[None], (grid[0] * extractor.patch_size, grid[1] * extractor.patch_size))
+def _features(extractor: Extractor, images: Tensor, grid: tuple[int, int], *, flip: bool) -> Tensor:
+    """(B,D,h,w) mean of the images and their mirror images, at the scale that gives `grid`."""
+    view = resize(images, (grid[0] * extractor.patch_size, grid[1] * extractor.patch_size))
     if not flip:
         return extractor(view).float()
-    straight, mirrored = extractor(torch.cat([view, view.flip(-1)])).float().split(1)
+    straight, mirrored = extractor(torch.cat([view, view.flip(-1)])).float().chunk(2)
     return (straight + mirrored.flip(-1)) / 2
