@@ -206,6 +206,15 @@ class RunFolder:
         return self.root / "run.json"
 
     @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.record.exists() and read_json(self.record).get("status") == "finished"
+
+    def failed(self, rank: int) -> Path:
+        """At which images the run was when an error ended it, as a process saw it."""
+        return self.root / f"failed-{rank}.json"
+
+    @property
     def metrics(self) -> Path:
         """Logged scalars over steps."""
         return self.root / "metrics.csv"

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import sys
 import traceback
 from argparse import Namespace
@@ -58,6 +59,11 @@ def verb(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
         return command
 
     return decorate
+
+
+def command_line(name: str) -> str:
+    """What was typed, to be typed again."""
+    return " ".join([f"python -m dhr.{name}", *map(shlex.quote, sys.argv[1:])])
 
 
 def check_before(name: str, arguments: Namespace) -> None:

@@ -31,6 +31,23 @@ def load_run_config(run: Path) -> DictConfig:
     return stored
 
 
+def stored_text(cfg: DictConfig) -> str:
+    """The configuration as a run keeps it; how the command was called this time is no part of it."""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    called = {"resume": False, "debug": False, **({"overwrite": False} if "overwrite" in values else {})}
+    return OmegaConf.to_yaml(OmegaConf.create({**values, **called}))
+
+
+def refuse_other_settings(run: RunFolder, cfg: DictConfig) -> None:
+    """Makes sure that the run to be continued is this one.
+
+    Raises:
+        InputError: its settings are others.
+    """
+    if not run.config.is_file() or run.config.read_text() != stored_text(cfg):
+        raise InputError(f"resume=true: {run.config} has other settings; give the same, or choose another name")
+
+
 def _read(run: Path, path: Path) -> dict[str, Any]:
     if not path.is_file():
         found = sorted(str(each.parent) for each in run.parent.glob("*/config.yaml"))

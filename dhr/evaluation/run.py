@@ -1,8 +1,6 @@
 """`dhr.evaluate`: scores of a folder of masks against the truth of a split."""
 
 import logging
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from omegaconf import DictConfig
 
 from dhr.artifacts import RunFolder, read_mask, write_json
 from dhr.building import open_split, open_split_of_run
+from dhr.config.command import command_line
 from dhr.config.stored import load_run_config
 from dhr.dataset.reader import Split
 from dhr.errors import InputError
@@ -94,7 +93,7 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
         images=len(inventory.found),
         missing=len(inventory.missing),
         extra=len(inventory.extra),
-        command="python -m dhr.evaluate " + " ".join(shlex.quote(word) for word in sys.argv[1:]),
+        command=command_line("evaluate"),
     )
     if ranks.first:
         path = folder.parent / f"{split.name}.scores.json"

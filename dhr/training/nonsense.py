@@ -1,7 +1,6 @@
 """Stops a training whose loss is not a number, and says which images were seen."""
 
 import logging
-from pathlib import Path
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -9,7 +8,7 @@ import torch
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
-from dhr.artifacts import write_json
+from dhr.artifacts import RunFolder, write_json
 from dhr.errors import InputError
 from dhr.sample import Batch
 from dhr.soundness import DIVERGED
@@ -20,14 +19,14 @@ log = logging.getLogger("dhr.train")
 class StopAtNonsense(pl.Callback):
     """Looks at the losses when they are logged anyway, so that no step waits for its device; all ranks stop together.
 
-    Whatever ends a training in the middle of a step, `<folder>/failed-<rank>.json` says at which images.
+    Whatever ends a training in the middle of a step, `failed-<rank>.json` in its folder says at which images.
 
     Args:
-        folder: of the run.
+        run: its folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
         self.seen: list[tuple[int, tuple[str, ...], Tensor]] = []
         self.current: tuple[int, tuple[str, ...]] | None = None
 
@@ -54,7 +53,7 @@ class StopAtNonsense(pl.Callback):
         """Writes down at which images it happened."""
         if self.current is not None and isinstance(exception, Exception):  # not where the user or a signal ends it
             step, ids = self.current
-            path = self.folder / f"failed-{trainer.global_rank}.json"
+            path = self.run.failed(trainer.global_rank)
             write_json(path, {"step": step, "ids": list(ids), "error": str(exception)})
             log.info(f"{path}: the images of step {step}")
 

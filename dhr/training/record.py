@@ -1,11 +1,10 @@
 """What a run folder says about how it was made."""
 
-import shlex
-import sys
 from importlib.metadata import version
 
 from omegaconf import DictConfig
 
+from dhr.config.command import command_line
 from dhr.dataset.classes import ClassTable
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "torchmetrics", "hydra-core", "numpy")
@@ -15,7 +14,7 @@ def describe(cfg: DictConfig, table: ClassTable) -> dict[str, object]:
     """The entries of run.json that are known before the first step; `table` says what the labels mean."""
     choices = cfg.choices
     return {
-        "command": "python -m dhr.train " + " ".join(shlex.quote(word) for word in sys.argv[1:]),
+        "command": command_line("train"),
         "dataset": cfg.dataset.name,
         "classes": list(table.names),
         "wss": cfg.wss.name,

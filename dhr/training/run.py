@@ -7,13 +7,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.artifacts import RunFolder, read_json, update_record, write_atomically
 from dhr.building import build_network, open_split, stored_features, wss_masks
 from dhr.config.parts import build
+from dhr.config.stored import refuse_other_settings, stored_text
 from dhr.dataset.check import TrainingFiles, check_pictures
 from dhr.dataset.classes import ClassTable
 from dhr.dataset.datamodule import SegmentationData
@@ -51,7 +52,7 @@ def train(cfg: DictConfig) -> Path:
     """
     run = RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "runs" / cfg.name)
     _refuse_other_run(run, cfg)
-    if cfg.resume and _is_finished(run):
+    if cfg.resume and run.is_finished:
         log.info(f"{run.root}: finished already")
         return run.root
     make_missing(cfg)
@@ -135,23 +136,12 @@ def _refuse_other_run(run: RunFolder, cfg: DictConfig) -> None:
         raise InputError(
             f"name={cfg.name}: {run.root} holds a run; continue it with resume=true or choose another name"
         )
-    if not run.config.is_file() or run.config.read_text() != _stored(cfg):
-        raise InputError(f"resume=true: {run.config} has other settings; give the same, or choose another name")
-
-
-def _is_finished(run: RunFolder) -> bool:
-    return run.record.exists() and read_json(run.record).get("status") == "finished"
-
-
-def _stored(cfg: DictConfig) -> str:
-    """The configuration as it is stored; how the command was called this time is no part of it."""
-    values = OmegaConf.to_container(cfg, resolve=True)
-    return OmegaConf.to_yaml(OmegaConf.create({**values, "resume": False, "debug": False}))  # type: ignore[dict-item]
+    refuse_other_settings(run, cfg)
 
 
 @rank_zero_only
 def _open_folder(run: RunFolder, cfg: DictConfig, table: ClassTable) -> None:
-    write_atomically(run.config, _stored(cfg).encode())
+    write_atomically(run.config, stored_text(cfg).encode())
     update_record(run.record, {**describe(cfg, table), "status": "running"})
 
 
@@ -162,7 +152,7 @@ def _trainer(cfg: DictConfig, run: RunFolder, callbacks: list[Callback]) -> pl.T
         cfg.trainer,
         default_root_dir=str(run.root),
         logger=make_loggers(run, **options),
-        callbacks=[*callbacks, StopAtNonsense(run.root), checkpoint, progress_bar()],
+        callbacks=[*callbacks, StopAtNonsense(run), checkpoint, progress_bar()],
         plugins=[AtomicCheckpointIO()],
     )
     return trainer

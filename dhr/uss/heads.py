@@ -15,6 +15,11 @@ PATCH_SIZES = {529: 14, 400: 16, 1600: 8}  # by number of queries: 322 / 14 or 3
 PATCH = "patch_size"  # a number that our files have beside the released ones
 
 
+def probes_path(weights: Path) -> Path:
+    """Where train_uss leaves the cluster probes of a head."""
+    return weights.with_name(f"{weights.stem}_probes.safetensors")
+
+
 def read_head(path: Path, method: str, parts: tuple[str, ...]) -> Mapping[str, Any]:
     """The parts of a file of a head.
 

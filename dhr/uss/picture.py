@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dhr.errors import InputError
 from dhr.numerics import unit_vectors
+from dhr.uss.heads import probes_path
 
 GREY = 128  # of a map without any difference
 SHOWN = (1.0, 99.0)  # percentiles that become black and full colour: a few odd cells must not fade all others
@@ -109,7 +110,7 @@ def probes_beside(weights: str | None) -> Tensor | None:
     """
     if weights is None:
         return None
-    path = Path(weights).with_name(f"{Path(weights).stem}_probes.safetensors")
+    path = probes_path(Path(weights))
     if not path.exists():
         return None
     try:

@@ -1,8 +1,6 @@
 """`dhr.audit`: looks at a whole data set, says what is wrong, writes it as JSON and as a page."""
 
 import logging
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from dhr.artifacts import DataLayout, write_atomically, write_json
+from dhr.config.command import command_line
 from dhr.dataset.audit.finding import Finding, Notes, kinds_of, severities
 from dhr.dataset.audit.look import Given
 from dhr.dataset.audit.overlap import overlaps
@@ -44,8 +43,7 @@ def audit(cfg: DictConfig) -> Audited:
     findings = [finding for each in splits for finding in each.findings] + _absent(cfg, layout, names)
     findings += overlaps(splits, layout, train=cfg.dataset.splits.train, validation=cfg.dataset.splits.validation)
     findings += _features(cfg, layout, splits)
-    command = "python -m dhr.audit " + " ".join(shlex.quote(word) for word in sys.argv[1:])
-    audited = Audited(cfg.dataset.name, layout, table, splits, findings, command.strip())
+    audited = Audited(cfg.dataset.name, layout, table, splits, findings, command_line("audit"))
     folder = Path(cfg.paths.outputs) / cfg.dataset.name / "audit"
     write_json(folder / "audit.json", record_of(audited))
     write_atomically(folder / "audit.html", page_of(audited).encode("utf-8", "replace"))

@@ -1,25 +1,21 @@
 """The folder that one training of a USS head leaves behind, and what must not be mixed in it."""
 
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from dhr.artifacts import RunFolder, read_json, update_record, write_atomically
+from dhr.artifacts import RunFolder, update_record, write_atomically
+from dhr.config.command import command_line
+from dhr.config.stored import refuse_other_settings, stored_text
 from dhr.errors import InputError
 
 
 def folder_of(cfg: DictConfig) -> RunFolder:
     """<outputs>/<dataset>/uss/<NAME>/, the name being that of the method unless `name` says another."""
     return RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "uss" / (cfg.name or cfg.uss.name.upper()))
-
-
-def is_finished(run: RunFolder) -> bool:
-    """Whether the training came to its end."""
-    return run.record.exists() and read_json(run.record).get("status") == "finished"
 
 
 @rank_zero_only
@@ -44,8 +40,7 @@ def refuse_other(run: RunFolder, weights: Path, cfg: DictConfig) -> None:
             f"{run.root}: holds a training of uss={cfg.uss.name}; continue it with resume=true, make it anew with "
             "overwrite=true, or choose another name= and uss.weights="
         )
-    if not run.config.is_file() or run.config.read_text() != _stored(cfg):
-        raise InputError(f"resume=true: {run.config} has other settings; give the same, or choose another name")
+    refuse_other_settings(run, cfg)
 
 
 @rank_zero_only
@@ -53,23 +48,11 @@ def open_folder(run: RunFolder, cfg: DictConfig) -> None:
     """Makes the folder, after the old one is gone where it is to be replaced, and says that a training runs in it."""
     if cfg.overwrite:
         shutil.rmtree(run.root, ignore_errors=True)
-    write_atomically(run.config, _stored(cfg).encode())
+    write_atomically(run.config, stored_text(cfg).encode())
     update_record(run.record, {"dataset": cfg.dataset.name, "uss": cfg.uss.name, "status": "running"})
 
 
 @rank_zero_only
 def close_folder(run: RunFolder, values: Mapping[str, object]) -> None:
     """Says that the training has come to its end, and how."""
-    update_record(run.record, {**values, "command": command(), "status": "finished"})
-
-
-def command() -> str:
-    """What was typed."""
-    return " ".join(["python -m dhr.train_uss", *sys.argv[1:]])
-
-
-def _stored(cfg: DictConfig) -> str:
-    """The configuration as it is stored; how the command was called this time is no part of it."""
-    values = OmegaConf.to_container(cfg, resolve=True)
-    called = {"resume": False, "overwrite": False, "debug": False}
-    return OmegaConf.to_yaml(OmegaConf.create({**values, **called}))  # type: ignore[dict-item]
+    update_record(run.record, {**values, "command": command_line("train_uss"), "status": "finished"})

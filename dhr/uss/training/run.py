@@ -14,13 +14,15 @@ from safetensors.torch import save
 
 from dhr.artifacts import RunFolder, write_atomically, write_json
 from dhr.building import open_split
+from dhr.config.command import command_line
 from dhr.config.parts import build
 from dhr.dataset.check import check_pictures
 from dhr.dataset.reader import PictureDataset, Split
 from dhr.ranks import Ranks
+from dhr.uss.heads import probes_path
 from dhr.uss.training.cause import File
 from dhr.uss.training.evaluation import DEFINITION, Matched, as_json, evaluated
-from dhr.uss.training.folder import close_folder, command, folder_of, is_finished, open_folder, refuse_other
+from dhr.uss.training.folder import close_folder, folder_of, open_folder, refuse_other
 from dhr.uss.training.judge import Classes, judging_images, learn_probes
 from dhr.uss.training.module import FrozenModel
 from dhr.uss.training.settings import ProbeSettings
@@ -54,7 +56,7 @@ def train_uss(cfg: DictConfig) -> Path:
     """
     run, weights = folder_of(cfg), Path(cfg.uss.weights)
     refuse_other(run, weights, cfg)
-    if is_finished(run) and cfg.resume:
+    if run.is_finished and cfg.resume:
         log.info(f"{run.root}: finished already")
         return weights
     job = _Job.of(cfg, run)
@@ -109,7 +111,7 @@ class _Job:
             window=self.recipe.window,
             name=f"probe_{name}",
         )
-        write_atomically(path.with_name(f"{path.stem}_probes.safetensors"), save({"probes": probes}))
+        write_atomically(probes_path(path), save({"probes": probes}))
         if not self.ids:
             return None
         images = (self.validation, self.ids, self.classes.of_label)
@@ -126,7 +128,7 @@ class _Job:
             "images": len(self.ids),
             "clusters": self.clusters,
             "crf": cfg.choices.crf,
-            "command": command(),
+            "command": command_line("train_uss"),
         }
         if scores:
             rows = {name: as_json(each, self.classes.names) for name, each in scores.items()}
