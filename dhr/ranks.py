@@ -14,6 +14,11 @@ from torch import distributed
 T = TypeVar("T")
 
 
+def are_several() -> bool:
+    """Whether this process belongs to a group, be it of torchrun for the stages here, or of Lightning for training."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 @dataclass(frozen=True)
 class Ranks:
     """Place of this process among its siblings, and the device it computes on."""

@@ -1,13 +1,16 @@
 """What a classifier offers to the network and to training."""
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 from dhr.sample import NetworkOutput
 
 
-class Classifier(nn.Module):
+class Classifier(nn.Module, ABC):
     """From C5 to class activation maps, and what training says of them."""
 
+    @abstractmethod
     def loss(self, output: NetworkOutput, valid: Tensor, tags: Tensor) -> Tensor:
         """A scalar.
 
@@ -16,4 +19,3 @@ class Classifier(nn.Module):
             valid: (B,H,W) bool, where the crop shows image.
             tags: (B,T) 0/1.
         """
-        raise NotImplementedError

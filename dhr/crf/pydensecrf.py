@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -50,23 +50,21 @@ class PyDenseField:
 
     def __call__(self, probabilities: Tensor, present: Tensor) -> Tensor:
         """See `dhr.crf.interface.Field`."""
-        result = torch.zeros_like(probabilities)
+        result = torch.empty_like(probabilities)
         started = [
-            job for number in range(len(result)) for job in self._started(number, result, probabilities, present)
+            each for number in range(len(result)) for each in self._started(number, result, probabilities, present)
         ]
-        for job, marginals in started:
-            job.put(result, marginals())
+        for image, job, marginals in started:
+            job.put(image, marginals())
         return result
 
     def _started(
         self, number: int, result: Tensor, probabilities: Tensor, present: Tensor
-    ) -> Iterator[tuple[Job, Callable[[], np.ndarray]]]:
+    ) -> Iterator[tuple[Tensor, Job, Callable[[], np.ndarray]]]:
         """Hands one image to its process, which works on it while the next ones are made ready; none if it is done."""
         one = slice(number, number + 1)
-        result[one] = normalised(probabilities[one], self.valid[one], present[one], first=number)
-        for job in jobs_of(result[one], self.pixels[one], self.valid[one], present[one]):
+        image = result[one]
+        image[:] = normalised(probabilities[one], self.valid[one], present[one], first=number)
+        for job in jobs_of(image, self.pixels[one], self.valid[one], present[one]):
             task = partial(infer_of_batch, (self.batch, number), job.scores, job.pixels, self.crf.plain())
-            if self.crf.workers == 0:
-                yield replace(job, number=number), task
-            else:
-                yield replace(job, number=number), self.crf.pool(self.batch + number).submit(task).result
+            yield image, job, task if self.crf.workers == 0 else self.crf.pool(self.batch + number).submit(task).result

@@ -10,6 +10,7 @@ from torch import Tensor, distributed
 from torch.nn import functional
 
 from dhr.dataset.classes import IGNORE
+from dhr.ranks import are_several
 from dhr.sample import Queries
 
 
@@ -192,7 +193,7 @@ def assign(costs: Tensor, present: Tensor) -> Pairs:
 def mean_over_ranks(number: Tensor) -> Tensor:
     """The mean over the processes of a training, so that each mask counts the same whatever process it is in."""
     mean = number.float()
-    if distributed.is_available() and distributed.is_initialized():
+    if are_several():
         distributed.all_reduce(mean)
         mean = mean / distributed.get_world_size()
     return mean

@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 from torch import distributed, nn
 
 from dhr.network import SegmentationNetwork
+from dhr.ranks import are_several
 
 
 class EmaAverage(EMAWeightAveraging):
@@ -46,7 +47,7 @@ def share_buffers(network: nn.Module) -> None:
 
     DDP does so with the trained network before every step, and a checkpoint holds the first process's.
     """
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not are_several():
         return
     buffers = [each for each in network.buffers() if each.is_floating_point()]
     values = torch.cat([each.flatten() for each in buffers])

@@ -12,7 +12,7 @@ from dhr.crf.interface import Crf
 from dhr.dataset.photometric import normalise
 from dhr.dataset.reader import Split
 from dhr.evaluation.scores import JointHistogram, joint_histogram
-from dhr.numerics import resize, unit_vectors
+from dhr.numerics import resize, unit_vectors, winner
 from dhr.progress import progress
 from dhr.ranks import Ranks
 from dhr.uss.extractor import Extractor, multi_scale
@@ -68,13 +68,13 @@ def cluster_map(extractor: Extractor, probes: Tensor, pixels: Tensor, *, crf: Cr
     makes soft-max(3 cos) whole.
     """
     size = (pixels.shape[-2], pixels.shape[-1])
-    features = multi_scale(extractor, normalise(pixels).to(probes.device), scales=(1.0,), flip=True)
+    features = multi_scale(extractor, normalise(pixels)[None].to(probes.device), scales=(1.0,), flip=True)[0]
     cosines = torch.einsum(
         "kd,dhw->khw", unit_vectors(probes, dim=1), unit_vectors(resize(features[None], size)[0], dim=0)
     )
     field = crf.on(pixels[None], torch.ones(1, *size, dtype=torch.bool))
     marginals = field((SHARPNESS * cosines).softmax(0)[None].cpu(), torch.ones(1, len(probes), dtype=torch.bool))
-    return marginals[0].argmax(0).to(torch.uint8)
+    return winner(marginals[0], dim=0).to(torch.uint8)
 
 
 def evaluated(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from dhr.numerics import unit_vectors
+from dhr.ranks import are_several
 from dhr.uss.extractor import Extractor
 from dhr.uss.training.sampling import at_cells, one_per_window
 from dhr.uss.training.views import View
@@ -133,7 +134,7 @@ class CodesModule(UssModule):
 
 def of_all_processes(values: Tensor) -> Tensor:
     """(B,...) of every process as one batch, in the order in which one process would have had it."""
-    if not _several():
+    if not are_several():
         return values
     parts = [torch.empty_like(values) for _ in range(distributed.get_world_size())]
     distributed.all_gather(parts, values.contiguous())
@@ -143,15 +144,11 @@ def of_all_processes(values: Tensor) -> Tensor:
 def sum_of_all_processes(value: Tensor) -> Tensor:
     """A number, added up over the processes; without gradient."""
     total = value.detach().clone()
-    if _several():
+    if are_several():
         distributed.all_reduce(total)
     return total
 
 
 def processes() -> int:
     """How many processes train together."""
-    return distributed.get_world_size() if _several() else 1
-
-
-def _several() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if are_several() else 1
