@@ -22,7 +22,7 @@ from dhr.dataset.classes import load_classes
 from dhr.errors import InputError
 from dhr.evaluation.gallery import load_gallery
 from dhr.prediction import Predictor
-from dhr.training.loggers import join_metrics
+from dhr.training.curves import join_metrics
 from dhr.weights import network_weights, read_checkpoint
 
 TABLE = load_classes("toy")
@@ -30,7 +30,8 @@ RUNS = ("dhr", "none")
 PREDICTION = ("scales=[1.0,0.5]", "minimum_probability=0.05")
 RECORDED = {
     "command", "dataset", "classes", "wss", "uss", "rebalancing", "label_maker", "refresh", "features",
-    "backbone", "decoder", "start", "seed", "tau", "max_epochs", "steps", "seconds", "versions", "device", "status",
+    "backbone", "decoder", "start", "seed", "tau", "max_epochs", "steps", "seconds", "versions", "device", "data",
+    "status",
 }  # fmt: skip
 CURVES = {
     "epoch", "step", "train/loss", "train/loss_segmentation", "train/loss_classification", "train/lr",
@@ -198,14 +199,14 @@ def test_masks_of_two_settings_are_not_mixed(done: Tiny) -> None:
 
 def test_curves_of_an_interrupted_run_are_joined(tmp_path: Path) -> None:
     """The first part went two steps further than its checkpoint; those steps are made again by the second."""
-    parts = {"metrics.1.csv": ("a", range(4)), "metrics.2.csv": ("b", range(2, 5)), "metrics.csv": ("c", range(4, 6))}
+    parts = {"metrics.1.csv": (1, range(4)), "metrics.2.csv": (2, range(2, 5)), "metrics.csv": (3, range(4, 6))}
     for name, (value, steps) in parts.items():
         lines = ["step,train/loss,validation/miou", *(f"{step},{value},\n{step},,{value}" for step in steps)]
-        (tmp_path / name).write_text("\n".join(lines))
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines))
     join_metrics(tmp_path / "metrics.csv")
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open(newline="")))
     for key in ("train/loss", "validation/miou"):
-        assert [(row["step"], row[key]) for row in rows if row[key]] == [*zip("012345", "aabbcc", strict=True)]
+        assert [(row["step"], row[key]) for row in rows if row[key]] == [*zip("012345", "112233", strict=True)]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
 
 
@@ -213,7 +214,7 @@ def test_curves_of_an_interrupted_run_are_joined(tmp_path: Path) -> None:
 def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path: Path) -> None:
     """The first command draws the scenes and extracts the features itself, then dies after its first checkpoint."""
     there = Tiny(tmp_path)
-    words = ["dataset.max_epochs=4", "decoder.dropout=[0,0,0]"]  # dropout draws from a state that nobody stores
+    words = ["dataset.max_epochs=4", "decoder.dropout=[0.5,0.5,0.5]"]
     run, whole = there.run("cut"), there.run("whole")
     last = run.checkpoints / "last.ckpt"
     command = there.command("train", *words, "name=cut")
@@ -230,7 +231,7 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path: Path) -> No
     assert {key: read_json(run.record)[key] for key in ("status", "steps")} == {"status": "finished", "steps": 16}
     states = [read_checkpoint(each.checkpoints / "last.ckpt")["state_dict"] for each in (run, whole)]
     for name, value in states[1].items():
-        torch.testing.assert_close(states[0][name], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(states[0][name], value, rtol=1e-4, atol=1e-6)  # of two processes
     for key in ("train/loss", "validation/miou"):
         points = [[(row["step"], row[key]) for row in curves(each) if row[key]] for each in (run, whole)]
         assert [step for step, _ in points[0]] == [step for step, _ in points[1]], key
