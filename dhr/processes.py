@@ -10,6 +10,8 @@ from itertools import islice
 from multiprocessing import connection
 from typing import Any, TypeVar
 
+from dhr.signals import outlive
+
 T = TypeVar("T")
 R = TypeVar("R")
 AHEAD = 4  # tasks per worker that wait or are done and not fetched: bounds the memory
@@ -23,7 +25,8 @@ def cores() -> int:
 def process_pool(workers: int, start: Callable[..., None] | None = None, *arguments: Any) -> ProcessPoolExecutor:
     """A pool whose processes are new interpreters: a copy of this one, with threads of torch running, could hang.
 
-    They end when this process does, however it ends.
+    They end when this process does, however it ends, and not before: a signal that a scheduler sends to all processes
+    must not take the helpers from a step that is finished first.
 
     Args:
         workers: number of processes.
@@ -46,6 +49,7 @@ def flow(pool: Executor, work: Callable[[T], R], items: Iterable[T], *, workers:
 
 
 def _begin(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    outlive()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if start is not None:
         start(*arguments)

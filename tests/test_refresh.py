@@ -14,7 +14,7 @@ from test_ddp import TWO, finish
 from tiny import SIDE, TRAIN, Tiny
 
 import dhr.training.refresh
-import dhr.training.run
+import dhr.training.fitting
 from dhr.artifacts import RunFolder, read_json, read_mask, write_mask
 from dhr.building import build_network, feature_store, open_split, wss_masks
 from dhr.config.parts import build
@@ -59,7 +59,7 @@ class Spy(pl.Callback):
 def train(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Spy]:
     def run(*words: str, at: Callable[[int], None] = lambda epoch: None, spy: bool = True) -> Spy:
         watching = Spy(at)
-        monkeypatch.setattr(dhr.training.run, "progress_bar", lambda: watching)
+        monkeypatch.setattr(dhr.training.fitting, "progress_bar", lambda: watching)
         tiny.call("train", *ROUNDS, *words)
         return watching
 

@@ -157,7 +157,7 @@ def test_two_processes_train_one_head(tiny: Tiny, tmp_path: Path, monkeypatch: p
     nodrop.write_text("import dhr.uss.cause as cause\ncause.DROPOUT = 0.0\n")
     monkeypatch.setattr("dhr.uss.cause.DROPOUT", 0.0)
     one, two = tiny.copy(tmp_path / "one"), tiny.copy(tmp_path / "two")
-    train(one, "cause", *shared, "cause.batch_size=8")
+    train(one, "cause", *shared)
     command = two.command("train_uss", *words(two, "cause", *shared, "trainer=ddp", "trainer.devices=2"))
     monkeypatch.setattr("test_ddp.environment", lambda: _with(tmp_path))
     finish(command)

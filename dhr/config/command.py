@@ -22,6 +22,7 @@ from dhr.config.compose import compose, find_plugins, finish, jobs
 from dhr.config.overrides import check_typed, explain, loosen
 from dhr.config.tree import config_folder
 from dhr.errors import InputError
+from dhr.signals import Stopped, stopping
 
 WRONG_INPUT = 2
 WRONG_CONFIG = (InputError, HydraException, OmegaConfBaseException)
@@ -51,7 +52,8 @@ def verb(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets errors through instead of exiting with 1
             find_plugins()
             arguments = get_args_parser().parse_args()
-            with exit_codes(WRONG_CONFIG, debug=any(word.endswith("debug=true") for word in arguments.overrides)):
+            debug = any(word.endswith("debug=true") for word in arguments.overrides)
+            with _told(), stopping(), exit_codes(WRONG_CONFIG, debug=debug):
                 check_before(name, arguments)
                 sys.argv[1:] = [loosen(word) if word in arguments.overrides else word for word in sys.argv[1:]]
                 hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(job)()
@@ -89,6 +91,16 @@ def exit_codes(wrong_input: tuple[type[Exception], ...], *, debug: bool) -> Iter
             traceback.print_exc()
         sys.stderr.write(f"{explain(error)}\n")
         raise SystemExit(WRONG_INPUT) from None
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Says that a signal ended the command; its exit code is that of the signal."""
+    try:
+        yield
+    except Stopped as stopped:
+        sys.stderr.write(f"stopped by {stopped.name}; the same command goes on, trainings with resume=auto\n")
+        raise
 
 
 def _check_options(arguments: Namespace) -> None:

@@ -113,7 +113,7 @@ class Common:
     seed: int
     tau: float
     debug: bool
-    resume: bool
+    resume: bool | Literal["auto"]
     overwrite: bool
     choices: dict[str, str | None] = field(default_factory=dict, kw_only=True)
 

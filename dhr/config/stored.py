@@ -1,5 +1,6 @@
 """The configuration that a run keeps of itself, checked again when it is read: a file may have been made elsewhere."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,24 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
 
 from dhr.artifacts import RunFolder
-from dhr.config.check import check, with_defaults
-from dhr.config.schema import Train
+from dhr.config.check import check, shown, with_defaults
+from dhr.config.schema import Common, Train, TrainUss
 from dhr.errors import InputError
 
 LONGEST = 1_000_000  # bytes; ours have some thousand
+SHOWN = 5  # differing keys named in one message
+HOW = (  # how a run is made, where and what is watched meanwhile; none of it changes what is learnt
+    *("resume", "debug", "overwrite", "name", "paths", "logger", "choices", "dataset.workers", "dataset.download"),
+    *("crf.workers", "wss.recipe", "dataset.test_scales"),
+    *(
+        f"trainer.{key}"
+        for key in (
+            *("accelerator", "devices", "num_nodes", "strategy", "enable_progress_bar", "enable_model_summary"),
+            *("log_every_n_steps", "profiler", "detect_anomaly", "num_sanity_val_steps", "check_val_every_n_epoch"),
+            *("val_check_interval", "limit_val_batches", "max_time"),
+        )
+    ),
+)
 
 
 def load_run_config(run: Path) -> DictConfig:
@@ -39,13 +53,55 @@ def stored_text(cfg: DictConfig) -> str:
 
 
 def refuse_other_settings(run: RunFolder, cfg: DictConfig) -> None:
-    """Makes sure that the run to be continued is this one.
+    """Makes sure that the run to be continued is this one: all that changes its result has to be the same.
 
     Raises:
-        InputError: its settings are others.
+        InputError: names the keys that differ, with their values.
     """
-    if not run.config.is_file() or run.config.read_text() != stored_text(cfg):
-        raise InputError(f"resume=true: {run.config} has other settings; give the same, or choose another name")
+    stored = _read(run.root, run.config)
+    there = _what_counts(with_defaults(stored, _schema_of(stored)))
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    asked = _what_counts(values)
+    differing = [key for key in sorted(there.keys() | asked.keys()) if there.get(key) != asked.get(key)]
+    if differing:
+        listed = [f"{key}={asked.get(key, 'null')} ({there.get(key, 'null')} there)" for key in differing[:SHOWN]]
+        more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        raise InputError(
+            f"resume={shown(cfg.resume)}: {run.config} has other settings: {', '.join(listed)}{more}; "
+            "give the same, or choose another name"
+        )
+
+
+def _schema_of(values: Mapping[str, Any]) -> type[Common]:
+    """Of the command that keeps such a configuration."""
+    return Train if "rebalancing" in values else TrainUss
+
+
+def _what_counts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Every key that can change the result, with its value; files are named from the folders that `paths` names."""
+    roots = {root: f"<paths.{key}>" for key, root in values["paths"].items()}
+    return {
+        key: _placed(value, roots)
+        for key, value in _leaves(values, "")
+        if not any(key == each or key.startswith(f"{each}.") for each in HOW)
+    }
+
+
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """Keys with dots and their values as text; an empty list or group is a value, too."""
+    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    if not inner:
+        yield place, str(value)
+    for key, each in inner:
+        yield from _leaves(each, f"{place}.{key}" if place else str(key))
+
+
+def _placed(text: str, roots: Mapping[str, str]) -> str:
+    """A path below a folder of `paths` as such, so that moved data are the same data."""
+    for root, name in roots.items():
+        if text == root or text.startswith(f"{root.rstrip('/')}/"):
+            return name + text[len(root.rstrip("/")) :]
+    return text
 
 
 def _read(run: Path, path: Path) -> dict[str, Any]:

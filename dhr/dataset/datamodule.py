@@ -13,29 +13,41 @@ from dhr.dataset.photometric import HUE, jitter
 from dhr.dataset.reader import Picture, PictureDataset, TrainDataset
 from dhr.errors import InputError
 from dhr.sample import Batch
+from dhr.signals import outlive
+
+SMALLEST_SHARE = 2  # batch norm of a pooled 1x1 map needs two images
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, position) in an order that depends on seed and epoch alone; ranks take turns.
 
-    The last positions that would not fill a batch on every rank are left out of that epoch.
+    So a step sees the same crops however many processes share it. The last positions that would not fill a batch are
+    left out of that epoch. `batch_size` is of all ranks together.
     """
 
     def __init__(self, size: int, *, batch_size: int, seed: int, rank: int, ranks: int) -> None:
-        self.size = size - size % (batch_size * ranks)
+        self.size = size - size % batch_size
         self.total = size
+        self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.ranks = ranks
         self.epoch = 0
+        self.done = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer at the start of every epoch, after a resume as well."""
         self.epoch = epoch
 
+    def skip(self, epoch: int, batches: int) -> None:
+        """Leaves out the first batches of one epoch, which an interrupted run has made."""
+        self.done = (epoch, batches)
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.total)[: self.size]
-        return ((self.epoch, int(position)) for position in order[self.rank :: self.ranks])
+        epoch, batches = self.done
+        first = batches * self.batch_size if epoch == self.epoch else 0
+        return ((self.epoch, int(position)) for position in order[first + self.rank :: self.ranks])
 
     def __len__(self) -> int:
         return self.size // self.ranks
@@ -53,17 +65,38 @@ class LateLoader(DataLoader[Batch]):
         yield from super().__iter__()
 
 
+def share_of_batch(batch_size: int, ranks: int, key: str, *, least: int = 1) -> int:
+    """Crops of a step for each of some processes; a batch means the same however many of them share it.
+
+    Raises:
+        InputError: it does not divide, or leaves less than the `least` to each.
+    """
+    share, rest = divmod(batch_size, ranks)
+    if rest or share < least:
+        fitting = max(-(-batch_size // ranks), least) * ranks
+        raise InputError(
+            f"{key}: {batch_size}: is of all processes together and has to be shared out evenly among {ranks}, "
+            f"at least {least} to each; use {key}={fitting}, or another number of processes"
+        )
+    return share
+
+
+def outliving(_: int) -> None:
+    """A worker of a loader stays when a signal comes, until its process has finished the step."""
+    outlive()
+
+
 class SegmentationData(pl.LightningDataModule):
     """Loaders for training and validation.
 
     Args:
         train: training crops.
         validation: whole images with truth, None to train without validation.
-        batch_size: crops per rank and step.
+        batch_size: crops per step, of all ranks together.
         workers: loader processes per rank.
 
     Raises:
-        InputError: there are not enough crops for one batch, here or later for one on every rank.
+        InputError: there are not enough crops for one batch.
     """
 
     def __init__(
@@ -74,20 +107,24 @@ class SegmentationData(pl.LightningDataModule):
         self.validation = validation
         self.batch_size = batch_size
         self.workers = workers
-        self.refuse_too_few(ranks=1)
+        if len(train) < batch_size:
+            raise InputError(
+                f"dataset.batch_size: {batch_size}: there are only {len(train)} images to learn from; "
+                f"use dataset.batch_size={max(len(train), 1)} or less"
+            )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of crops."""
         rank, ranks = self._place()
-        self.refuse_too_few(ranks)
         return LateLoader(
             self.train,  # type: ignore[arg-type]
-            batch_size=self.batch_size,
+            batch_size=self.share(ranks),
             sampler=EpochSampler(
                 len(self.train), batch_size=self.batch_size, seed=self.train.seed, rank=rank, ranks=ranks
             ),
             collate_fn=Batch.stack,
             num_workers=self.workers,
+            worker_init_fn=outliving,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
         )
@@ -104,6 +141,7 @@ class SegmentationData(pl.LightningDataModule):
                 batch_size=None,
                 sampler=list(share),
                 num_workers=self.workers,
+                worker_init_fn=outliving,
             )
         ]
 
@@ -118,18 +156,15 @@ class SegmentationData(pl.LightningDataModule):
         hue = bool(self.train.transform.jitter[HUE])
         return replace(batch, pixels=jitter(batch.pixels, batch.valid, batch.jitter, hue=hue), jitter=None)
 
-    def refuse_too_few(self, ranks: int) -> None:
-        """Makes sure that every process has a batch.
+    def share(self, ranks: int) -> int:
+        """Crops of a step for each of some processes.
 
         Raises:
-            InputError: there are fewer images than that takes.
+            InputError: the batch cannot be shared out among them.
         """
-        if len(self.train) < self.batch_size * ranks:
-            shared = f" on each of {ranks} processes" if ranks > 1 else ""
-            raise InputError(
-                f"dataset.batch_size: {self.batch_size}: there are only {len(self.train)} images to learn from; "
-                f"use dataset.batch_size={max(len(self.train) // ranks, 1)} or less{shared}"
-            )
+        synchronised = ranks == 1 or torch.cuda.is_available()  # on a CPU each process has a batch norm of its own
+        least = 1 if synchronised else SMALLEST_SHARE
+        return share_of_batch(self.batch_size, ranks, "dataset.batch_size", least=least)
 
     def _place(self) -> tuple[int, int]:
         trainer = self.trainer

@@ -34,6 +34,10 @@ class EmaAverage(EMAWeightAveraging):
         network: SegmentationNetwork = self._copy().module.network
         return network
 
+    def swap(self, module: pl.LightningModule) -> None:
+        """Exchanges the weights of the trained network and the averaged ones; done twice, nothing has changed."""
+        self._swap_models(module)
+
     def _copy(self) -> Any:
         # Lightning has no public name for the averaged module; a copy of our own would be the third set of weights.
         if self._average_model is None:

@@ -1,6 +1,7 @@
 """Stops a training whose loss is not a number, and says which images were seen."""
 
 import logging
+from concurrent.futures import BrokenExecutor
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -13,6 +14,7 @@ from dhr.errors import InputError
 from dhr.sample import Batch
 from dhr.soundness import DIVERGED
 
+NOT_OF_IMAGES = (OSError, MemoryError, BrokenExecutor)  # the machine's troubles; a signal is no Exception at all
 log = logging.getLogger("dhr.train")
 
 
@@ -51,7 +53,8 @@ class StopAtNonsense(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         """Writes down at which images it happened."""
-        if self.current is not None and isinstance(exception, Exception):  # not where the user or a signal ends it
+        of_images = isinstance(exception, Exception) and not isinstance(exception, NOT_OF_IMAGES)
+        if self.current is not None and of_images:
             step, ids = self.current
             path = self.run.failed(trainer.global_rank)
             write_json(path, {"step": step, "ids": list(ids), "error": str(exception)})

@@ -1,11 +1,20 @@
 """What a run folder says about how it was made."""
 
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 
 from omegaconf import DictConfig
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from dhr.artifacts import RunFolder, read_json, update_record
 from dhr.config.command import command_line
 from dhr.dataset.classes import ClassTable
+from dhr.dataset.manifest import NAME
+from dhr.dataset.reader import Split
+from dhr.signals import Stopped
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "torchmetrics", "hydra-core", "numpy")
 
@@ -31,3 +40,32 @@ def describe(cfg: DictConfig, table: ClassTable) -> dict[str, object]:
         "max_epochs": cfg.trainer.max_epochs,
         "versions": {name: version(name) for name in PACKAGES},
     }
+
+
+def data_mark(split: Split) -> str | None:
+    """Digest of what prepare found out about every file of a split; None where it was not prepared here."""
+    manifest = split.layout.split(split.name) / NAME
+    if not manifest.is_file():
+        return None
+    with manifest.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+@contextmanager
+def recorded(run: RunFolder) -> Iterator[None]:
+    """Writes down how long a training took in all its parts, and how a part of it ended early."""
+    start, status = time.monotonic(), "failed"
+    try:
+        yield
+        status = "running"  # until it is written down what came out
+    except Stopped:
+        status = "stopped"
+        raise
+    finally:
+        _add_part(run, time.monotonic() - start, status)
+
+
+@rank_zero_only
+def _add_part(run: RunFolder, seconds: float, status: str) -> None:
+    before = float(read_json(run.record).get("seconds", 0.0))
+    update_record(run.record, {"seconds": before + seconds, "status": status})

@@ -1,14 +1,13 @@
 """`dhr.train`: from a checked configuration to a run folder."""
 
 import logging
-import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.artifacts import RunFolder, read_json, update_record, write_atomically
@@ -20,22 +19,22 @@ from dhr.dataset.classes import ClassTable
 from dhr.dataset.datamodule import SegmentationData
 from dhr.dataset.reader import PictureDataset, TrainDataset
 from dhr.dataset.transforms import TrainTransform
+from dhr.disk.lock import only_writer
 from dhr.errors import InputError
 from dhr.training.average import EmaAverage
-from dhr.training.bars import progress_bar
 from dhr.training.callbacks import LabelWatch
-from dhr.training.checkpoint import AtomicCheckpointIO
+from dhr.training.curves import join_metrics
 from dhr.training.features import Features
+from dhr.training.fitting import Fitting, is_first_process
 from dhr.training.label_maker import GivenMasks, Labeller
-from dhr.training.loggers import join_metrics, make_loggers
+from dhr.training.loggers import make_loggers
 from dhr.training.module import SegmentationModule
 from dhr.training.nonsense import StopAtNonsense
-from dhr.training.record import describe
+from dhr.training.record import data_mark, describe, recorded
 from dhr.training.refresh import Plan, Refresh
 from dhr.training.toy_stages import make_missing
 from dhr.training.whole_images import WholeImages
 from dhr.uss.picture import probes_beside
-from dhr.weights import read_checkpoint
 
 WATCHED = 8  # training images whose labels are shown and scored
 log = logging.getLogger("dhr.train")
@@ -48,13 +47,32 @@ def train(cfg: DictConfig) -> Path:
         The run folder.
 
     Raises:
-        InputError: the data is not as it must be, or the run folder is another run's.
+        InputError: the data is not as it must be, or the run folder is another run's or another process's.
+        Stopped: a signal came; the checkpoint is of the last step.
     """
+    if cfg.trainer.get("fast_dev_run"):
+        return _tried(cfg)
     run = RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "runs" / cfg.name)
-    _refuse_other_run(run, cfg)
-    if cfg.resume and run.is_finished:
-        log.info(f"{run.root}: finished already")
+    with only_writer(run.root, wanted=is_first_process()):
+        _refuse_other_run(run, cfg)
+        if cfg.resume and run.is_finished:
+            log.info(f"{run.root}: finished already")
+            return run.root
+        _train(cfg, run)
+    log.info(f"{run.root}: finished; next: python -m dhr.predict run={run.root}")
+    return run.root
+
+
+def _tried(cfg: DictConfig) -> Path:
+    """Some batches go through everything, in a folder that is not kept: Lightning saves no checkpoint of them."""
+    with TemporaryDirectory() as folder:
+        run = RunFolder(Path(folder) / str(cfg.name))
+        _train(cfg, run)
+        log.info(f"trainer.fast_dev_run: {cfg.trainer.fast_dev_run}: all parts work together; nothing was kept")
         return run.root
+
+
+def _train(cfg: DictConfig, run: RunFolder) -> None:
     make_missing(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = open_data(cfg)
@@ -68,11 +86,20 @@ def train(cfg: DictConfig) -> Path:
     order = torch.channels_last if cfg.channels_last else torch.contiguous_format
     network = build_network(cfg, table).to(memory_format=order)
     module = SegmentationModule(network, labels=plan.labels, optimizer=optimizer, table=table)
-    trainer = _trainer(cfg, run, [average, *plan.callbacks, watch])
-    data.refuse_too_few(ranks=trainer.num_devices * trainer.num_nodes)
-    _open_folder(run, cfg, table)
-    _fit(run, trainer, module, data)
-    return run.root
+    options: dict[str, Any] = dict(cfg.logger)
+    fitting = Fitting(
+        cfg.trainer,
+        run.checkpoints,
+        seed=cfg.seed,
+        callbacks=[*plan.callbacks, watch, StopAtNonsense(run)],
+        average=average,
+        logger=False if cfg.trainer.get("fast_dev_run") else make_loggers(run, **options),
+    )
+    data.share(fitting.processes)
+    _open_folder(run, cfg, data.train)
+    with recorded(run):
+        fitting.run(module, data)
+    _close_folder(run, fitting.trainer)
 
 
 def open_data(cfg: DictConfig) -> SegmentationData:
@@ -128,9 +155,12 @@ def _refuse_other_run(run: RunFolder, cfg: DictConfig) -> None:
     """Only the first process asks: the others find the folder that it has just made.
 
     Raises:
-        InputError: the folder holds a run and nobody asked to continue it, or its settings are others.
+        InputError: the folder holds a run and nobody asked to continue it, its settings or data are others, or there
+            is none to continue.
     """
     if not run.record.exists():
+        if cfg.resume is True:
+            raise InputError(f"resume=true: {run.root} holds no run; resume=auto begins one where there is none")
         return
     if not cfg.resume:
         raise InputError(
@@ -140,33 +170,25 @@ def _refuse_other_run(run: RunFolder, cfg: DictConfig) -> None:
 
 
 @rank_zero_only
-def _open_folder(run: RunFolder, cfg: DictConfig, table: ClassTable) -> None:
+def _open_folder(run: RunFolder, cfg: DictConfig, train: TrainDataset) -> None:
+    """Says that a run begins or goes on.
+
+    Raises:
+        InputError: the data changed since it began.
+    """
+    data = data_mark(train.split)
+    known = read_json(run.record).get("data", data) if run.record.exists() else data
+    if known != data:
+        raise InputError(
+            f"resume={cfg.resume}: {train.split.layout.split(train.split.name)}: not the data that {run.root} began "
+            "with (its manifest differs); restore them, or choose another name"
+        )
     write_atomically(run.config, stored_text(cfg).encode())
-    update_record(run.record, {**describe(cfg, table), "status": "running"})
+    update_record(run.record, {**describe(cfg, train.split.table), "data": data, "status": "running"})
 
 
-def _trainer(cfg: DictConfig, run: RunFolder, callbacks: list[Callback]) -> pl.Trainer:
-    options: dict[str, Any] = dict(cfg.logger)
-    checkpoint = ModelCheckpoint(run.checkpoints, filename="last", enable_version_counter=False)
-    trainer: pl.Trainer = build(
-        cfg.trainer,
-        default_root_dir=str(run.root),
-        logger=make_loggers(run, **options),
-        callbacks=[*callbacks, StopAtNonsense(run), checkpoint, progress_bar()],
-        plugins=[AtomicCheckpointIO()],
-    )
-    return trainer
-
-
-def _fit(run: RunFolder, trainer: pl.Trainer, module: SegmentationModule, data: SegmentationData) -> None:
-    last = run.checkpoints / "last.ckpt"
-    if last.exists():
-        read_checkpoint(last)  # says what is wrong with it before Lightning stumbles over it
-    start = time.monotonic()
-    trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
-    if trainer.is_global_zero:
-        join_metrics(run.metrics)
-        before = float(read_json(run.record).get("seconds", 0.0))
-        done = {"steps": trainer.global_step, "seconds": before + time.monotonic() - start, "status": "finished"}
-        update_record(run.record, {**done, "device": str(trainer.strategy.root_device)})
-        log.info(f"{run.root}: {trainer.global_step} steps; next: python -m dhr.predict run={run.root}")
+@rank_zero_only
+def _close_folder(run: RunFolder, trainer: pl.Trainer) -> None:
+    join_metrics(run.metrics)
+    device = str(trainer.strategy.root_device)
+    update_record(run.record, {"steps": trainer.global_step, "device": device, "status": "finished"})

@@ -1,6 +1,7 @@
 """`dhr.train_wss`: masks of the training images from their tags."""
 
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +27,7 @@ from dhr.errors import InputError
 from dhr.progress import progress
 from dhr.ranks import Ranks
 from dhr.soundness import DIVERGED, naming
-from dhr.training.bars import progress_bar
+from dhr.training.fitting import Fitting
 from dhr.weights import load_strictly, read_weights
 from dhr.wss.cam import TagClassifier, activation_maps, mask_of
 
@@ -72,21 +73,20 @@ def make_masks(cfg: DictConfig) -> Path:
 
 
 def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, weights: Path) -> Ranks:
-    """Trains the classifier on the training split; returns who of the processes that did it this one is."""
-    trainer = build(
-        cfg.trainer,
-        default_root_dir=str(weights.parent),
-        logger=False,
-        callbacks=[progress_bar()],
-        enable_checkpointing=False,  # it is trained in minutes; its weights are written once, at the end
-    )
-    trainer.fit(model, data)
+    """Trains the classifier on the training split; returns the rank of this process."""
+    checkpoints = weights.parent / "checkpoints"
+    fitting = Fitting(cfg.trainer, checkpoints, seed=cfg.seed, logger=False)
+    data.share(fitting.processes)
+    fitting.run(model, data)
     backbone: Any = model.backbone
     # For networks that start from this classifier, as others start from ImageNet: backbone.weights=<file>.
     _save(weights.parent / "backbone.safetensors", backbone.layers)
     _save(weights, model)
+    trainer = fitting.trainer
     ranks = Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
     ranks.wait()
+    if ranks.first:
+        shutil.rmtree(checkpoints, ignore_errors=True)  # all that is needed of it is in the weights
     return ranks
 
 

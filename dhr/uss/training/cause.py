@@ -25,7 +25,7 @@ class CauseRecipe:
         clusterbook: stage 1.
         head: stage 2.
         probe: stage 3.
-        batch_size: crops per step and process.
+        batch_size: crops per step, of all processes together.
         window: one token of every window x window is looked at.
         width: channels of the features.
     """

@@ -25,7 +25,7 @@ class StegoRecipe:
         crops: that are learnt from.
         head: the training.
         probe: of its features.
-        batch_size: pairs of crops per step and process.
+        batch_size: pairs of crops per step, of all processes together.
         window: one feature of every window x window is looked at by the probes.
         width: channels of the features.
     """

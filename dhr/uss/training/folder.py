@@ -24,11 +24,13 @@ def refuse_other(run: RunFolder, weights: Path, cfg: DictConfig) -> None:
 
     Raises:
         InputError: the folder holds a training and nobody asked to continue or replace it, or its settings are
-            others, or the weights are there and come from elsewhere.
+            others, or the weights are there and come from elsewhere, or there is none to continue.
     """
     if cfg.overwrite:
         return
     if not run.record.exists():
+        if cfg.resume is True:
+            raise InputError(f"resume=true: {run.root} holds no training; resume=auto begins one where there is none")
         if weights.exists():
             raise InputError(
                 f"uss.weights: {weights}: there already, and not from {run.root}; uss.weights=<file> writes another "
@@ -45,14 +47,23 @@ def refuse_other(run: RunFolder, weights: Path, cfg: DictConfig) -> None:
 
 @rank_zero_only
 def open_folder(run: RunFolder, cfg: DictConfig) -> None:
-    """Makes the folder, after the old one is gone where it is to be replaced, and says that a training runs in it."""
-    if cfg.overwrite:
-        shutil.rmtree(run.root, ignore_errors=True)
+    """Makes the folder and says that a training runs in it; one to be replaced is kept until this one is done."""
+    if cfg.overwrite and run.root.exists():
+        if replaced(run).exists():
+            shutil.rmtree(run.root)  # begun to replace that one, and never done
+        else:
+            run.root.rename(replaced(run))
     write_atomically(run.config, stored_text(cfg).encode())
     update_record(run.record, {"dataset": cfg.dataset.name, "uss": cfg.uss.name, "status": "running"})
 
 
 @rank_zero_only
 def close_folder(run: RunFolder, values: Mapping[str, object]) -> None:
-    """Says that the training has come to its end, and how."""
+    """Says that the training has come to its end, and how; now the one that it replaces can go."""
     update_record(run.record, {**values, "command": command_line("train_uss"), "status": "finished"})
+    shutil.rmtree(replaced(run), ignore_errors=True)
+
+
+def replaced(run: RunFolder) -> Path:
+    """Where a training waits that is being replaced."""
+    return run.root.with_name(f".{run.root.name}.replaced")

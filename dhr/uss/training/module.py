@@ -1,6 +1,5 @@
 """What the stages of training unsupervised features share: a frozen model beside the module, random numbers, logs."""
 
-import zlib
 from typing import Any, Protocol, Self
 
 import pytorch_lightning as pl
@@ -9,6 +8,7 @@ from torch import Tensor, distributed, nn
 
 from dhr.numerics import unit_vectors
 from dhr.ranks import are_several
+from dhr.training.stopping import step_key
 from dhr.uss.extractor import Extractor
 from dhr.uss.training.sampling import at_cells, one_per_window
 from dhr.uss.training.views import View
@@ -33,7 +33,7 @@ class FrozenModel:
 
 
 class UssModule(pl.LightningModule):
-    """Base of the stages: every step has random numbers of its own, so that a continued run goes on as if whole.
+    """Base of the stages.
 
     Attributes:
         product: what the stage is for; it is kept when the stage is done.
@@ -47,13 +47,9 @@ class UssModule(pl.LightningModule):
         super().__init__()
         self.seed = seed
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seeds dropout and whatever else a step draws; each process draws its own."""
-        torch.manual_seed(self.step_key(self.global_rank))
-
     def step_key(self, *further: object) -> int:
         """A number that depends on seed, step and `further` alone."""
-        return zlib.crc32(repr((self.seed, self.global_step, *further)).encode())
+        return step_key(self.seed, self.global_step, *further)
 
     def report(self, size: int, **losses: Tensor) -> None:
         """Logs losses of a batch of `size` crops, averaged over the processes."""

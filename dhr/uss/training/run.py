@@ -18,7 +18,10 @@ from dhr.config.command import command_line
 from dhr.config.parts import build
 from dhr.dataset.check import check_pictures
 from dhr.dataset.reader import PictureDataset, Split
+from dhr.disk.lock import only_writer
 from dhr.ranks import Ranks
+from dhr.training.fitting import is_first_process
+from dhr.training.record import recorded
 from dhr.uss.heads import probes_path
 from dhr.uss.training.cause import File
 from dhr.uss.training.evaluation import DEFINITION, Matched, as_json, evaluated
@@ -55,19 +58,17 @@ def train_uss(cfg: DictConfig) -> Path:
         InputError: its weights are there, or the data is not as it must be.
     """
     run, weights = folder_of(cfg), Path(cfg.uss.weights)
-    refuse_other(run, weights, cfg)
-    if run.is_finished and cfg.resume:
-        log.info(f"{run.root}: finished already")
-        return weights
-    job = _Job.of(cfg, run)
-    open_folder(run, cfg)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    trained, untrained = job.recipe.train(job.workshop)
-    results = {"trained": job.judge(trained, weights, "trained")}
-    if job.ids:
-        results["untrained"] = job.judge(untrained, run.root / "untrained.pt", "untrained")
-    if job.workshop.ranks.first:
-        job.conclude(results)
+    with only_writer(run.root, wanted=is_first_process()):
+        refuse_other(run, weights, cfg)
+        if run.is_finished and cfg.resume:
+            log.info(f"{run.root}: finished already")
+            return weights
+        job = _Job.of(cfg, run)
+        open_folder(run, cfg)
+        with recorded(run):
+            results = job.run(weights)
+        if job.workshop.ranks.first:
+            job.conclude(results)
     return weights
 
 
@@ -76,7 +77,7 @@ class _Job:
     """One training, with everything that could be wrong looked at."""
 
     cfg: DictConfig
-    run: RunFolder
+    folder: RunFolder
     recipe: Recipe
     workshop: Workshop
     validation: Split
@@ -91,6 +92,15 @@ class _Job:
         classes = Classes.of(validation.table, recipe.probe, cfg.uss.name)
         clusters = classes.clusters(recipe.probe, cfg.uss.name)
         return cls(cfg, run, recipe, _workshop(cfg, run, recipe), validation, ids, classes, clusters)
+
+    def run(self, weights: Path) -> dict[str, Matched | None]:
+        """Trains, and judges the trained head beside the untrained one."""
+        pl.seed_everything(self.cfg.seed, workers=True, verbose=False)
+        trained, untrained = self.recipe.train(self.workshop)
+        results = {"trained": self.judge(trained, weights, "trained")}
+        if self.ids:
+            results["untrained"] = self.judge(untrained, self.folder.root / "untrained.pt", "untrained")
+        return results
 
     def judge(self, content: File, path: Path, name: str) -> Matched | None:
         """Writes a head and probes of its features, and scores them where there are human masks.
@@ -132,10 +142,10 @@ class _Job:
         }
         if scores:
             rows = {name: as_json(each, self.classes.names) for name, each in scores.items()}
-            write_json(self.run.root / "evaluation.json", {**about, **rows})
+            write_json(self.folder.root / "evaluation.json", {**about, **rows})
         else:
             log.info(f"{self.validation.layout.split(self.validation.name)}: no human masks, so nothing is scored")
-        close_folder(self.run, {"weights": cfg.uss.weights})
+        close_folder(self.folder, {"weights": cfg.uss.weights})
         for name, each in scores.items():
             log.info(f"{name} head: mIoU {each.miou:.1f}, accuracy {each.accuracy:.1f} ({len(self.ids)} images)")
         log.info(f"{cfg.uss.weights}; next: python -m dhr.extract_uss dataset={cfg.dataset.name} uss={cfg.uss.name}")

@@ -149,7 +149,7 @@ class BlockSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, position) of one block of steps after the other; ranks take turns.
 
     What Lightning takes for an epoch is a block, after which it writes a checkpoint: a stage that is one epoch of
-    hours can be stopped and continued, and goes on with the very step that was next.
+    hours can be stopped and continued, and goes on with the very step that was next. `batch_size` is of all ranks.
     """
 
     def __init__(self, size: int, length: Length, *, batch_size: int, seed: int, rank: int, ranks: int) -> None:
@@ -160,14 +160,20 @@ class BlockSampler(Sampler[tuple[int, int]]):
         self.rank = rank
         self.ranks = ranks
         self.block = 0
+        self.done = (0, 0)
 
     def set_epoch(self, block: int) -> None:
         """Called by the trainer at the start of every block, after a resume as well."""
         self.block = block
 
+    def skip(self, block: int, steps: int) -> None:
+        """Leaves out the first steps of one block, which an interrupted training has made."""
+        self.done = (block, steps)
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        together, known, order = self.batch_size * self.ranks, -1, np.zeros(0, np.int64)
-        for step in self._steps():
+        together, known, order = self.batch_size, -1, np.zeros(0, np.int64)
+        block, steps = self.done
+        for step in self._steps()[steps if block == self.block else 0 :]:
             epoch, within = divmod(step, self.length.steps_per_epoch)
             if epoch != known:
                 known, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.size)
@@ -175,7 +181,7 @@ class BlockSampler(Sampler[tuple[int, int]]):
             yield from ((epoch, int(position)) for position in batch[self.rank :: self.ranks])
 
     def __len__(self) -> int:
-        return len(self._steps()) * self.batch_size
+        return len(self._steps()) * (self.batch_size // self.ranks)
 
     def _steps(self) -> range:
         return range(self.block * BLOCK, min((self.block + 1) * BLOCK, self.length.steps))

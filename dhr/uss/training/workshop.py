@@ -6,27 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from safetensors.torch import save
 from torch.utils.data import DataLoader
 
 from dhr.artifacts import RunFolder, update_record, write_atomically
-from dhr.config.parts import build
-from dhr.dataset.datamodule import LateLoader
+from dhr.dataset.datamodule import LateLoader, outliving, share_of_batch
 from dhr.dataset.reader import Split
 from dhr.errors import InputError
 from dhr.ranks import Ranks
-from dhr.training.bars import progress_bar
-from dhr.training.checkpoint import AtomicCheckpointIO
-from dhr.training.loggers import join_metrics, set_aside
+from dhr.training.curves import Curves, join_metrics
+from dhr.training.fitting import Fitting
 from dhr.uss.training.module import FrozenModel, UssModule
 from dhr.uss.training.views import BlockSampler, Crops, Length, ViewDataset
-from dhr.weights import load_strictly, read_checkpoint, read_weights
+from dhr.weights import load_strictly, read_weights
 
 log = logging.getLogger("dhr.train_uss")
 Stage = TypeVar("Stage", bound=UssModule)
@@ -55,7 +50,7 @@ class Workshop:
         split: images to learn from.
         tokens: the frozen backbone.
         trainer: node of the trainer, for every stage anew.
-        batch_size: crops per step and process.
+        batch_size: crops per step, of all processes together.
         workers: loader processes.
         seed: of everything that is drawn.
         ranks: the processes that trained the last stage.
@@ -118,54 +113,38 @@ class Workshop:
         return self.folder / name / "product.safetensors"
 
     def _fit(self, run: RunFolder, stage: UssModule, dataset: Any, settings: Lasting) -> None:
-        last = run.checkpoints / "last.ckpt"
-        if last.exists():
-            read_checkpoint(last)  # says what is wrong with it before Lightning stumbles over it
-        set_aside(run.metrics)
-        trainer = self._trainer(run)
-        processes = trainer.num_devices * trainer.num_nodes
-        length = self._length(name=run.root.name, dataset=dataset, settings=settings, processes=processes)
+        fitting = Fitting(self.trainer, run.checkpoints, seed=self.seed, logger=Curves(run), max_epochs=1)
+        trainer, processes = fitting.trainer, fitting.processes
+        share = share_of_batch(self.batch_size, processes, f"{self.place}.batch_size")
+        length = self._length(name=run.root.name, dataset=dataset, settings=settings)
         trainer.fit_loop.max_epochs = length.blocks
         stage.steps_per_epoch = length.steps_per_epoch
         loader = LateLoader(
             dataset,
-            batch_size=self.batch_size,
-            sampler=self._sampler(dataset, length, trainer, processes),
+            batch_size=share,
+            sampler=BlockSampler(
+                len(dataset), length, batch_size=self.batch_size, seed=self.seed, rank=trainer.global_rank,
+                ranks=processes,
+            ),
             num_workers=self.workers,
+            worker_init_fn=outliving,
             pin_memory=torch.cuda.is_available(),
-        )
-        trainer.fit(stage, loader, ckpt_path=last if last.exists() else None, weights_only=True)
+        )  # fmt: skip
+        fitting.run(stage, loader)
         self.ranks = Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
         join_metrics(run.metrics)
         _keep(run, {"steps": trainer.global_step, "crops": len(dataset)})
 
-    def _length(self, name: str, dataset: Any, settings: Lasting, processes: int) -> Length:
-        together = self.batch_size * processes
-        if len(dataset) < together:
+    def _length(self, name: str, dataset: Any, settings: Lasting) -> Length:
+        if len(dataset) < self.batch_size:
             raise InputError(
                 f"{self.place}.batch_size: {self.batch_size}: there are only {len(dataset)} crops to learn from; "
-                f"use {self.place}.batch_size={max(len(dataset) // processes, 1)} or less"
+                f"use {self.place}.batch_size={max(len(dataset), 1)} or less"
             )
         if settings.epochs is None and settings.steps is None:
             key = f"{self.place}.{name}"
             raise InputError(f"{key}.epochs: null: how long shall it be trained? set {key}.epochs or {key}.steps")
-        return Length.of(len(dataset) // together, epochs=settings.epochs, steps=settings.steps)
-
-    def _sampler(self, dataset: Any, length: Length, trainer: pl.Trainer, processes: int) -> BlockSampler:
-        return BlockSampler(
-            len(dataset), length, batch_size=self.batch_size, seed=self.seed, rank=trainer.global_rank, ranks=processes
-        )
-
-    def _trainer(self, run: RunFolder) -> pl.Trainer:
-        trainer: pl.Trainer = build(
-            self.trainer,
-            max_epochs=1,  # set when the number of processes is known
-            default_root_dir=str(run.root),
-            logger=CSVLogger(run.root, name="", version="", flush_logs_every_n_steps=50),
-            callbacks=[ModelCheckpoint(run.checkpoints, filename="last", enable_version_counter=False), progress_bar()],
-            plugins=[AtomicCheckpointIO()],
-        )
-        return trainer
+        return Length.of(len(dataset) // self.batch_size, epochs=settings.epochs, steps=settings.steps)
 
 
 @rank_zero_only

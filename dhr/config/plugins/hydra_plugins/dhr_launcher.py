@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dhr.config.compose import compose, run_name
 from dhr.config.overrides import parse
+from dhr.signals import Stopped, handed_on
 
 log = logging.getLogger(__name__)
 IN_NAME = frozenset({"wss", "rebalancing", "backbone", "seed", "tau"})  # already in the derived name of a run
@@ -79,11 +80,14 @@ class ProcessLauncher(Launcher):
             if is_finished(run):
                 log.info(f"{run} is finished: left as it is")
                 return 0
-            words = [*words, f"name={name}", *(["resume=true"] if run.exists() else [])]
+            words = [*(word for word in words if not word.startswith("resume=")), f"name={name}", "resume=auto"]
         options = ["--config-dir", folder] if folder else []
-        return subprocess.run(
-            [sys.executable, "-m", f"dhr.{self.verb}", *options, *words], preexec_fn=_end_with_parent, check=False
-        ).returncode
+        command = [sys.executable, "-m", f"dhr.{self.verb}", *options, *words]
+        with subprocess.Popen(command, preexec_fn=_end_with_parent) as job, handed_on(job) as note:
+            status = job.wait()
+        if note.number is not None:
+            raise Stopped(note.number)  # the sweep, too; started again, it goes on with this job
+        return status
 
 
 def sweep_name(cfg: DictConfig, swept: Sequence[str]) -> str:

@@ -1,0 +1,103 @@
+"""One way to fit a module, for every training: atomic checkpoints, exact continuation, an end at any step."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from dhr.config.parts import build
+from dhr.errors import InputError
+from dhr.signals import Note, Stopped, noted
+from dhr.training.average import EmaAverage
+from dhr.training.bars import progress_bar
+from dhr.training.checkpoint import AtomicCheckpointIO
+from dhr.training.stopping import SkipDone, StepSeeds, StopOnSignal
+from dhr.weights import read_checkpoint
+
+NOT_TRUE_HERE = (  # what Lightning warns of
+    r"(?s).*your dataloader is not resumable",  # it skips what was done
+    "Checkpoint directory .* exists and is not empty",  # of the run that goes on
+    "Experiment logs directory .* exists and is not empty",  # the curves are set aside before
+)
+
+
+def is_first_process() -> bool:
+    """Whether this process writes what is written once; known before a trainer exists."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+class Fitting:
+    """A trainer whose run can be ended after any step and goes on from there, bit by bit as if whole.
+
+    Args:
+        node: of the trainer.
+        folder: of the checkpoint, last.ckpt.
+        seed: of what steps draw.
+        callbacks: beside those that are due here.
+        average: of the weights, None where none is kept; it is updated before a step counts as done.
+        **options: of the trainer, beside those of the node.
+    """
+
+    def __init__(
+        self, node: DictConfig, folder: Path, *, seed: int, callbacks: Sequence[Callback] = (),
+        average: EmaAverage | None = None, **options: Any,
+    ) -> None:  # fmt: skip
+        self.last = folder / "last.ckpt"
+        self.note = Note()
+        own: list[Callback] = [StepSeeds(seed), SkipDone(), *([] if average is None else [average])]
+        stop = StopOnSignal(self.last, self.note, average)
+        # At the end of every epoch, whether it was validated or not; not before its validation.
+        checkpoint = ModelCheckpoint(
+            folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+        )
+        self.trainer: pl.Trainer = build(
+            node,
+            default_root_dir=str(folder.parent),
+            callbacks=[*own, *callbacks, stop, checkpoint, progress_bar()],
+            plugins=[AtomicCheckpointIO()],
+            **options,
+        )
+
+    @property
+    def processes(self) -> int:
+        """How many will train together."""
+        return self.trainer.num_devices * self.trainer.num_nodes
+
+    def run(self, module: pl.LightningModule, data: Any) -> None:
+        """Trains to the end, from the newest checkpoint if there is one.
+
+        Args:
+            module: to train.
+            data: a data module or a loader whose sampler can `skip`.
+
+        Raises:
+            Stopped: a signal came; the checkpoint is of the last step.
+            InputError: the checkpoint cannot be read, or no step was made.
+        """
+        there = self.last.exists()
+        if there:
+            read_checkpoint(self.last)  # says what is wrong with it before Lightning stumbles over it
+        with noted(self.note), warnings.catch_warnings():
+            for message in NOT_TRUE_HERE:
+                warnings.filterwarnings("ignore", message=message)
+            try:
+                self.trainer.fit(module, data, ckpt_path=self.last if there else None, weights_only=True)
+            except SIGTERMException:
+                raise Stopped(self.note.number or 0) from None
+        self._refuse_unsaved()
+
+    def _refuse_unsaved(self) -> None:
+        """Finished means that what was learnt is on disk."""
+        if vars(self.trainer)["fast_dev_run"] or not self.trainer.is_global_zero:
+            return
+        step = read_checkpoint(self.last)["global_step"] if self.last.exists() else 0
+        if step == 0:
+            raise InputError("trainer: not a single step was made; let trainer.limit_train_batches allow some")
+        if step != self.trainer.global_step:
+            raise RuntimeError(f"{self.last}: is of step {step}, the training ended with {self.trainer.global_step}")
