@@ -13,8 +13,8 @@ from PIL import Image
 from test_ddp import TWO, finish
 from tiny import SIDE, TRAIN, Tiny
 
-import dhr.training.refresh
 import dhr.training.fitting
+import dhr.training.refresh
 from dhr.artifacts import RunFolder, read_json, read_mask, write_mask
 from dhr.building import build_network, feature_store, open_split, wss_masks
 from dhr.config.parts import build

@@ -1,20 +1,25 @@
 """A training that is ended by signals, as often as anybody likes, ends as the one that was left alone."""
 
 import os
+import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from test_uss_training_run import METHODS, state, weights
+from test_uss_training_run import train as train_head
 from tiny import TRAIN, VALIDATION, Tiny
 from torch import Tensor
 
 from dhr.artifacts import RunFolder, read_json
-from dhr.signals import ENDING, Stopped
+from dhr.signals import ENDING, Stopped, stopping
 from dhr.training.curves import rows_of
 from dhr.training.module import SegmentationModule
+from dhr.training.stopping import StepSeeds
 from dhr.weights import read_checkpoint
 
 EPOCHS = 4
@@ -105,3 +110,105 @@ def test_a_run_stopped_at_ten_steps_is_the_whole_run(tiny: Tiny, steps: Steps, w
         assert read_checkpoint(tiny.run(name).last)["global_step"] == stop
     assert_same_end(train(tiny, name, *words, "resume=auto"), whole)
     assert steps.seen == seen and len(seen) == STEPS
+
+
+def test_a_validation_that_was_broken_off_is_made_again(tiny: Tiny, steps: Steps) -> None:
+    """The averaged weights, which validation borrows the network for, are back in their place before they are saved."""
+    whole = train(tiny, "validated-whole", "rebalancing=none")
+    steps.in_validation = {4, STEPS}
+    for stop in (4, STEPS):
+        with pytest.raises(Stopped):
+            train(tiny, "validated", "rebalancing=none", "resume=auto")
+        assert read_checkpoint(tiny.run("validated").last)["global_step"] == stop
+    assert_same_end(train(tiny, "validated", "rebalancing=none", "resume=auto"), whole)
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, counted: Callable[..., bool], number: int) -> list[int]:
+    """A real SIGTERM after the file of that number was put in its place; the list tells how many were."""
+    replace, count = os.replace, [0]
+
+    def replaced(source: Any, target: Any, **options: Any) -> None:
+        replace(source, target, **options)
+        count[0] += counted(Path(target))
+        if count[0] == number and counted(Path(target)):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    return count
+
+
+def content(folder: Path, suffix: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob(f"*{suffix}") if path.is_file()}
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, 15, 16])
+def test_features_are_completed(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    there = tiny.copy(tmp_path)
+    whole = content(there.features, ".pt")
+    for path in there.features.iterdir():
+        path.unlink()
+    with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped, stopping():
+        kill_at(patch, lambda path: path.suffix == ".pt", number)
+        there.call("extract_uss")
+    assert stopped.value.code == 143
+    assert len(content(there.features, ".pt")) >= number
+    there.call("extract_uss")
+    assert content(there.features, "") == whole
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_predictions_are_completed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    run = tiny.run("validated-whole")
+    words = (f"run={run.root}", "crf=none", "overwrite=true")
+    tiny.call("predict", *words)
+    whole = content(run.masks("validation"), ".png")
+    with monkeypatch.context() as patch, pytest.raises(Stopped), stopping():
+        kill_at(patch, lambda path: path.suffix == ".png", number)
+        tiny.call("predict", *words)
+    tiny.call("predict", *words[:2])
+    assert content(run.masks("validation"), ".png") == whole and len(whole) == VALIDATION
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets a SIGTERM come in a step, counted over everything that is trained."""
+    begin, state = StepSeeds.on_train_batch_start, {"count": 0, "at": 0}
+
+    def begun(self: StepSeeds, *arguments: Any) -> None:
+        begin(self, *arguments)
+        state["count"] += 1
+        if state["count"] == state["at"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(StepSeeds, "on_train_batch_start", begun)
+    return lambda number: state.update(count=0, at=number)
+
+
+def test_a_tag_classifier_is_trained_to_its_end(tiny: Tiny, tmp_path: Path, at_step: Callable[[int], None]) -> None:
+    whole, there = tiny.copy(tmp_path / "whole"), tiny.copy(tmp_path / "there")
+    for each in (whole, there):
+        shutil.rmtree(each.wss)
+    whole.call("train_wss", "cam.epochs=2")
+    for stop in (1, 2, 1, 1, 2):  # after steps 1, 3, 4, 5 and 7 of 8
+        at_step(stop)
+        with pytest.raises(Stopped):
+            there.call("train_wss", "cam.epochs=2")
+        assert not (there.wss / "classifier.safetensors").exists()
+    there.call("train_wss", "cam.epochs=2")
+    assert content(there.wss, "") == content(whole.wss, "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_head_is_trained_to_its_end(tiny: Tiny, tmp_path: Path, at_step: Callable[[int], None], method: str) -> None:
+    whole, there = tiny.copy(tmp_path / "whole"), tiny.copy(tmp_path / "there")
+    train_head(whole, method)
+    for stop in (1, 1, 2, 3, 2):  # in every stage
+        at_step(stop)
+        with pytest.raises(Stopped):
+            train_head(there, method, "resume=auto")
+        assert read_json(state(there, method) / "run.json")["status"] == "stopped"
+    train_head(there, method, "resume=auto")
+    assert_equal(
+        *(dict(read_checkpoint(weights(each, method))) for each in (there, whole)), place=weights(there, method).name
+    )
+    assert read_json(state(there, method) / "run.json")["status"] == "finished"
