@@ -16,11 +16,9 @@ done
 runs=outputs/$dataset/runs
 
 train() { # tau settings...
-  local run=$runs/tau-$1 tau=$1 resume=()
+  local tau=$1
   shift
-  if grep -qs '"status": "finished"' "$run/run.json"; then return 0; fi
-  if [[ -e $run/run.json ]]; then resume=(resume=true); fi
-  "$python" -m dhr.train "$@" "tau=$tau" "name=tau-$tau" "${resume[@]}"
+  "$python" -m dhr.train "$@" "tau=$tau" "name=tau-$tau" resume=auto
 }
 
 score() { # run

@@ -27,6 +27,24 @@ NOT_TRUE_HERE = (  # what Lightning warns of
 )
 
 
+REFUSED = {  # switches of Lightning's that would take the order of crops out of our hands, and what to use instead
+    "overfit_batches": "trainer.limit_train_batches and trainer.limit_val_batches",
+    "use_distributed_sampler": "trainer=ddp alone, crops are shared out already",
+    "reload_dataloaders_every_n_epochs": "the loaders as they are, every epoch has an order of its own",
+}
+
+
+def _refuse_switches(node: DictConfig) -> None:
+    for key, instead in REFUSED.items():
+        if node.get(key):
+            raise InputError(f"trainer.{key}: {node[key]}: not offered; use {instead}")
+
+
+def shows_bar(node: DictConfig) -> bool:
+    """Whether a trainer is asked to show its progress, as it is where nothing is said."""
+    return node.get("enable_progress_bar") is not False
+
+
 def is_first_process() -> bool:
     """Whether this process writes what is written once; known before a trainer exists."""
     return getattr(rank_zero_only, "rank", 0) == 0
@@ -48,6 +66,7 @@ class Fitting:
         self, node: DictConfig, folder: Path, *, seed: int, callbacks: Sequence[Callback] = (),
         average: EmaAverage | None = None, **options: Any,
     ) -> None:  # fmt: skip
+        _refuse_switches(node)
         self.last = folder / "last.ckpt"
         self.note = Note()
         own: list[Callback] = [StepSeeds(seed), SkipDone(), *([] if average is None else [average])]
@@ -59,7 +78,7 @@ class Fitting:
         self.trainer: pl.Trainer = build(
             node,
             default_root_dir=str(folder.parent),
-            callbacks=[*own, *callbacks, stop, checkpoint, progress_bar()],
+            callbacks=[*own, *callbacks, stop, checkpoint, *([progress_bar()] if shows_bar(node) else [])],
             plugins=[AtomicCheckpointIO()],
             **options,
         )
