@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
+from dhr.config.ranges import range_problem
 from dhr.config.source import defines, parameters
 from dhr.config.tree import named_targets
-from dhr.config.values import Part, describe, fits, nearest, range_problem
+from dhr.config.values import Part, describe, fits, nearest, text_problem
 from dhr.errors import InputError
 
 HOMES = {  # where the classes of a group live, and whose classes may stand inside its nodes
@@ -41,10 +42,10 @@ def check(values: Mapping[str, Any], schema: type) -> None:
     Raises:
         InputError: an unknown or missing key, a wrong type, a number out of range, or a target that is not one of ours.
     """
-    check_section(values, schema, "")
+    checksection_of(values, schema, "")
 
 
-def check_section(values: Mapping[str, Any], schema: Any, place: str) -> None:
+def checksection_of(values: Mapping[str, Any], schema: Any, place: str) -> None:
     """Checks the keys of one dataclass and everything below; `place` is empty or ends with a dot."""
     kinds = get_type_hints(schema)
     for key in values:
@@ -61,14 +62,13 @@ def check_value(value: Any, kind: Any, place: str) -> None:
     """Checks one value, with all that is inside it."""
     if not fits(value, kind):
         raise InputError(f"{place}: {shown(value)}: does not fit here; allowed is {describe(kind)}")
-    problem = range_problem(place.rpartition(".")[2], value)
-    if problem is not None:
-        raise InputError(f"{place}: {shown(value)}: {problem}")
-    section = _section(kind)
+    key = place.rpartition(".")[2]
+    _refuse(place, value, text_problem(key, value) or range_problem(key, value))
+    section = section_of(kind)
     if section is not None and isinstance(value, Mapping):
-        check_section(value, section, f"{place}.")
+        checksection_of(value, section, f"{place}.")
     else:
-        _check_inside(value, place, _takes_part(kind))
+        _check_inside(value, place, takes_part(kind))
 
 
 def with_defaults(values: Mapping[str, Any], schema: Any) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def with_defaults(values: Mapping[str, Any], schema: Any) -> dict[str, Any]:
     kinds = get_type_hints(schema)
     filled = {each.name: each.default for each in fields(schema) if each.default is not MISSING}
     for key, value in values.items():
-        section = _section(kinds[key])
+        section = section_of(kinds[key])
         filled[key] = with_defaults(value, section) if section and isinstance(value, Mapping) else value
     return filled
 
@@ -95,13 +95,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _section(kind: Any) -> Any:
+def section_of(kind: Any) -> Any:
     """The dataclass that a type is or allows, or None."""
     return next((each for each in (kind, *get_args(kind)) if is_dataclass(each)), None)
 
 
-def _takes_part(kind: Any) -> bool:
-    return kind in (Part, Any) or any(_takes_part(each) for each in get_args(kind))
+def takes_part(kind: Any) -> bool:
+    """Whether a node with `_target_` may stand where a value of this type is due, or inside it."""
+    return kind in (Part, Any) or any(takes_part(each) for each in get_args(kind))
 
 
 def _check_inside(value: Any, place: str, takes_part: bool) -> None:
@@ -134,6 +135,7 @@ def _check_part(node: Mapping[str, Any], place: str) -> None:
         if key not in known:
             raise unknown_key(f"{place}.", str(key), value, {*known} - supplied)
         check_value(value, known[key].kind, f"{place}.{key}")
+        _refuse(f"{place}.{key}", value, range_problem(f"{target.rpartition('.')[2]}.{key}", value))
     _refuse_missing([name for name in known if known[name].required and name not in supplied], node, f"{place}.")
 
 
@@ -145,6 +147,11 @@ def _check_target(target: Any, place: str, group: str) -> None:
     if not isinstance(target, str) or target not in allowed or not defines(target):
         names = ", ".join(sorted(allowed)) or "none"
         raise InputError(f"{place}._target_: {shown(target)}: not a part of this group; allowed: {names}")
+
+
+def _refuse(place: str, value: Any, problem: str | None) -> None:
+    if problem is not None:
+        raise InputError(f"{place}: {shown(value)}: {problem}")
 
 
 def _refuse_missing(needed: Iterable[str], values: Mapping[str, Any], place: str) -> None:

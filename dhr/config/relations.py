@@ -73,6 +73,12 @@ def _exactly_one(values: Mapping[str, Any], first: str, second: str) -> None:
 
 
 def _train(values: Mapping[str, Any]) -> None:
+    crop, cell = values["dataset"]["crop_size"], values["uss"]["stride"]
+    if crop < cell:
+        raise InputError(
+            f"dataset.crop_size: {crop}: smaller than a cell of the USS features (uss.stride={cell}); "
+            f"use at least dataset.crop_size={cell}"
+        )
     if values["rebalancing"]["rebalancer"] is not None and values["classifier"]["_target_"].endswith(".NoClassifier"):
         raise InputError(
             f"classifier: none: rebalancing={values['choices'].get('rebalancing')} reads class activation maps; "

@@ -184,7 +184,7 @@ class Prepare(Common):
     source: str | None
     sbd: str | None
     aug: str | None
-    class_order: str | None
+    class_order: Literal["by_459_id", "voc_first"] | None
     transfer: Literal["link", "copy"]
     workers: int | None
 

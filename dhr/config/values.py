@@ -1,10 +1,9 @@
-"""Does a value of a YAML file fit a type, does it lie in its range, and how is that said in words."""
+"""Does a value of a YAML file fit a type, is it a sound text, and how is that said in words."""
 
 import difflib
-import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, is_dataclass
+from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Never, Union, get_args, get_origin
 
@@ -13,66 +12,21 @@ class Part:
     """Marks a place where a node with `_target_` belongs."""
 
 
-@dataclass(frozen=True)
-class Range:
-    """Allowed numbers, `low` and `high` included unless `above` leaves `low` out."""
-
-    low: float
-    high: float = math.inf
-    above: bool = False
-
-    def holds(self, number: float) -> bool:
-        """False for NaN and infinities too."""
-        return math.isfinite(number) and self.low <= number <= self.high and not (self.above and number == self.low)
-
-    def __str__(self) -> str:
-        if math.isinf(self.high):
-            return f"a number {'>' if self.above else '>='} {self.low:g}"
-        return f"a number {f'> {self.low:g} and <=' if self.above else f'from {self.low:g} to'} {self.high:g}"
-
-
-UNIT = Range(0, 1)
-NOT_NEGATIVE = Range(0)
-POSITIVE = Range(0, above=True)
-COUNT = Range(1)
-RANGES = {  # by the last word of the key, wherever it stands; for lists: of every element
-    **dict.fromkeys(
-        ("tau", "mass_power", "flip", "jitter", "dropout", "momentum", "ema_decay", "threshold", "share"), UNIT
-    ),
-    **dict.fromkeys(("minimum_probability", "drop_path"), UNIT),
-    **dict.fromkeys(("seed", "workers", "start_epoch", "rebalancing_start", "weight_decay", "power"), NOT_NEGATIVE),
-    **dict.fromkeys(("minimum_score", "minimum_pixels", "gaussian_weight", "bilateral_weight"), NOT_NEGATIVE),
-    **dict.fromkeys(
-        ("backbone_lr", "head_lr", "lr", "epsilon", "gamma", "scales", "test_scales", "cam_scale"), POSITIVE
-    ),
-    **dict.fromkeys(("gaussian_sxy", "bilateral_sxy", "bilateral_srgb"), POSITIVE),
-    **dict.fromkeys(("crop_size", "image_size", "long_side", "max_epochs", "epochs", "iterations"), COUNT),
-    "batch_size": Range(2),  # batch norm of a pooled 1x1 map needs two images
-    **dict.fromkeys(("embed", "depth", "depths", "heads", "window", "width"), COUNT),
-    **dict.fromkeys(("queries", "points", "oversample", "encoder_layers", "decoder_layers"), COUNT),
-    **dict.fromkeys(("encoder_width", "decoder_width"), COUNT),
-    **dict.fromkeys(("no_object", "importance"), UNIT),
-    **dict.fromkeys(("class_weight", "mask_weight", "dice_weight"), NOT_NEGATIVE),
-    **dict.fromkeys(("temperature", "clip"), POSITIVE),
-    "ratios": Range(0, 1, above=True),
-    **dict.fromkeys(("resolution", "codes", "projection", "neighbours"), COUNT),
-    **dict.fromkeys(("derangements", "clusters", "halving", "steps"), COUNT),
-    **dict.fromkeys(("bank", "weight"), NOT_NEGATIVE),
-    **dict.fromkeys(("channels", "low_level_channels", "widths", "train", "validation", "stride"), COUNT),
-}
 NAME = re.compile(r"[A-Za-z0-9._-]+")
 NAMES = frozenset({"name", "folder", "classes", "split"})  # keys whose values become file or folder names
+UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and what is no character of UTF-8
 
 
-def range_problem(key: str, value: object) -> str | None:
-    """What is wrong with a number or name under `key`, and what is allowed; None if nothing is."""
-    if key in NAMES and isinstance(value, str) and (not NAME.fullmatch(value) or set(value) == {"."}):
-        return "not a name; allowed are letters, digits and . _ -"
-    allowed = RANGES.get(key)
-    numbers: list[Any] = [each for each in (value if isinstance(value, list) else [value]) if _is_number(each)]
-    if allowed is None or all(map(allowed.holds, numbers)):
+def text_problem(key: str, value: object) -> str | None:
+    """What is wrong with a text under `key`, and what is allowed; None if nothing is."""
+    if not isinstance(value, str):
         return None
-    return f"out of range; allowed is {allowed}"
+    if key in NAMES and (not NAME.fullmatch(value) or set(value) == {"."}):
+        return "not a name; allowed are letters, digits and . _ -"
+    if not value:
+        return "empty; give a value, or leave it out"
+    found = UNWRITABLE.search(value)
+    return f"has the character {ascii(found[0])}, which no file can keep; rename it" if found else None
 
 
 def fits(value: object, kind: Any) -> bool:
