@@ -55,6 +55,12 @@ HOSTILE: list[object] = [
     None,
     ["torch.load"],
 ]
+CALLABLES = [
+    "hydra_plugins.dhr_launcher.subprocess.run",
+    "hydra_plugins.dhr_launcher.ProcessLauncher",
+    "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper.launch",
+]
 PLACES = [  # where a node could be slipped in
     "decoder._target_=os.system",
     "optimizer._target_=os.system",
@@ -81,6 +87,12 @@ PLACES = [  # where a node could be slipped in
     "+backbone._recursive_=false",
     "+hydra.callbacks.mine._target_=os.system",
     "hydra.launcher._target_=os.system",
+    *(f"hydra.{plugin}={{_target_: {target}}}" for plugin in ("launcher", "sweeper") for target in CALLABLES),
+    *(f"++hydra.{plugin}._target_={target}" for plugin in ("launcher", "sweeper") for target in CALLABLES),
+    "hydra.launcher.extra=1",
+    "hydra.sweeper.params={tau: 1}",
+    "hydra/launcher@hydra.sweeper=process",
+    "hydra.searchpath=[pkg://antigravity]",
     "+hydra.job.env_set.LD_PRELOAD=x.so",
     "hydra.job_logging.handlers.console.class=subprocess.Popen",
 ]
@@ -112,6 +124,13 @@ def test_nodes_are_refused_wherever_they_stand(word: str) -> None:
         "job_logging: {handlers: {console: {(): os.system}}}",
         "hydra_logging: {formatters: {simple: {(): os.system}}}",
         "launcher: {extra: {_target_: os.system}}",
+        "launcher: {_target_: hydra_plugins.dhr_launcher.subprocess.run}",
+        "launcher: {_target_: hydra._internal.core_plugins.basic_sweeper.BasicSweeper}",
+        "launcher: {_args_: [1]}",
+        "launcher: {_partial_: true}",
+        "sweeper: {_target_: hydra_plugins.dhr_launcher.subprocess.run}",
+        "sweeper: {_target_: hydra_plugins.dhr_launcher.ProcessLauncher}",
+        "sweeper: {params: {_target_: os.system}}",
         "job: {env_set: {LD_PRELOAD: x.so}}",
     ],
 )
@@ -120,6 +139,11 @@ def test_a_file_cannot_make_hydra_call_anything(tmp_path: Path, text: str) -> No
     (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\nhydra:\n  {text}\n")
     with pytest.raises(WRONG_CONFIG, match="hydra"):
         compose("train", ["experiment=mine"], folder=str(tmp_path))
+
+
+@pytest.mark.parametrize("word", ["hydra/launcher=process", "hydra/launcher=basic", "hydra/sweeper=basic"])
+def test_launchers_and_sweepers_are_chosen_by_name(word: str) -> None:
+    assert compose("train", [word]).name
 
 
 @pytest.mark.parametrize("group", sorted(HOMES))

@@ -23,6 +23,13 @@ from dhr.errors import InputError
 PLUGINS = Path(__file__).parent / "plugins"
 # Brought by a dataset file, whether the command uses them or not.
 PRESET = ("backbone", "decoder", "classifier", "wss", "uss", "optimizer", "cam", "cause", "stego", "crf")
+CALLED = {  # all that Hydra may build: the launchers and the sweeper that hydra/launcher= and hydra/sweeper= name
+    "hydra.launcher._target_": (
+        "hydra_plugins.dhr_launcher.ProcessLauncher",
+        "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+    ),
+    "hydra.sweeper._target_": ("hydra._internal.core_plugins.basic_sweeper.BasicSweeper",),
+}
 PAPER_TAU = 0.8  # not written into the name of a run
 
 
@@ -125,7 +132,8 @@ def check_hydra(hydra: DictConfig) -> None:
     """Refuses parts of Hydra's own configuration that would call what a file names.
 
     Raises:
-        InputError: callbacks, an environment, a logging class or factory, or a target that is no plugin.
+        InputError: callbacks, an environment, a logging class or factory, or another launcher or sweeper than Hydra's
+            and ours.
     """
     plain: Any = OmegaConf.to_container(hydra, resolve=False)
     for place, value in (("hydra.callbacks", plain["callbacks"]), ("hydra.job.env_set", plain["job"]["env_set"])):
@@ -134,9 +142,8 @@ def check_hydra(hydra: DictConfig) -> None:
     for key, text in _leaves(plain, "hydra"):
         last = key.rpartition(".")[2]
         logs = last == "class" and text in ("logging.StreamHandler", "logging.FileHandler")
-        plugs = key in ("hydra.launcher._target_", "hydra.sweeper._target_")
-        plugs = plugs and text.startswith(("hydra_plugins.", "hydra._internal.core_plugins."))
-        if last in ("_target_", "class", "()") and not logs and not plugs:
+        called = last in ("class", "()") or (last.startswith("_") and last.endswith("_"))
+        if called and not logs and text not in CALLED.get(key, ()):
             raise InputError(f"{key}: {text}: not allowed; leave it out")
 
 

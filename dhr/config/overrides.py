@@ -17,6 +17,7 @@ from dhr.errors import InputError
 
 # Of Hydra's own keys; callbacks, logging classes and the environment of the job would run what a file says.
 HYDRA_KEYS = ("run", "sweep", "launcher", "sweeper", "mode", "verbose", "output_subdir", "job", "searchpath")
+BY_OPTION = ("launcher", "sweeper")  # hydra/launcher=process, not hydra.launcher={...}: such a node would be called
 FROM_RUN = frozenset(
     {"dataset", "backbone", "decoder", "classifier", "wss", "uss", "rebalancing", "label_maker", "refresh", "features"}
     | {"optimizer", "trainer", "logger", "seed", "tau"}
@@ -84,11 +85,14 @@ def explain(error: Exception) -> str:
 def _check_hydra_key(override: Override) -> None:
     keys = re.split(r"[./@]", override.key_or_group)
     inner = keys[1] if len(keys) > 1 else ""
-    if inner not in HYDRA_KEYS or "_target_" in keys or "env_set" in keys:
-        allowed = ", ".join(f"hydra.{key}" for key in HYDRA_KEYS)
+    by_value = inner in BY_OPTION and override.key_or_group != f"hydra/{inner}"
+    if inner not in HYDRA_KEYS or by_value or {"_target_", "env_set"} & {*keys}:
+        allowed = ", ".join(f"hydra{'/' if key in BY_OPTION else '.'}{key}" for key in HYDRA_KEYS)
         raise InputError(
             f"{override.key_or_group}: {override.get_value_string()}: not allowed; of Hydra's keys: {allowed}"
         )
+    if inner == "searchpath" and "pkg:" in override.get_value_string():  # would import the package
+        raise InputError(f"{override.key_or_group}: {override.get_value_string()}: not allowed; name folders")
 
 
 def _refuse_stored(overrides: Sequence[Override]) -> None:
