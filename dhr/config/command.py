@@ -8,6 +8,7 @@ import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dhr.config.compose import compose, find_plugins, finish, jobs
 from dhr.config.overrides import check_typed, explain, loosen
+from dhr.config.texts import as_typed
 from dhr.config.tree import config_folder
 from dhr.errors import InputError
 from dhr.signals import Stopped, stopping
@@ -51,11 +53,15 @@ def verb(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], N
         def command() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets errors through instead of exiting with 1
             find_plugins()
+            _write_anywhere()
             arguments = get_args_parser().parse_args()
             debug = any(word.endswith("debug=true") for word in arguments.overrides)
             with _told(), stopping(), exit_codes(WRONG_CONFIG, debug=debug):
                 check_before(name, arguments)
-                sys.argv[1:] = [loosen(word) if word in arguments.overrides else word for word in sys.argv[1:]]
+                for_hydra = {
+                    word: loosen(as_typed(name, word, sweep=arguments.multirun)) for word in arguments.overrides
+                }
+                sys.argv[1:] = [for_hydra.get(word, word) for word in sys.argv[1:]]
                 hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(job)()
 
         return command
@@ -101,6 +107,13 @@ def _told() -> Iterator[None]:
     except Stopped as stopped:
         sys.stderr.write(f"stopped by {stopped.name}; the same command goes on, trainings with resume=auto\n")
         raise
+
+
+def _write_anywhere() -> None:
+    """A terminal may know fewer letters than UTF-8: what it cannot show is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _check_options(arguments: Namespace) -> None:

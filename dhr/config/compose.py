@@ -17,8 +17,10 @@ from dhr.config.check import check, with_defaults
 from dhr.config.overrides import FROM_RUN, UNLESS_TYPED, check_typed, loosen, parse, root_key
 from dhr.config.relations import USUAL, check_relations
 from dhr.config.schema import SCHEMAS
+from dhr.config.texts import as_typed
 from dhr.config.tree import config_folder
 from dhr.errors import InputError
+from dhr.words import open_home
 
 PLUGINS = Path(__file__).parent / "plugins"
 # Brought by a dataset file, whether the command uses them or not.
@@ -34,7 +36,11 @@ PAPER_TAU = 0.8  # not written into the name of a run
 
 
 def find_plugins() -> None:
-    """Makes our launcher known to Hydra, which looks only into the namespace `hydra_plugins` on the path."""
+    """Makes our launcher known to Hydra, which looks only into the namespace `hydra_plugins` on the path.
+
+    And `${home:<path>}`, for folders that Hydra makes itself.
+    """
+    OmegaConf.register_new_resolver("home", open_home, replace=True)
     if str(PLUGINS) not in sys.path:
         sys.path.append(str(PLUGINS))
 
@@ -51,6 +57,7 @@ def compose(verb: str, words: Sequence[str] = (), *, folder: str | None = None) 
         InputError, HydraException, OmegaConfBaseException: the words are wrong.
     """
     find_plugins()
+    words = [as_typed(verb, word) for word in words]
     for override in check_typed(verb, words):
         if override.is_sweep_override():
             key, _, values = str(override.input_line).partition("=")
@@ -78,6 +85,7 @@ def jobs(verb: str, words: Sequence[str]) -> list[list[str]]:
     Ranges of real numbers, which only some sweepers know, are left out.
     """
     choices = []
+    words = [as_typed(verb, word, sweep=True) for word in words]
     for word, override in zip(words, check_typed(verb, words), strict=True):
         if not override.is_sweep_override():
             choices.append([word])
@@ -105,7 +113,7 @@ def finish(verb: str, raw: DictConfig, hydra: DictConfig) -> DictConfig:
     used = SCHEMAS[verb].__dataclass_fields__
     values = {key: value for key, value in resolved.items() if key in used or key not in PRESET}
     check(values, SCHEMAS[verb])
-    values = with_defaults(values, SCHEMAS[verb])
+    values = _at_home(with_defaults(values, SCHEMAS[verb]), "")
     _refuse_interpolations(values, "")
     values["choices"] = {key: hydra.runtime.choices[key] for key in sorted(values) if key in hydra.runtime.choices}
     if values.get("run") is not None:
@@ -153,6 +161,18 @@ def _leaves(value: Any, place: str) -> list[tuple[str, str]]:
     if isinstance(value, list):
         return [leaf for number, each in enumerate(value) for leaf in _leaves(each, f"{place}.{number}")]
     return [(place, str(value))]
+
+
+def _at_home(value: Any, place: str) -> Any:
+    """The values with every leading `~` opened: no shell does that behind `key=`, in a YAML file or in a variable."""
+    if isinstance(value, dict):
+        return {key: _at_home(each, f"{place}.{key}") for key, each in value.items()}
+    if isinstance(value, list):
+        return [_at_home(each, f"{place}.{number}") for number, each in enumerate(value)]
+    try:
+        return open_home(value) if isinstance(value, str) else value
+    except InputError as error:
+        raise InputError(f"{place.lstrip('.')}: {error}") from None
 
 
 def _refuse_interpolations(values: Mapping[str, Any], place: str) -> None:

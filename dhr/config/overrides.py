@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from dhr.config.check import unknown_key
 from dhr.config.schema import SCHEMAS
 from dhr.config.tree import is_group, options
-from dhr.config.values import nearest
+from dhr.config.values import UNWRITABLE, nearest
 from dhr.errors import InputError
 
 # Of Hydra's own keys; callbacks, logging classes and the environment of the job would run what a file says.
@@ -48,7 +48,7 @@ def check_typed(verb: str, words: Sequence[str]) -> list[Override]:
     for override in overrides:
         root = root_key(override)
         if root not in known or root == "choices":
-            raise unknown_key("", override.key_or_group, override.get_value_string(), known - {"hydra"})
+            raise unknown_key("", override.key_or_group, value_of(override), known - {"hydra"})
         if root == "hydra":
             _check_hydra_key(override)
         elif override.value() is None and not override.is_delete() and is_group(override.key_or_group):
@@ -56,6 +56,11 @@ def check_typed(verb: str, words: Sequence[str]) -> list[Override]:
             raise InputError(f"{override.key_or_group}: null: one of its options is due; allowed: {allowed}")
     _refuse_stored(overrides)
     return overrides
+
+
+def value_of(override: Override) -> str:
+    """The value as text, without the quotes that keep it from Hydra's grammar."""
+    return typed.text if isinstance(typed := override._value, QuotedString) else str(override.get_value_string())
 
 
 def root_key(override: Override) -> str:
@@ -71,7 +76,15 @@ def loosen(word: str) -> str:
 
 
 def explain(error: Exception) -> str:
-    """Message of an error of ours, of Hydra or of OmegaConf, in the form place: value: problem; cure."""
+    """Message of an error of ours, of Hydra or of OmegaConf, in the form place: value: problem; cure.
+
+    What no terminal can show, such as bytes of a name that are no text, is written as an escape.
+    """
+    hidden = re.compile(rf"(?!\n){UNWRITABLE.pattern}")
+    return hidden.sub(lambda found: ascii(found[0])[1:-1], _message(error))
+
+
+def _message(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options)
@@ -88,11 +101,9 @@ def _check_hydra_key(override: Override) -> None:
     by_value = inner in BY_OPTION and override.key_or_group != f"hydra/{inner}"
     if inner not in HYDRA_KEYS or by_value or {"_target_", "env_set"} & {*keys}:
         allowed = ", ".join(f"hydra{'/' if key in BY_OPTION else '.'}{key}" for key in HYDRA_KEYS)
-        raise InputError(
-            f"{override.key_or_group}: {override.get_value_string()}: not allowed; of Hydra's keys: {allowed}"
-        )
-    if inner == "searchpath" and "pkg:" in override.get_value_string():  # would import the package
-        raise InputError(f"{override.key_or_group}: {override.get_value_string()}: not allowed; name folders")
+        raise InputError(f"{override.key_or_group}: {value_of(override)}: not allowed; of Hydra's keys: {allowed}")
+    if inner == "searchpath" and "pkg:" in value_of(override):  # would import the package
+        raise InputError(f"{override.key_or_group}: {value_of(override)}: not allowed; name folders")
 
 
 def _refuse_stored(overrides: Sequence[Override]) -> None:
@@ -101,5 +112,5 @@ def _refuse_stored(overrides: Sequence[Override]) -> None:
     if "run" not in typed or typed["run"].value() is None:
         return
     for root in sorted(FROM_RUN & {*typed}):
-        value, run = typed[root].get_value_string(), typed["run"].get_value_string()
+        value, run = value_of(typed[root]), value_of(typed["run"])
         raise InputError(f"{typed[root].key_or_group}: {value}: is stored in the run {run}; leave it out")

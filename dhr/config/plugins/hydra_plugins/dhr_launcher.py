@@ -19,7 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from dhr.config.compose import compose, run_name
-from dhr.config.overrides import parse
+from dhr.config.overrides import parse, value_of
 from dhr.signals import Stopped, handed_on
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class ProcessLauncher(Launcher):
         swept = {word for job in jobs for word in job if not all(word in other for other in jobs)}
         failed: dict[str, int] = {}
         for number, words in enumerate(jobs, start=1):
-            label = " ".join(word for word in words if word in swept) or self.verb
+            label = " ".join(_shown(word) for word in words if word in swept) or self.verb
             log.info(f"job {number} of {len(jobs)}: {label}")
             status = self._run(words, swept)
             if status != 0:
@@ -96,10 +96,15 @@ def sweep_name(cfg: DictConfig, swept: Sequence[str]) -> str:
     left_out = {"name", "dataset", *(IN_NAME if derived else ())}
     parts = [str(cfg.name)]
     for override in parse(swept):
-        key, value = override.key_or_group, override.get_value_element_as_str()
+        key, value = override.key_or_group, value_of(override)
         if key not in left_out:
             parts.append(f"{key.rpartition('.')[2]}{'_' if value[:1].isalpha() else ''}{value}")
     return re.sub(r"[^A-Za-z0-9._-]", "_", "-".join(parts))
+
+
+def _shown(word: str) -> str:
+    (override,) = parse([word])
+    return f"{override.key_or_group}={value_of(override)}"
 
 
 def is_finished(run: Path) -> bool:
