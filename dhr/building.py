@@ -12,6 +12,7 @@ from dhr.errors import InputError
 from dhr.network import SegmentationNetwork
 from dhr.training.features import Features
 from dhr.uss.store import FeatureStore
+from dhr.words import of_split
 
 
 def open_split(cfg: DictConfig, split: str) -> Split:
@@ -51,7 +52,7 @@ def wss_masks(cfg: DictConfig, split: str) -> MaskFolder:
     cure = f"python -m dhr.train_wss dataset={cfg.dataset.name} wss={cfg.wss.name}"
     if cfg.wss.recipe is None:
         cure = "put the masks of this method there, or set wss.masks=<folder>"
-    return MaskFolder(Path(cfg.wss.masks.format(split=split)), table.num_classes, cure)
+    return MaskFolder(of_split(cfg.wss.masks, split), table.num_classes, cure)
 
 
 def feature_store(cfg: DictConfig, split: str) -> FeatureStore:
@@ -61,7 +62,7 @@ def feature_store(cfg: DictConfig, split: str) -> FeatureStore:
         cure += ", or put the released feature files of this model there"
     if cfg.uss.extractor is None:
         cure = "put the released feature files of this model there, or set uss.store=<folder>"
-    return FeatureStore(Path(cfg.uss.store.format(split=split)), cure, cfg.uss.form)
+    return FeatureStore(of_split(cfg.uss.store, split), cure, cfg.uss.form)
 
 
 def stored_features(cfg: DictConfig, split: str) -> FeatureStore | None:

@@ -1,8 +1,9 @@
-"""What a user types: `key=value` as it has to stand on the command line, and the `~` of a home folder opened."""
+"""What a user types: `key=value` as it has to stand on the command line, and what `~` and `{split}` in a path mean."""
 
 import os
 import re
 import shlex
+from pathlib import Path
 
 from dhr.errors import InputError
 
@@ -37,3 +38,8 @@ def open_home(text: str) -> str:
             f"{text}: no such home folder; write the whole path, or ./{text} for a name that begins with ~"
         )
     return opened
+
+
+def of_split(folder: str, split: str) -> Path:
+    """A folder with `{split}` replaced by the name of the split; other braces are a part of its name."""
+    return Path(folder.replace("{split}", split))

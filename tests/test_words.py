@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from test_config import complaint
 
+from dhr.building import feature_store, wss_masks
 from dhr.config.compose import compose, jobs
 from dhr.config.overrides import parse, value_of
 from dhr.config.schema import SCHEMAS
@@ -19,6 +20,7 @@ from dhr.config.texts import as_typed, kinds_of
 from dhr.config.tree import config_folder
 from dhr.config.values import fits
 from dhr.errors import InputError
+from dhr.evaluation.report import given_scores
 from dhr.words import open_home, quoted, word
 
 NAMES = ["20241122", "2024_11_22", "2024-11-22", "1e5", "7", "007", "1.0", "0x1f", "true", "off", "nan", "None", "a.b"]
@@ -176,3 +178,25 @@ def test_the_home_of_nobody_is_named(capsys: pytest.CaptureFixture[str]) -> None
 def test_what_no_file_can_keep_is_no_path(capsys: pytest.CaptureFixture[str], word: str) -> None:
     verb = "prepare" if word.startswith("source") else "train"
     assert word.partition("=")[0] in complaint(capsys, verb, [word])
+
+
+# Braces
+
+
+BRACES = ["{45c63495}", "{", "}{", "{0}", "{split:>3e9}", "{x}", "%s", "%(split)s", "$split", "{{x}}"]
+
+
+@pytest.mark.parametrize("folder", BRACES)
+def test_only_the_word_split_is_replaced_in_a_folder(folder: str) -> None:
+    cfg = compose("train", [f"paths.data=/x/{folder}"])
+    assert wss_masks(cfg, "val").folder == Path(f"/x/{folder}/WSS/Toy/Simulated/val")
+    assert feature_store(cfg, "val").folder == Path(f"/x/{folder}/Toy/val/colour")
+
+
+@pytest.mark.parametrize("folder", BRACES)
+def test_a_report_finds_scores_whatever_the_folder_is_called(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "config.yaml").write_text(stored_text(compose("train", [f"wss.masks={tmp_path}/{folder}/{{split}}"])))
+    scores = tmp_path / folder / "train.scores.json"
+    scores.parent.mkdir()
+    scores.write_text("{}")
+    assert given_scores(tmp_path) == scores

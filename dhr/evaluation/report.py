@@ -23,6 +23,7 @@ from dhr.evaluation.report_scores import (
     tau_section,
 )
 from dhr.evaluation.tables import count, number, percent, ratio, score_table, words
+from dhr.words import of_split
 
 STYLE = Path(__file__).with_name("report.css")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser itself refuses all else
@@ -98,7 +99,7 @@ def given_scores(run: Path) -> Path | None:
     """
     stored = load_run_config(run)
     split = stored.dataset.splits.train
-    path = Path(stored.wss.masks.format(split=split)).parent / f"{split}.scores.json"
+    path = of_split(stored.wss.masks, split).parent / f"{split}.scores.json"
     return path if path.is_file() else None
 
 

@@ -18,6 +18,7 @@ from dhr.dataset.audit.split import ALONE, SplitAudit, SplitAuditor
 from dhr.dataset.classes import ClassTable, classes_of
 from dhr.errors import InputError
 from dhr.processes import cores, process_pool
+from dhr.words import of_split
 
 log = logging.getLogger("dhr.audit")
 
@@ -89,7 +90,7 @@ def _wss(cfg: DictConfig, split: str) -> Given:
     cure = f"run python -m dhr.train_wss dataset={cfg.dataset.name} wss={cfg.wss.name}"
     if cfg.wss.recipe is None:
         cure = "put the masks of this method there, or set wss.masks=<folder>"
-    return Given(Path(cfg.wss.masks.format(split=split)), cure)
+    return Given(of_split(cfg.wss.masks, split), cure)
 
 
 def _features(cfg: DictConfig, layout: DataLayout, splits: Sequence[SplitAudit]) -> list[Finding]:
