@@ -118,7 +118,7 @@ def _source(cfg: DictConfig) -> tuple[DictConfig, Path]:
         run = RunFolder(Path(cfg.run))
         stored = load_run_config(run.root)
         if read_json(run.record).get("status") != "finished":
-            raise InputError(f"run={run.root}: is not finished; continue it with the same command and resume=true")
+            raise InputError(f"run: {run.root}: is not finished; continue it with the same command and resume=true")
         stored.paths.data = cfg.paths.data
         return stored, run.masks(cfg.split)
     name = Path(cfg.weights).stem

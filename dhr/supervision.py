@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dhr.errors import InputError
+from dhr.words import open_home, word
 
 ADMITTED = "pixels:"  # backbone.weights=pixels:<file> says it, and so do the run's configuration, record and report
 NAMES = ("mask2former", "maskformer", "oneformer")  # as in facebook/mask2former-swin-large-ade-semantic
@@ -14,7 +15,7 @@ HEADS = frozenset(  # parts of networks that are trained on pixel labels, in the
 
 def starting_file(weights: str) -> tuple[Path, bool]:
     """Splits a value of `backbone.weights` into the file, and whether pixel labels are admitted for it."""
-    return Path(weights.removeprefix(ADMITTED)), weights.startswith(ADMITTED)
+    return Path(open_home(weights.removeprefix(ADMITTED))), weights.startswith(ADMITTED)
 
 
 def refuse_pixel_labels(path: Path, names: Iterable[str]) -> None:
@@ -33,5 +34,5 @@ def refuse_pixel_labels(path: Path, names: Iterable[str]) -> None:
         reason = f"its name says {said[0]}" if said else f"it holds a segmentation head ({held[0]})"
         raise InputError(
             f"backbone.weights={path}: {reason}, so these weights saw pixel labels, and what starts from them is not "
-            f"weakly supervised; start from imagenet, or admit it with backbone.weights={ADMITTED}{path}"
+            f"weakly supervised; start from imagenet, or admit it with {word('backbone.weights', f'{ADMITTED}{path}')}"
         )

@@ -21,6 +21,7 @@ from dhr.config.tree import config_folder
 from dhr.config.values import fits
 from dhr.errors import InputError
 from dhr.evaluation.report import given_scores
+from dhr.supervision import refuse_pixel_labels, starting_file
 from dhr.words import open_home, quoted, word
 
 NAMES = ["20241122", "2024_11_22", "2024-11-22", "1e5", "7", "007", "1.0", "0x1f", "true", "off", "nan", "None", "a.b"]
@@ -200,3 +201,21 @@ def test_a_report_finds_scores_whatever_the_folder_is_called(tmp_path: Path, fol
     scores.parent.mkdir()
     scores.write_text("{}")
     assert given_scores(tmp_path) == scores
+
+
+@pytest.mark.parametrize("place", PLACES[::3])
+def test_the_runs_beside_a_folder_are_named_as_they_are_typed(tmp_path: Path, place: str) -> None:
+    (tmp_path / place / "mine").mkdir(parents=True)
+    (tmp_path / place / "mine" / "config.yaml").write_text(stored_text(compose("train", ["seed=5"])))
+    with pytest.raises(InputError, match="runs beside it: ") as caught:
+        compose("evaluate", [f"run={tmp_path}/{place}/other"])
+    (typed,) = shlex.split(str(caught.value).partition("runs beside it: ")[2])
+    assert compose("predict", [typed]).seed == 5
+
+
+def test_weights_that_saw_pixel_labels_are_admitted_as_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "VOC (1), it's" / "mask2former.pth"
+    with pytest.raises(InputError, match="or admit it with ") as caught:
+        refuse_pixel_labels(path, ["encoder.weight"])
+    (typed,) = shlex.split(str(caught.value).partition("or admit it with ")[2])
+    assert starting_file(compose("train", [typed]).backbone.weights) == (path, True)

@@ -11,6 +11,7 @@ from dhr.artifacts import RunFolder
 from dhr.config.check import check, shown, with_defaults
 from dhr.config.schema import Common, Train, TrainUss
 from dhr.errors import InputError
+from dhr.words import word
 
 LONGEST = 1_000_000  # bytes; ours have some thousand
 SHOWN = 5  # differing keys named in one message
@@ -106,8 +107,8 @@ def _placed(text: str, roots: Mapping[str, str]) -> str:
 
 def _read(run: Path, path: Path) -> dict[str, Any]:
     if not path.is_file():
-        found = sorted(str(each.parent) for each in run.parent.glob("*/config.yaml"))
-        cure = f"runs beside it: {', '.join(found)}" if found else "use run=<outputs>/<dataset>/runs/<name>"
+        found = ", ".join(word("run", each.parent) for each in sorted(run.parent.glob("*/config.yaml")))
+        cure = f"runs beside it: {found}" if found else "use run=<outputs>/<dataset>/runs/<name>"
         raise InputError(f"run: {run}: not the folder of a run, it has no config.yaml; {cure}")
     if path.stat().st_size > LONGEST:
         raise InputError(f"{path}: {path.stat().st_size} bytes: too long for a configuration; train the run again")

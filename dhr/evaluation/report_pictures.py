@@ -13,6 +13,7 @@ from dhr.evaluation.gallery import MAPS, PICTURES, SIDE, data_uri, load_gallery,
 from dhr.evaluation.markup import Markup, element, join
 from dhr.evaluation.report_runs import MAIN_SPLIT, Run, RunData
 from dhr.evaluation.report_scores import note
+from dhr.words import word
 
 ROWS = 24  # of the gallery
 EXTREMES = 4  # worst and as many best predictions
@@ -81,7 +82,7 @@ def prediction_section(run: Run, data: RunData | None) -> Markup:
     """The worst and the best predictions of one split beside the truth, or a sentence why there are none."""
     found = sorted(path.name for path in run.folder.masks("x").parent.glob("*") if any(path.glob("*.png")))
     if not found:
-        command = f"python -m dhr.predict run={run.folder.root} split={MAIN_SPLIT}"
+        command = f"python -m dhr.predict {word('run', run.folder.root)} split={MAIN_SPLIT}"
         return note("This run has no predictions yet. This makes them: ", element("code", command))
     split = MAIN_SPLIT if MAIN_SPLIT in found else found[0]
     if data is None or not data.layout.split(split).is_dir():

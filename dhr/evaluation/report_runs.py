@@ -15,6 +15,7 @@ from dhr.artifacts import DataLayout, RunFolder, read_json
 from dhr.dataset.classes import ClassTable, classes_of
 from dhr.errors import InputError
 from dhr.evaluation.plots import Point
+from dhr.words import word
 
 MAIN_SPLIT = "validation"  # shown first where it was scored
 
@@ -52,7 +53,7 @@ def open_runs(run: Path, compare: Sequence[Path]) -> list[Run]:
     """
     for path in (run, *compare):
         if not path.is_dir():
-            raise InputError(f"run={path}: no such folder; give a folder that python -m dhr.train wrote")
+            raise InputError(f"{word('run', path)}: no such folder; give a folder that python -m dhr.train wrote")
     places = {path.resolve(): path for path in reversed((run, *compare))}
     roots = list(dict.fromkeys(path.resolve() for path in (run, *compare)))
     return [_read(places[root], _name(root, roots), slot) for slot, root in enumerate(roots)]

@@ -11,6 +11,7 @@ from dhr.evaluation.markup import Markup, element, join
 from dhr.evaluation.plots import Bars, Line, bar_chart, heat_map, line_chart
 from dhr.evaluation.report_runs import MAIN_SPLIT, Run
 from dhr.evaluation.tables import cells_of, columns_of, definitions, number, percent, ratio
+from dhr.words import word
 
 SAME_BUT_TAU = ("dataset", "wss", "uss", "rebalancing", "backbone", "decoder", "seed", "max_epochs")
 MISTAKES = 8  # listed below the confusion matrix
@@ -78,7 +79,7 @@ def table(
 def score_section(entries: Sequence[Entry], run: Run) -> Markup:
     """The score table with the definition it was computed by, or how to get one."""
     if not entries:
-        command = f"python -m dhr.evaluate run={run.folder.root} split={MAIN_SPLIT}"
+        command = f"python -m dhr.evaluate {word('run', run.folder.root)} split={MAIN_SPLIT}"
         return note("Nothing has been scored yet. This scores the run: ", element("code", command))
     rows = [(entry.name, entry.scores) for entry in entries]
     columns = columns_of(rows)

@@ -35,6 +35,7 @@ from dhr.training.refresh import Plan, Refresh
 from dhr.training.toy_stages import make_missing
 from dhr.training.whole_images import WholeImages
 from dhr.uss.picture import probes_beside
+from dhr.words import word
 
 WATCHED = 8  # training images whose labels are shown and scored
 log = logging.getLogger("dhr.train")
@@ -59,7 +60,7 @@ def train(cfg: DictConfig) -> Path:
             log.info(f"{run.root}: finished already")
             return run.root
         _train(cfg, run)
-    log.info(f"{run.root}: finished; next: python -m dhr.predict run={run.root}")
+    log.info(f"{run.root}: finished; next: python -m dhr.predict {word('run', run.root)}")
     return run.root
 
 
