@@ -10,6 +10,7 @@ from typing import Literal
 
 from dhr.artifacts import IMAGE_SUFFIXES
 from dhr.dataset.classes import load_classes
+from dhr.training.wandb_account import wandb_mode
 
 NEEDED = (
     "torch",
@@ -116,14 +117,21 @@ def _wandb() -> Finding:
         return Finding(
             "parts", "wandb", "optional", "not installed; metrics.csv is always written", "pip install wandb"
         )
-    has_key = bool(os.environ.get("WANDB_API_KEY")) or (Path.home() / ".netrc").is_file()
-    if has_key:
-        return Finding("parts", "wandb", "ok", version)
-    return Finding("parts", "wandb", "optional", f"{version}, no key: logger=wandb writes offline", "wandb login")
+    try:
+        mode = wandb_mode("auto")
+    except ValueError as error:
+        found = f"{version}, its settings are wrong: {' '.join(str(error).split())}"
+        return Finding("parts", "wandb", "optional", found, "correct WANDB_* in the environment, or its settings file")
+    if mode == "offline":
+        found = f"{version}, offline or without a key: logger=wandb writes offline"
+        return Finding("parts", "wandb", "optional", found, "wandb login, wandb online")
+    return Finding("parts", "wandb", "ok", version if mode == "online" else f"{version}, disabled")
 
 
 def _weights(weights: Path) -> Iterator[Finding]:
-    cache = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
+    from huggingface_hub.constants import HF_HUB_CACHE  # timm's, wherever the environment says it is
+
+    cache = Path(HF_HUB_CACHE)
     for name in BACKBONES:
         kept = sorted(cache.glob(f"models--timm--{name}.*"))
         found = kept[0].name if kept else "not here; fetched at first use, or bring a file"

@@ -1,7 +1,6 @@
 """Where the curves go: always metrics.csv in the run folder, wandb beside it where that is wanted."""
 
 import logging
-import os
 from pathlib import Path
 
 import wandb
@@ -9,6 +8,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 from dhr.artifacts import RunFolder
 from dhr.training.curves import Curves
+from dhr.training.wandb_account import wandb_mode
 
 log = logging.getLogger("dhr.train")
 
@@ -21,15 +21,15 @@ def make_loggers(run: RunFolder, *, name: str, project: str | None, entity: str 
         name: "csv" or "wandb".
         project: of wandb.
         entity: of wandb, None for the account's own.
-        mode: "auto" is online where an API key is set, else offline.
+        mode: see `wandb_mode`.
     """
     loggers: list[Logger] = [Curves(run)]
     if name == "wandb" and mode != "disabled":
-        wanted = "online" if os.environ.get("WANDB_API_KEY") else "offline"
         try:
-            loggers.append(_wandb(run.root, project=project, entity=entity, mode=wanted if mode == "auto" else mode))
-        except (wandb.errors.Error, OSError) as error:
-            log.warning(f"logger=wandb: cannot start ({error}); the curves are in {run.metrics}")
+            if (meant := wandb_mode(mode)) != "disabled":
+                loggers.append(_wandb(run.root, project=project, entity=entity, mode=meant))
+        except (wandb.errors.Error, OSError, ValueError) as error:
+            log.warning(f"logger=wandb: cannot start ({' '.join(str(error).split())}); the curves are in {run.metrics}")
     return loggers
 
 
