@@ -1,6 +1,8 @@
 """`python -m dhr.doctor`: versions, GPU, optional parts, data and weights found; the command that cures each lack."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -8,13 +10,17 @@ from dhr.config.command import verb
 from dhr.config.compose import compose
 from dhr.config.tree import options
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dhr.installation import Finding
+
 
 @verb("doctor")
 def main(cfg: DictConfig) -> None:
     """Shows the state of this machine."""
     # Imported here: --help and --cfg job must not wait for it.
     from rich.console import Console
-    from rich.table import Table
 
     from dhr.installation import Place, findings
 
@@ -25,11 +31,20 @@ def main(cfg: DictConfig) -> None:
         )
         for name, each in datasets.items()
     }
-    table = Table("group", "item", "state", "found", "cure", show_lines=False)
+    Console().print(table_of(findings(Path(cfg.paths.data), Path(cfg.paths.weights), places)))
+
+
+def table_of(rows: "Iterable[Finding]") -> "Table":
+    """One row for every finding, nothing cut and nothing taken for markup."""
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    table = Table(*(Column(head, overflow="fold") for head in ("group", "item", "state", "found", "cure")))
     colours = {"ok": "green", "missing": "red", "optional": "yellow"}
-    for row in findings(Path(cfg.paths.data), Path(cfg.paths.weights), places):
-        table.add_row(row.group, row.name, f"[{colours[row.state]}]{row.state}[/]", row.found, row.cure)
-    Console().print(table)
+    for row in rows:
+        state = Text(row.state, style=colours[row.state])
+        table.add_row(Text(row.group), Text(row.name), state, Text(row.found), Text(row.cure))
+    return table
 
 
 if __name__ == "__main__":

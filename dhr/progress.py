@@ -29,7 +29,7 @@ def progress(items: Iterable[T], title: str, *, total: int | None = None, visibl
     """
     count = total if total is not None else len(items) if isinstance(items, Sized) else None
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a folder may be called [red]
         BarColumn(),
         MofNCompleteColumn(),
         RateColumn(),

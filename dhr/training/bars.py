@@ -4,7 +4,20 @@ import sys
 
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar, TQDMProgressBar
 
+BAR = "━╸•…"  # what rich draws with
+
 
 def progress_bar() -> ProgressBar:
-    """A rich bar with steps per second on a terminal; plain lines, seldom, where the output goes to a file."""
-    return RichProgressBar() if sys.stderr.isatty() else TQDMProgressBar(refresh_rate=50)
+    """A rich bar with steps per second on a terminal that knows its signs; else plain lines, seldom in a file."""
+    if not sys.stderr.isatty():
+        return TQDMProgressBar(refresh_rate=50)
+    return RichProgressBar() if knows(sys.stdout.encoding, BAR) else TQDMProgressBar()
+
+
+def knows(encoding: str, text: str) -> bool:
+    """Whether a text can be written in an encoding."""
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
