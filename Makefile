@@ -56,7 +56,12 @@ bench: $(INSTALLED)
 	$(RUN) benchmarks/networks.py
 
 # The drawn scenes. Hidden files say that a stage came to its end.
-DATA := $(or $(DHR_DATA),data)
+# make knows no file whose name has a space: a data folder of such a name is reached by a link, which git does not see.
+QUOTED := '$(subst ','\'',$(value DHR_DATA))'
+DATA := $(shell folder=$(QUOTED); folder=$${folder:-data}; \
+  [[ $$folder != "~/"* ]] || folder=$$HOME/$${folder:2}; \
+  if [[ $$folder =~ ^[A-Za-z0-9_./-]+$$ ]]; then echo "$$folder"; else \
+  [[ $$folder == /* ]] || folder=$$PWD/$$folder; mkdir -p .venv; ln -sfn -- "$$folder" .venv/data; echo .venv/data; fi)
 SCENES := $(DATA)/Toy/.prepared
 MASKS := $(DATA)/WSS/Toy/CAM/.trained
 MASK_SCORES := $(DATA)/WSS/Toy/CAM/.scored
