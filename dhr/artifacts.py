@@ -67,11 +67,23 @@ def read_json(path: Path) -> Any:
         InputError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the folder or run the stage that writes it") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error}); delete it and run its stage again") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Raises:
+        InputError: missing, unreadable, or something else than an object.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: {type(value).__name__}: has to be a JSON object; delete it and run its stage again")
+    return value
 
 
 def encode_mask(mask: np.ndarray, palette: Sequence[Sequence[int]]) -> bytes:
@@ -208,7 +220,7 @@ class RunFolder:
     @property
     def is_finished(self) -> bool:
         """Whether the run came to its end."""
-        return self.record.exists() and read_json(self.record).get("status") == "finished"
+        return self.record.exists() and read_object(self.record).get("status") == "finished"
 
     def failed(self, rank: int) -> Path:
         """At which images the run was when an error ended it, as a process saw it."""
@@ -254,5 +266,5 @@ class RunFolder:
 
 def update_record(path: Path, values: Mapping[str, object]) -> None:
     """Adds `values` to a JSON object on disk, which is made if it is not there."""
-    known = read_json(path) if path.exists() else {}
+    known = read_object(path) if path.exists() else {}
     write_json(path, {**known, **values})

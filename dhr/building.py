@@ -1,15 +1,17 @@
 """Configuration to built parts: the one place where groups become objects."""
 
+from itertools import zip_longest
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dhr.artifacts import DataLayout, RunFolder, read_json
+from dhr.artifacts import DataLayout, RunFolder
 from dhr.config.parts import build
 from dhr.dataset.classes import ClassTable, classes_of, load_classes
 from dhr.dataset.reader import MaskFolder, Split
 from dhr.errors import InputError
 from dhr.network import SegmentationNetwork
+from dhr.run_record import RunRecord
 from dhr.training.features import Features
 from dhr.uss.store import FeatureStore
 from dhr.words import of_split
@@ -36,13 +38,13 @@ def open_split_of_run(cfg: DictConfig, run: RunFolder, split: str) -> Split:
     Raises:
         InputError: it is not on disk, or its labels mean other classes than those that the run learnt.
     """
-    opened, learnt = open_split(cfg, split), read_json(run.record).get("classes")
-    if learnt is not None and list(opened.table.names) != learnt:
-        first = next(at for at, name in enumerate(learnt) if opened.table.names[at] != name)
-        raise InputError(
-            f"{opened.layout.home}: label {first} is {opened.table.names[first]}: in {run.root} it is {learnt[first]}; "
-            "point paths.data to data of the class order that the run was trained with"
-        )
+    opened, learnt = open_split(cfg, split), RunRecord.read(run.record).classes
+    for label, (here, there) in enumerate(zip_longest(opened.table.names, learnt or (), fillvalue="no class")):
+        if learnt is not None and here != there:
+            raise InputError(
+                f"{opened.layout.home}: label {label} is {here}: in {run.root} it is {there}; "
+                "point paths.data to data of the class order that the run was trained with"
+            )
     return opened
 
 

@@ -23,6 +23,7 @@ from dhr.network import SegmentationNetwork
 from dhr.numerics import winner
 from dhr.progress import progress
 from dhr.ranks import Ranks
+from dhr.run_record import RunRecord
 from dhr.soundness import naming
 from dhr.weights import load_strictly, network_weights
 
@@ -117,7 +118,7 @@ def _source(cfg: DictConfig) -> tuple[DictConfig, Path]:
     if cfg.run is not None:
         run = RunFolder(Path(cfg.run))
         stored = load_run_config(run.root)
-        if read_json(run.record).get("status") != "finished":
+        if RunRecord.read(run.record).status != "finished":
             raise InputError(f"run: {run.root}: is not finished; continue it with the same command and resume=true")
         stored.paths.data = cfg.paths.data
         return stored, run.masks(cfg.split)

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from dhr.artifacts import RunFolder
 from dhr.config.check import check, shown, with_defaults
@@ -13,7 +14,8 @@ from dhr.config.schema import Common, Train, TrainUss
 from dhr.errors import InputError
 from dhr.words import word
 
-LONGEST = 1_000_000  # bytes; ours have some thousand
+LONGEST = 100_000  # bytes; ours have some thousand
+DEEPEST = 32  # nodes inside nodes; ours have six
 SHOWN = 5  # differing keys named in one message
 HOW = (  # how a run is made, where and what is watched meanwhile; none of it changes what is learnt
     *("resume", "debug", "overwrite", "name", "paths", "logger", "choices", "dataset.workers", "dataset.download"),
@@ -112,13 +114,21 @@ def _read(run: Path, path: Path) -> dict[str, Any]:
         raise InputError(f"run: {run}: not the folder of a run, it has no config.yaml; {cure}")
     if path.stat().st_size > LONGEST:
         raise InputError(f"{path}: {path.stat().st_size} bytes: too long for a configuration; train the run again")
-    text = path.read_text(errors="replace")
+    text = path.read_text("utf-8", errors="replace")
     try:
-        # Anchors could blow a small file up to any size; interpolations could read the environment. We write neither.
-        anchored = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
-        values = None if anchored or "${" in text else OmegaConf.to_container(OmegaConf.create(text))
-    except yaml.YAMLError as error:
+        values = OmegaConf.to_container(OmegaConf.create(text)) if _is_plain(text) else None
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not readable as YAML ({type(error).__name__}); train the run again") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: not a configuration of plain keys and values; train the run again")
     return {str(key): value for key, value in values.items()}
+
+
+def _is_plain(text: str) -> bool:
+    """False for what we never write: anchors and boxes in boxes, which can take for ever, and interpolations."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
+            return False
+    return "${" not in text

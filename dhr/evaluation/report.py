@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dhr.artifacts import RunFolder, write_atomically
+from dhr.artifacts import RunFolder, read_object, write_atomically
 from dhr.config.stored import load_run_config
 from dhr.evaluation.markup import Markup, element, join
 from dhr.evaluation.plots import DRAWN, Line, line_chart
 from dhr.evaluation.report_pictures import gallery_section, prediction_section
-from dhr.evaluation.report_runs import Run, open_data, open_runs, read_object
+from dhr.evaluation.report_runs import Run, open_data, open_runs
 from dhr.evaluation.report_scores import (
     Entry,
     class_section,

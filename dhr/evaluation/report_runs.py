@@ -11,10 +11,11 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dhr.artifacts import DataLayout, RunFolder, read_json
+from dhr.artifacts import DataLayout, RunFolder, read_object
 from dhr.dataset.classes import ClassTable, classes_of
 from dhr.errors import InputError
 from dhr.evaluation.plots import Point
+from dhr.run_record import RunRecord
 from dhr.words import word
 
 MAIN_SPLIT = "validation"  # shown first where it was scored
@@ -70,21 +71,9 @@ def _name(root: Path, roots: Sequence[Path]) -> str:
 
 def _read(root: Path, name: str, slot: int) -> Run:
     folder = RunFolder(root)
-    record = read_object(folder.record) if folder.record.exists() else {}
+    record = RunRecord.read(folder.record).entries if folder.record.exists() else {}
     scores = {path.stem: read_object(path) for path in sorted(folder.scores("x").parent.glob("*.json"))}
     return Run(name, slot, folder, record, read_curves(folder.metrics), scores)
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Reads a JSON file that holds an object.
-
-    Raises:
-        InputError: missing, unreadable, or something else than an object.
-    """
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: {type(value).__name__}: has to be a JSON object; delete it and run its stage again")
-    return value
 
 
 def read_curves(path: Path) -> dict[str, list[Point]]:

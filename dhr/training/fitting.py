@@ -18,7 +18,7 @@ from dhr.training.average import EmaAverage
 from dhr.training.bars import progress_bar
 from dhr.training.checkpoint import AtomicCheckpointIO
 from dhr.training.stopping import SkipDone, StepSeeds, StopOnSignal
-from dhr.weights import read_checkpoint
+from dhr.weights import read_checkpoint, refuse_unfit_checkpoint
 
 NOT_TRUE_HERE = (  # what Lightning warns of
     r"(?s).*your dataloader is not resumable",  # it skips what was done
@@ -101,7 +101,7 @@ class Fitting:
         """
         there = self.last.exists()
         if there:
-            read_checkpoint(self.last)  # says what is wrong with it before Lightning stumbles over it
+            refuse_unfit_checkpoint(read_checkpoint(self.last), module, self.last)
         with noted(self.note), warnings.catch_warnings():
             for message in NOT_TRUE_HERE:
                 warnings.filterwarnings("ignore", message=message)

@@ -9,11 +9,12 @@ from importlib.metadata import version
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from dhr.artifacts import RunFolder, read_json, update_record
+from dhr.artifacts import RunFolder, update_record
 from dhr.config.command import command_line
 from dhr.dataset.classes import ClassTable
 from dhr.dataset.manifest import NAME
 from dhr.dataset.reader import Split
+from dhr.run_record import RunRecord
 from dhr.signals import Stopped
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "torchmetrics", "hydra-core", "numpy")
@@ -67,5 +68,4 @@ def recorded(run: RunFolder) -> Iterator[None]:
 
 @rank_zero_only
 def _add_part(run: RunFolder, seconds: float, status: str) -> None:
-    before = float(read_json(run.record).get("seconds", 0.0))
-    update_record(run.record, {"seconds": before + seconds, "status": status})
+    update_record(run.record, {"seconds": RunRecord.read(run.record).seconds + seconds, "status": status})

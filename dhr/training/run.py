@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from dhr.artifacts import RunFolder, read_json, update_record, write_atomically
+from dhr.artifacts import RunFolder, update_record, write_atomically
 from dhr.building import build_network, open_split, stored_features, wss_masks
 from dhr.config.parts import build
 from dhr.config.stored import refuse_other_settings, stored_text
@@ -21,6 +21,7 @@ from dhr.dataset.reader import PictureDataset, TrainDataset
 from dhr.dataset.transforms import TrainTransform
 from dhr.disk.lock import only_writer
 from dhr.errors import InputError
+from dhr.run_record import RunRecord
 from dhr.training.average import EmaAverage
 from dhr.training.callbacks import LabelWatch
 from dhr.training.curves import join_metrics
@@ -178,7 +179,7 @@ def _open_folder(run: RunFolder, cfg: DictConfig, train: TrainDataset) -> None:
         InputError: the data changed since it began.
     """
     data = data_mark(train.split)
-    known = read_json(run.record).get("data", data) if run.record.exists() else data
+    known = RunRecord.read(run.record).entries.get("data", data) if run.record.exists() else data
     if known != data:
         raise InputError(
             f"resume={cfg.resume}: {train.split.layout.split(train.split.name)}: not the data that {run.root} began "

@@ -1,7 +1,6 @@
 """A Hydra launcher for sweeps: each job is a process of its own, one after the other."""
 
 import ctypes
-import json
 import logging
 import re
 import signal
@@ -18,8 +17,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from dhr.artifacts import RunFolder
 from dhr.config.compose import compose, run_name
 from dhr.config.overrides import parse, value_of
+from dhr.errors import InputError
 from dhr.signals import Stopped, handed_on
 
 log = logging.getLogger(__name__)
@@ -110,8 +111,8 @@ def _shown(word: str) -> str:
 def is_finished(run: Path) -> bool:
     """True if the record of a run says so."""
     try:
-        return bool(json.loads((run / "run.json").read_text())["status"] == "finished")
-    except (OSError, ValueError, KeyError, TypeError):
+        return RunFolder(run).is_finished
+    except (InputError, OSError):
         return False
 
 
