@@ -13,8 +13,9 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image
 
-from dhr.decoding import XML_BYTES, mask_values, open_image, parse_tags, read_file
+from dhr.decoding import XML_BYTES, mask_values, open_image, read_file
 from dhr.errors import InputError
+from dhr.tags import parse_tags
 
 IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg")
 

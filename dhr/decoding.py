@@ -1,18 +1,15 @@
-"""Images, masks and annotations that came from elsewhere: decoded whole and within limits, or refused with a cure."""
+"""Images and masks that came from elsewhere: decoded whole and within limits, or refused with a cure."""
 
 import io
 import stat
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-from xml.etree.ElementTree import ParseError
 
 import deflate
 import numpy as np
-from defusedxml.common import DefusedXmlException
-from defusedxml.ElementTree import DefusedXMLParser
 from PIL import Image, UnidentifiedImageError
 
 from dhr.errors import InputError
@@ -20,8 +17,6 @@ from dhr.errors import InputError
 PIXELS = 89_478_485  # of an image; beyond it Pillow warns of a decompression bomb, at twice as many it refuses
 FILE_BYTES = 1 << 28  # of an image or mask: as many bytes as PIXELS in RGB
 XML_BYTES = 1 << 20  # of an annotation; those of VOC have a few thousand
-XML_DEPTH = 32  # of nested elements; those of VOC have five
-NAMED = 25  # classes named in one message
 COLOURS = ("RGB", "L", "P", "1", "LA", "PA", "RGBA")  # modes that become RGB without a choice of profile or range
 PNG_START = b"\x89PNG\r\n\x1a\n"
 AGAIN = "fetch or make this file again"
@@ -234,59 +229,3 @@ def _check_sums(data: bytes) -> list[memoryview]:
             pixels.append(view[start + 8 : end])
         start = end + 4
     return pixels
-
-
-def parse_tags(data: bytes, path: Path, names: Sequence[str]) -> list[str]:
-    """Class names of the objects in a VOC style annotation, in class order, each once.
-
-    Only `<object><name>` right below the root counts: parts of an object have names too.
-
-    Raises:
-        BadFileError: not XML, entities, elements nested deeper than XML_DEPTH, or an object of an unknown class.
-    """
-    objects = _Objects()
-    try:
-        parser = DefusedXMLParser(target=objects)
-        parser.feed(data)
-        parser.close()
-    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
-        problem = f"unreadable XML ({error})"
-        raise BadFileError.of(path, "tags: unreadable", problem=problem, cure=AGAIN) from None
-    found = {name.strip() for name in objects.names}
-    unknown = sorted(found - set(names))
-    if unknown:
-        problem = f"object name {unknown[0][:80]!r} is not a class"
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        cure = f"allowed are {', '.join(names[:NAMED])}{more}"
-        raise BadFileError.of(path, "tags: unknown class", problem=problem, cure=cure)
-    return [name for name in names if name in found]
-
-
-class _Objects:
-    """Collects the first name of every object while the parser reads; makes no tree, however deep the elements are."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self._path: list[str] = []
-        self._named = self._open = False
-
-    def start(self, tag: str, attributes: object) -> None:
-        self._path.append(tag)
-        if len(self._path) > XML_DEPTH:
-            raise ValueError(f"elements nested deeper than {XML_DEPTH}")
-        self._open = self._path[1:] == ["object", "name"] and not self._named
-        if self._path[1:] == ["object"]:
-            self.names.append("")
-            self._named = False
-        self._named |= self._open
-
-    def data(self, text: str) -> None:
-        if self._open:
-            self.names[-1] += text
-
-    def end(self, tag: str) -> None:
-        self._path.pop()
-        self._open = False
-
-    def close(self) -> None:
-        """The parser asks for it."""

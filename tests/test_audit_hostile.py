@@ -72,7 +72,7 @@ def test_only_names_of_objects_are_tags(tmp_path: Path) -> None:
     part = "<part><name>head</name></part>"
     path.write_text(annotation(
         f"<filename>../../x</filename><name>unicorn</name><object>{part}<name> ember_<!-- -->cross </name>"
-        "<name>unicorn</name></object><deep><object><name>unicorn</name></object></deep>"
+        "<name>unicorn</name><deep><object><name>unicorn</name></object></deep></object>"
         "<object><name>ember_disc<b>unicorn</b>unicorn</name></object><object><name>ember_disc</name></object>"
     ))  # fmt: skip
     assert read_tags(path, NAMES) == ["ember_disc", "ember_cross"]

@@ -1,11 +1,13 @@
 """The look at every file of a training set before anything is built: a bad file must not stop a run after hours."""
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.artifacts import read_image
 from dhr.dataset.manifest import Manifest, is_in_place
@@ -16,6 +18,7 @@ from dhr.uss.store import FeatureStore
 
 SHOWN = 5  # bad files named in one message
 T = TypeVar("T")
+log = logging.getLogger("dhr.dataset")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ class TrainingFiles:
             raise InputError(
                 f"{self.split.layout.split(self.split.name)}/xml: no image has a tag; nothing can be learnt"
             )
+        lacking = len(tagged) - len(positions)
+        if lacking:
+            _say(f"{self.split.name}: {lacking} of {len(tagged)} images have no tag and are left out")
         return positions
 
     def _channels(self) -> int | None:
@@ -95,6 +101,11 @@ def check_pictures(pictures: PictureDataset) -> None:
         return len(pictures[position].id) > 0
 
     _look_at_all(look, range(len(pictures)), f"checking {pictures.split.name}")
+
+
+@rank_zero_only
+def _say(line: str) -> None:
+    log.info(line)
 
 
 def _look_at_all(look: Callable[[T], bool], items: Sequence[T], title: str) -> list[bool]:

@@ -10,7 +10,8 @@ from dhr.artifacts import DataLayout
 from dhr.dataset.audit.finding import Finding, Notes
 from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.dataset.manifest import Entry, FileMark
-from dhr.decoding import BROKEN, XML_BYTES, open_image, open_mask, parse_tags, read_file
+from dhr.decoding import BROKEN, XML_BYTES, open_image, open_mask, read_file
+from dhr.tags import parse_tags
 
 ORIENTATION = 0x0112  # EXIF tag: how the image has to be turned to be upright; 1 is not at all
 LYING = frozenset({5, 6, 7, 8})  # orientations that swap height and width
