@@ -1,9 +1,9 @@
 """Every file the stages exchange: where it lies, how it is read, and how it is written whole or not at all."""
 
+import contextlib
 import io
 import json
 import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image
 
 from dhr.decoding import XML_BYTES, mask_values, open_image, read_file
+from dhr.disk.writing import part_of, writing
+from dhr.disk.writing import remove_orphans as remove_orphans
 from dhr.errors import InputError
 from dhr.tags import parse_tags
 
@@ -28,32 +30,41 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
         data: all of it.
         durable: False does not wait for the disk (some milliseconds a file). A power cut, not a crash, can then leave
             an empty file: only for files whose length and digest are kept elsewhere, as in a manifest.
+
+    Raises:
+        UnwritableError: the disk is full or read-only, or something else lies in the way; the old file stays.
     """
     write_stream(path, [data], durable=durable)
 
 
 def write_stream(path: Path, parts: Iterable[bytes], *, durable: bool = True) -> None:
-    """Writes `parts` behind each other to `path`, whole or not at all, also where making them fails."""
+    """Writes `parts` behind each other to `path`, whole or not at all, also where making them fails.
+
+    Raises:
+        UnwritableError: the disk is full or read-only, or something else lies in the way; the old file stays.
+    """
+    part = Path(part_of(path))
+    with writing(path):
+        try:
+            _write(part, parts, durable=durable)
+            os.replace(part, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+
+
+def _write(part: Path, parts: Iterable[bytes], *, durable: bool) -> None:
     try:
-        file = open(part := _part_of(path), "xb")
+        file = open(part, "xb")
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(part := _part_of(path), "xb")
-    try:
-        with file:
-            file.writelines(parts)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
-
-def _part_of(path: Path) -> str:
-    """A hidden name beside `path` that no other process, on this machine or another, uses."""
-    return f"{path.parent}/.{path.name}.{secrets.token_hex(6)}.part"
+        part.parent.mkdir(parents=True, exist_ok=True)
+        file = open(part, "xb")
+    with file:
+        file.writelines(parts)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def write_json(path: Path, value: object) -> None:

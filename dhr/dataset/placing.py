@@ -14,6 +14,7 @@ from dhr.dataset.original.interface import Example, Original
 from dhr.dataset.original.layout import LaidOut
 from dhr.dataset.original.masks import IndexPng, histogram
 from dhr.decoding import open_image, read_file
+from dhr.disk.writing import UnwritableError, writing
 from dhr.errors import InputError
 
 CURE = "unpack the original download completely"
@@ -116,7 +117,8 @@ class Job:
 
     def _link(self, original: Path, place: Path) -> bool:
         """A hard link, else a symbolic one; False where neither is possible."""
-        place.parent.mkdir(parents=True, exist_ok=True)
+        with writing(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
         resolved = original.resolve()
         try:
             os.link(resolved, place)
@@ -159,6 +161,8 @@ def place_all(job: Job, split: str, ids: np.ndarray) -> list[Entry | InputError]
 def _place(job: Job, split: str, id: str) -> Entry | InputError:
     try:
         return job.place(split, id)
+    except UnwritableError:
+        raise  # of this image no more than of any other
     except InputError as error:
         return error
     except OSError as error:

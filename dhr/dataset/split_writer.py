@@ -9,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dhr.artifacts import IMAGE_SUFFIXES, DataLayout, write_stream
+from dhr.artifacts import IMAGE_SUFFIXES, DataLayout, remove_orphans, write_stream
 from dhr.dataset.manifest import JOURNAL, Entry, Header, Manifest, is_in_place, write_manifest
 from dhr.dataset.original.interface import Original
 from dhr.dataset.placing import Job, place_all, place_remembered, remember
+from dhr.disk.writing import writing
 from dhr.errors import InputError
 from dhr.processes import flow, process_pool
 from dhr.progress import progress
 
-TORN = "*/.*.part"  # in the folders of a split: what a killed process was writing
+PARTS = ("image", "mask", "xml")  # folders of a split
 CHUNK = 32  # images per message between processes
 ALONE = 64  # so few images are faster without further processes
 SHOWN = 5  # bad originals named in one message
@@ -38,8 +39,8 @@ def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
         return same.header
     journal = Journal(folder / JOURNAL, recipe)
     journal.start(same)
-    for torn in folder.glob(TORN):
-        torn.unlink()
+    for part in PARTS:
+        remove_orphans(folder / part)
     todo = ids[~np.isin(ids, journal.done(job.layout, split))]
     problems = Problems()
     results = _recorded(_results(job, split, todo, workers), journal)
@@ -49,7 +50,8 @@ def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
     problems.check()
     header = Header(dataset, split, len(ids), journal.origins(ids), recipe, job.table.names)
     write_manifest(folder, header, journal.entries(ids))
-    journal.path.unlink()
+    with writing(journal.path):
+        journal.path.unlink()
     return header
 
 
@@ -132,7 +134,7 @@ class Journal:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Appends entries; they survive the end of this process."""
-        with self.path.open("ab") as file:
+        with writing(self.path), self.path.open("ab") as file:
             file.write("".join(entry.line() + "\n" for entry in entries).encode())
 
     def done(self, layout: DataLayout, split: str) -> np.ndarray:
@@ -170,7 +172,7 @@ class Journal:
                 offset += len(line)
 
     def _cut_torn_line(self) -> None:
-        with self.path.open("rb+") as file:
+        with writing(self.path), self.path.open("rb+") as file:
             whole = sum(len(line) for line in file if line.endswith(b"\n"))
             file.truncate(whole)
 

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from dhr.dataset.original.interface import Roots
+from dhr.disk.writing import writing
 from dhr.errors import InputError
 from dhr.progress import progress
 
@@ -72,15 +73,19 @@ class Staging:
         state = archive.stat()
         target = self.folder / f"{archive.name}-{state.st_size}-{state.st_mtime_ns}"
         if not target.is_dir():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(dir=self.folder, prefix=".part-"))
-            try:
-                _unpack(archive, part)
-                os.replace(part, target)
-            finally:
-                shutil.rmtree(part, ignore_errors=True)
+            with writing(target):
+                self._unpack(archive, target)
         self.used.append(target)
         return target
+
+    def _unpack(self, archive: Path, target: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=self.folder, prefix=".part-"))
+        try:
+            _unpack(archive, part)
+            os.replace(part, target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
     def clear(self) -> None:
         """Removes what was unpacked, and what a killed process left half unpacked."""
@@ -120,6 +125,8 @@ def _broken_named(archive: Path) -> Iterator[None]:
         yield
     except BROKEN as error:
         if isinstance(error, OSError) and error.errno is not None:
+            if error.filename == str(archive):
+                raise InputError(f"{archive}: cannot be read ({error.strerror}); get the right to read it") from None
             raise  # of the disk, such as no space left
         raise InputError(f"{archive}: truncated or broken archive ({error}); download it again") from None
 
