@@ -1,0 +1,196 @@
+"""A folder of products, one file per image, all made with the same settings: made, continued, made anew, read again."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dhr.artifacts import read_json, write_atomically, write_json
+from dhr.disk.ledger import Additions, Known, Ledger, Made, digest_of
+from dhr.disk.mark import Mark
+from dhr.disk.products import some
+from dhr.disk.writing import remove_orphans, writing
+from dhr.errors import InputError
+from dhr.progress import progress
+from dhr.ranks import Ranks
+
+Keep = Callable[[str, bytes], None]  # takes the content of an image's file; from any thread
+# Makes the files of some images, hands each to the Keep, and yields something for each of them.
+Make = Callable[[Sequence[str], Keep], Iterator[object]]
+log = logging.getLogger("dhr.disk")
+
+
+@dataclass(frozen=True)
+class Output:
+    """Products of one stage.
+
+    Attributes:
+        folder: where they lie.
+        settings: what they are made with: content, not names or times. Another value of any of them gives others.
+        sources: of an id, the files that its product is made from.
+        what: they are, for messages.
+        suffix: of their files.
+        others: suffixes of other forms in which the product of an image may lie; they give way to the new one.
+        elsewhere: how to leave what is there alone, for messages.
+    """
+
+    folder: Path
+    settings: Mapping[str, object]
+    sources: Callable[[str], Sequence[Path]]
+    what: str = "masks"
+    suffix: str = ".png"
+    others: tuple[str, ...] = ()
+    elsewhere: str = "another folder"
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is in the folder."""
+        return Ledger(self.folder)
+
+    def path(self, id: str) -> Path:
+        """File of an image."""
+        return self.folder / f"{id}{self.suffix}"
+
+    def refuse_mixture(self, ids: Sequence[str], *, overwrite: bool) -> None:
+        """Makes sure that what is there was made with these settings; `overwrite` allows others.
+
+        Raises:
+            InputError: it was not, and which settings differ; or it does not say how it was made.
+        """
+        there, record = self.there(ids), self.ledger.settings
+        if overwrite or not there:
+            return
+        cure = f"overwrite=true makes them anew, {self.elsewhere} leaves them alone"
+        if not record.exists():
+            raise InputError(
+                f"{self.folder}: holds {self.what} of {there} of {len(ids)} images that do not say how they were made "
+                f"(no {record.name}); {cure}"
+            )
+        differing = self.differing()
+        if differing:
+            raise InputError(
+                f"{self.folder}: its {self.what} were made with other settings ({', '.join(differing)} in {record}); "
+                f"{cure}"
+            )
+
+    def differing(self) -> list[str]:
+        """Settings in which what is there differs from these; none where nothing says how it was made."""
+        record = self.ledger.settings
+        return differing_keys(read_json(record), self.settings) if record.exists() else []
+
+    def there(self, ids: Sequence[str]) -> int:
+        """How many of the images have a product, whole or not, in any form."""
+        names = _names(self.folder)
+        return sum(any(f"{id}{suffix}" in names for suffix in (self.suffix, *self.others)) for id in ids)
+
+    def fill(self, ids: Sequence[str], make: Make, ranks: Ranks, *, title: str, overwrite: bool = False) -> None:
+        """Makes what is missing, changed since it was made, or made from another image; the rest is left alone.
+
+        Nothing is removed: a new file takes the place of the old one when it is whole. With `overwrite` all are out of
+        date; a call that ends before its time is continued by the next one, with or without it.
+
+        Raises:
+            InputError: what is there was made with other settings, and `overwrite` is false.
+        """
+        tried = self._begin(ids, make, overwrite=overwrite) if ranks.first else {}
+        ranks.wait()
+        known = self._known()
+        mine = ranks.share(ids)
+        problems = self._problems(known, mine)
+        todo = [id for id in mine if id in problems]
+        _warn(self.folder, {self.path(id).name: problems[id] for id in todo if self.path(id).exists()})
+        start = time.monotonic()
+        with self.ledger.add(known.token, ranks.rank) as additions:
+            for moved in known.moved:
+                additions.enter(moved)
+            keep = partial(self._keep, additions)
+            for id, data in tried.items():
+                keep(id, data)
+            rest = [id for id in todo if id not in tried]
+            for _ in progress(make(rest, keep), title, total=len(rest), visible=ranks.first):
+                pass
+        rate = f" ({len(todo) / max(time.monotonic() - start, 1e-9):.2f} images/s)" if todo else ""
+        ranks.wait()
+        if ranks.first:
+            self.ledger.join()
+        log.info(f"{self.folder}: {len(todo)} made, {len(mine) - len(todo)} were there{rate}")
+
+    def _begin(self, ids: Sequence[str], make: Make, *, overwrite: bool) -> dict[str, bytes]:
+        """Opens the folder; what is there is put out of date only when one file to take its place could be made."""
+        remove_orphans(self.folder)
+        self.refuse_mixture(ids, overwrite=overwrite)
+        self._report_foreign(ids)
+        known, record = self.ledger.read(), self.ledger.settings
+        digest, tried = digest_of(self.settings), dict[str, bytes]()
+        if not overwrite and record.exists() and known is not None and known.settings == digest:
+            return tried
+        if self.there(ids):
+            for _ in make(ids[:1], tried.__setitem__):
+                pass
+        self.ledger.open(digest)
+        write_json(record, self.settings)
+        return tried
+
+    def _known(self) -> Known:
+        known = self.ledger.read()
+        if known is None:
+            raise InputError(f"{self.ledger.path}: is gone since this began; is another process at work here?")
+        return known
+
+    def _problems(self, known: Known, ids: Sequence[str]) -> dict[str, str]:
+        """What is wrong with the files of some images, by id; those with nothing are left out."""
+
+        def look(id: str) -> str | None:
+            problem = known.problem(self.path(id), sources=self.sources(id))
+            double = next((path for path in self._in_other_forms(id) if path.exists()), None)
+            if problem is None and double is not None:
+                raise InputError(
+                    f"{self.path(id)}: {double.name} lies beside it: which of them counts? delete one of the two"
+                )
+            return problem
+
+        with ThreadPoolExecutor() as pool:
+            found = zip(ids, pool.map(look, ids), strict=True)
+            return {id: problem for id, problem in found if problem is not None}
+
+    def _keep(self, additions: Additions, id: str, data: bytes) -> None:
+        path = self.path(id)
+        sources = tuple(Mark.of(source) for source in self.sources(id))
+        write_atomically(path, data)
+        for other in self._in_other_forms(id):
+            with writing(other):
+                other.unlink(missing_ok=True)
+        additions.enter(Made(path.name, Mark.of(path, data), sources))
+
+    def _in_other_forms(self, id: str) -> list[Path]:
+        return [self.folder / f"{id}{suffix}" for suffix in self.others]
+
+    def _report_foreign(self, ids: Sequence[str]) -> None:
+        expected = {f"{id}{suffix}" for id in ids for suffix in (self.suffix, *self.others)}
+        foreign = sorted(name for name in _names(self.folder) if name not in expected and not name.startswith("."))
+        if foreign:
+            log.warning(f"{self.folder}: {len(foreign)} files of no image are left alone: {some(foreign)}")
+
+
+def differing_keys(known: object, settings: Mapping[str, object]) -> list[str]:
+    """Keys in which stored settings differ from these; ["all"] where they are none."""
+    if not isinstance(known, dict):
+        return ["all"]
+    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    return [key for key in (*plain, *(known.keys() - plain.keys())) if known.get(key, ...) != plain.get(key, ...)]
+
+
+def _warn(folder: Path, problems: Mapping[str, str]) -> None:
+    if problems:
+        told = some([f"{name} ({problem})" for name, problem in problems.items()])
+        log.warning(f"{folder}: {len(problems)} files are made anew: {told}")
+
+
+def _names(folder: Path) -> set[str]:
+    return set(os.listdir(folder)) if folder.is_dir() else set()
