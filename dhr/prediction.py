@@ -5,28 +5,32 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from dhr.artifacts import RunFolder, read_json, write_json, write_mask
+from dhr.artifacts import RunFolder, encode_mask, read_json
 from dhr.building import build_network, open_split, open_split_of_run
 from dhr.config.parts import build
 from dhr.config.stored import load_run_config
 from dhr.crf.interface import Crf
 from dhr.dataset.photometric import normalise
 from dhr.dataset.reader import Split
+from dhr.disk.mark import sha256_of
+from dhr.disk.output import Keep, Output
 from dhr.errors import InputError
 from dhr.inference import multi_scale_probabilities
 from dhr.network import SegmentationNetwork
 from dhr.numerics import winner
-from dhr.progress import progress
 from dhr.ranks import Ranks
 from dhr.run_record import RunRecord
 from dhr.soundness import naming
 from dhr.weights import load_strictly, network_weights
 
+NETWORK = ("backbone", "decoder", "classifier")
+DIGITS = 8  # of the digest of weights in the name of a folder
 IN_FLIGHT = 4  # images between network and disk per CRF worker: bounds the memory
 log = logging.getLogger("dhr.predict")
 
@@ -80,25 +84,28 @@ def predict(cfg: DictConfig) -> Path:
     Raises:
         InputError: no such run, or its masks were made with other settings.
     """
-    source, folder = _source(cfg)
+    source, run = _source(cfg)
     split, ranks = _split(cfg, source), Ranks.join()
     ids = [split.id(position) for position in range(len(split))]
     predictor = _predictor(cfg, source, split, ranks.device)
-    if ranks.first:
-        _refuse_mixture(folder, cfg, ids)
-    ranks.wait()
-    mine = ranks.share(ids)
-    todo = [id for id in mine if not (folder / f"{id}.png").exists()]
-    masks = _masks(predictor, split, todo)
-    for id, mask in progress(masks, f"predict {split.name}", total=len(todo), visible=ranks.first):
-        write_mask(folder / f"{id}.png", mask.numpy(), split.table.palette)
-    ranks.wait()
-    log.info(f"{folder}: {len(todo)} made, {len(mine) - len(todo)} were there")
+
+    def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
+        for id, mask in _masks(predictor, split, todo):
+            keep(id, encode_mask(mask.numpy(), split.table.palette))
+            yield id
+
+    output = Output(
+        folder=run.masks(cfg.split),
+        settings=_settings(cfg, source, split),
+        sources=lambda id: [split.layout.image(split.name, id)],
+        elsewhere="paths.outputs=<folder>" if cfg.run is None else "a copy of the run",
+    )
+    output.fill(ids, make, ranks, title=f"predict {split.name}", overwrite=cfg.overwrite)
     ranks.leave()
-    return folder
+    return output.folder
 
 
-def _masks(predictor: Predictor, split: Split, ids: list[str]) -> Iterator[tuple[str, Tensor]]:
+def _masks(predictor: Predictor, split: Split, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
     """Masks in the order of `ids`; the CRF of one image runs while the network sees the next ones."""
     workers = max(getattr(predictor.crf, "workers", 1), 1)
     waiting: list[tuple[str, Future[Tensor]]] = []
@@ -113,17 +120,21 @@ def _masks(predictor: Predictor, split: Split, ids: list[str]) -> Iterator[tuple
             yield id, mask.result()
 
 
-def _source(cfg: DictConfig) -> tuple[DictConfig, Path]:
-    """The configuration that says which network and data, and the folder of the masks."""
+def _source(cfg: DictConfig) -> tuple[DictConfig, RunFolder]:
+    """The configuration that says which network and data, and the folder of what is made of it.
+
+    Files of weights that have the same name, as last.ckpt, do not share a folder.
+    """
     if cfg.run is not None:
         run = RunFolder(Path(cfg.run))
         stored = load_run_config(run.root)
         if RunRecord.read(run.record).status != "finished":
             raise InputError(f"run: {run.root}: is not finished; continue it with the same command and resume=true")
         stored.paths.data = cfg.paths.data
-        return stored, run.masks(cfg.split)
-    name = Path(cfg.weights).stem
-    return cfg, RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "weights" / name).masks(cfg.split)
+        return stored, run
+    path = Path(cfg.weights)
+    name = f"{path.stem}-{sha256_of(path).partition(':')[2][:DIGITS]}" if path.is_file() else path.stem
+    return cfg, RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "weights" / name)
 
 
 def _split(cfg: DictConfig, source: DictConfig) -> Split:
@@ -157,20 +168,15 @@ def _scales(cfg: DictConfig) -> tuple[float, ...]:
     return tuple(cfg.dataset.test_scales if cfg.scales is None else cfg.scales)
 
 
-def _refuse_mixture(folder: Path, cfg: DictConfig, ids: Sequence[str]) -> None:
-    """Masks of one folder come from one checkpoint and one setting."""
-    path = folder.parent / f"{folder.name}.json"
-    weights = _weights(cfg)
-    settings = {
-        "weights_bytes": weights.stat().st_size if weights.exists() else 0,
-        "weights_time": weights.stat().st_mtime if weights.exists() else 0,
+def _settings(cfg: DictConfig, source: DictConfig, split: Split) -> dict[str, object]:
+    """Masks of one folder come from one network, one meaning of its classes and one way to ask it."""
+    parts: Any = {name: OmegaConf.to_container(source[name], resolve=True) for name in NETWORK}
+    return {
+        "weights": sha256_of(_weights(cfg)),
+        **{name: {key: value for key, value in part.items() if key != "weights"} for name, part in parts.items()},
+        "classes": list(split.table.names),
         "scales": list(_scales(cfg)),
         "flip": cfg.flip,
         "minimum_probability": cfg.minimum_probability,
         "crf": {key: value for key, value in cfg.crf.items() if key != "workers"},
     }
-    if path.exists() and read_json(path) != settings and not cfg.overwrite:
-        raise InputError(f"{folder}: its masks were made with other settings ({path}); overwrite=true makes them anew")
-    for id in ids if cfg.overwrite else ():
-        (folder / f"{id}.png").unlink(missing_ok=True)  # before the settings change: a kill leaves no mixture
-    write_json(path, settings)

@@ -1,8 +1,7 @@
 """When labels are made anew (refresh=): in every step, or for all images at once every few epochs."""
 
-import logging
-import shutil
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,18 +9,17 @@ from typing import Protocol
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
-from dhr.artifacts import RunFolder, write_mask
+from dhr.artifacts import RunFolder, encode_mask
 from dhr.dataset.reader import MaskFolder, TrainDataset
-from dhr.progress import progress
+from dhr.disk.output import Keep, Make, Output
 from dhr.ranks import Ranks
 from dhr.sample import Batch
 from dhr.training.average import share_buffers
 from dhr.training.label_maker import GivenMasks, Labeller, RebalancedMasks, evaluating
 from dhr.training.module import Labels, SegmentationModule
 from dhr.training.whole_images import WholeImages
-
-log = logging.getLogger("dhr.train")
 
 
 @dataclass(frozen=True)
@@ -104,11 +102,6 @@ class RoundMasks:
         """Whether a round has to be made before this epoch."""
         return epoch >= self.start_epoch and (epoch - self.start_epoch) % self.epochs == 0
 
-    def later(self, epoch: int, last: int) -> list[Path]:
-        """Folders on disk of the rounds that begin after this epoch, up to the `last` one."""
-        folders = (self(each).folder for each in range(epoch + 1, last + 1) if self.begins(each))
-        return [folder for folder in folders if folder.is_dir()]
-
 
 class RoundMaker(pl.Callback):
     """Labels all training images at the start of the epochs at which a round begins, shared out over the processes.
@@ -128,34 +121,51 @@ class RoundMaker(pl.Callback):
         self.images = images
         self.labeller = labeller
 
-    def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        """Discards rounds that are still to come: their weights went with a checkpoint that somebody removed."""
-        later = self.masks.later(trainer.current_epoch, last=trainer.max_epochs or 0) if trainer.is_global_zero else []
-        for folder in later:
-            shutil.rmtree(folder)
-
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Makes the labels of a round that begins here; those that are there stay."""
         if not self.masks.begins(trainer.current_epoch) or not isinstance(module, SegmentationModule):
             return
         ranks = Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
-        masks, mine = self.masks(trainer.current_epoch), ranks.share(self.images.ids)
-        todo = [id for id in mine if not masks.path(id).exists()]
         network = self.labeller.maker.network(module.network, self.labeller.average)
         share_buffers(network)
-        with evaluating(network), ThreadPoolExecutor(self.labeller.threads) as pool:
-            made = pool.map(self._maker(module, masks), todo)
-            for _ in progress(made, f"labels {masks.folder.name}", total=len(todo), visible=ranks.first):
-                pass
-        ranks.wait()
-        log.info(f"{masks.folder}: {len(todo)} made, {len(mine) - len(todo)} were there")
+        masks = self.masks(trainer.current_epoch)
+        output = self._output(masks, digest_of_state(network) if ranks.first else "")
+        # Labels of other weights are those of a run whose checkpoint somebody removed.
+        anew = ranks.first and len(output.differing()) > 0
+        title = f"labels {masks.folder.name}"
+        with evaluating(network):
+            output.fill(self.images.ids, self._maker(module), ranks, title=title, overwrite=anew)
 
-    def _maker(self, module: SegmentationModule, masks: MaskFolder) -> Callable[[str], None]:
-        """Makes the label of one image; the CRF of one runs while the network sees the next."""
+    def _output(self, masks: MaskFolder, network: str) -> Output:
+        """Labels of a round come from one state of the network."""
+        split = self.images.split
+        return Output(
+            folder=masks.folder,
+            settings={"network": network},
+            sources=lambda id: [split.layout.image(split.name, id), split.layout.tags(split.name, id)],
+            what="labels",
+        )
 
-        def make(id: str) -> None:
-            batch = Batch.stack([self.images.sample(id)]).to(module.device)
-            mask = self.labeller.whole(batch, module.network).pseudo_mask[0]
-            write_mask(masks.path(id), mask.to(torch.uint8).cpu().numpy(), self.images.split.table.palette)
+    def _maker(self, module: SegmentationModule) -> Make:
+        """Makes labels of images; the CRF of one runs while the network sees the next."""
+        palette = self.images.split.table.palette
+
+        def make(todo: Sequence[str], keep: Keep) -> Iterator[None]:
+            def label(id: str) -> None:
+                batch = Batch.stack([self.images.sample(id)]).to(module.device)
+                mask = self.labeller.whole(batch, module.network).pseudo_mask[0]
+                keep(id, encode_mask(mask.to(torch.uint8).cpu().numpy(), palette))
+
+            with ThreadPoolExecutor(self.labeller.threads) as pool:
+                yield from pool.map(label, todo)
 
         return make
+
+
+def digest_of_state(network: nn.Module) -> str:
+    """Digest of all parameters and buffers: two networks that have the same say the same of an image."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

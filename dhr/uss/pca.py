@@ -1,5 +1,6 @@
 """Fewer channels: features projected on the directions that carry most of their energy."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -26,6 +27,11 @@ class Basis:
     def project(self, features: Tensor) -> Tensor:
         """(D,h,w) -> (C,h,w) float32."""
         return torch.einsum("dhw,dc->chw", features.float(), self.directions.to(features.device))
+
+    @property
+    def digest(self) -> str:
+        """Of the directions; other directions give other features."""
+        return hashlib.blake2b(self.directions.contiguous().numpy().tobytes(), digest_size=16).hexdigest()
 
     def save(self, path: Path) -> None:
         """Writes it atomically."""

@@ -1,9 +1,7 @@
 """`dhr.extract_uss`: features of every image of a split into its store."""
 
-import hashlib
 import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,12 @@ from dhr.artifacts import read_json
 from dhr.building import feature_store, open_split
 from dhr.config.parts import build
 from dhr.dataset.reader import Split
+from dhr.disk.mark import sha256_of
+from dhr.disk.output import Keep, Output
 from dhr.errors import InputError
 from dhr.progress import progress
 from dhr.ranks import Ranks
+from dhr.uss.feature_file import FORMS, encode
 from dhr.uss.frugal import Frugal
 from dhr.uss.pca import Basis, Moment, mean_cosine_change
 from dhr.uss.pipeline import Features, features_of
@@ -45,34 +46,59 @@ def extract(cfg: DictConfig) -> Path:
     ids = [split.id(position) for position in range(len(split))]
     ranks = Ranks.join()
     extractor = Frugal(build(cfg.uss.extractor).to(ranks.device).eval())
-    settings = _settings(cfg, extractor)
-    if ranks.first:
-        _open_store(store, settings, ids, overwrite=cfg.overwrite)
-    ranks.wait()
-    if _is_released(store, ids):
+    output = _output(split, store, _settings(cfg, extractor))
+    if _is_released(store, ids) and not cfg.overwrite:
         log.info(f"{store.folder}: features of all {len(ids)} images are there, made elsewhere; they are left alone")
         ranks.leave()
         return store.folder
     features = Features(extractor, tuple(cfg.uss.scales), cfg.uss.flip, ranks.device)
     if cfg.uss.components is not None:
-        features = replace(features, basis=_basis(features, cfg.uss.components, split, ids, store, ranks))
-    if ranks.first and not store.record.exists():
-        store.write_record(settings)  # after the basis and before the first file: a kill leaves no mixture
-    _fill(features, split, ids, store, ranks)
+        _with_basis(output, _known_basis(store)).refuse_mixture(ids, overwrite=cfg.overwrite)
+        basis = None if cfg.overwrite else _stored_basis(store, output.there(ids))
+        basis = basis or _made_basis(features, cfg.uss.components, split, ids, store, ranks)
+        features, output = replace(features, basis=basis), _with_basis(output, basis.digest)
+
+    def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
+        return features_of(features, todo, split.pixels, lambda id, values: keep(id, encode(values, store.form)))
+
+    output.fill(ids, make, ranks, title=f"features {split.name}", overwrite=cfg.overwrite)
     ranks.leave()
     return store.folder
 
 
-def _fill(features: Features, split: Split, ids: Sequence[str], store: FeatureStore, ranks: Ranks) -> None:
-    mine = ranks.share(ids)
-    todo = [id for id in mine if not _is_there(store, id)]
-    start = time.monotonic()
-    made = features_of(features, todo, split.pixels, store.write)
-    for _ in progress(made, f"features {split.name}", total=len(todo), visible=ranks.first):
-        pass
-    rate = len(todo) / max(time.monotonic() - start, 1e-9)
-    ranks.wait()
-    log.info(f"{store.folder}: {len(todo)} made ({rate:.2f} images/s), {len(mine) - len(todo)} were there")
+def _output(split: Split, store: FeatureStore, settings: dict[str, object]) -> Output:
+    return Output(
+        folder=store.folder,
+        settings=settings,
+        sources=lambda id: [split.layout.image(split.name, id)],
+        what="features",
+        suffix=f".{store.form}",
+        others=tuple(f".{form}" for form in FORMS if form != store.form),
+        elsewhere="uss.store=<folder>",
+    )
+
+
+def _with_basis(output: Output, digest: object) -> Output:
+    return replace(output, settings={**output.settings, "basis": digest})
+
+
+def _known_basis(store: FeatureStore) -> object:
+    """Digest of the basis that the record of a store speaks of."""
+    known = read_json(store.record) if store.record.exists() else None
+    return known.get("basis") if isinstance(known, dict) else None
+
+
+def _stored_basis(store: FeatureStore, there: int) -> Basis | None:
+    """The directions that the features of a store were projected on, None where there are no features yet.
+
+    Raises:
+        InputError: there are features, but the directions are gone.
+    """
+    if not there:
+        return None
+    if not store.basis.exists():
+        raise InputError(f"{store.basis}: missing: {there} files depend on it; overwrite=true makes it and them anew")
+    return Basis.load(store.basis)
 
 
 def _settings(cfg: DictConfig, extractor: Frugal) -> dict[str, object]:
@@ -100,73 +126,17 @@ def _digested(node: Any) -> Any:
 
 
 def _digest_of(weights: object) -> object:
-    if not isinstance(weights, str) or not Path(weights).is_file():
-        return weights
-    with open(weights, "rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-
-
-def _open_store(store: FeatureStore, settings: dict[str, object], ids: Sequence[str], *, overwrite: bool) -> None:
-    """Refuses a mixture; discards what is to be overwritten before the settings change, so that a kill leaves none.
-
-    Files without a record were not made here: they are taken as they are, and none are added to them.
-    """
-    for part in store.folder.glob(".*.part"):
-        part.unlink(missing_ok=True)  # of a process that was killed: this job has not begun to write
-    if overwrite:
-        for id in ids:
-            store.discard(id)
-        store.record.unlink(missing_ok=True)
-    there = sum(store.path(id).exists() for id in ids)
-    if not store.record.exists():
-        store.basis.unlink(missing_ok=True)  # nothing says what it belongs to
-        if 0 < there < len(ids):
-            raise InputError(
-                f"{store.folder}: holds features of {there} of {len(ids)} images that do not say how they were made "
-                f"(no {store.record.name}); overwrite=true makes all anew, uss.store=<folder> leaves them alone"
-            )
-        return
-    _refuse_mixture(store, settings)
-    if settings["components"] is not None and not store.basis.exists():
-        raise InputError(f"{store.basis}: missing: {there} files depend on it; overwrite=true makes it and them anew")
-
-
-def _refuse_mixture(store: FeatureStore, settings: dict[str, object]) -> None:
-    known = read_json(store.record)
-    if known == settings:
-        return
-    differing = [key for key in settings if not isinstance(known, dict) or known.get(key) != settings[key]]
-    raise InputError(
-        f"{store.folder}: its features were made with other settings ({', '.join(differing) or 'more'} in "
-        f"{store.record}); overwrite=true makes them anew, uss.store=<folder> leaves them alone"
-    )
+    return sha256_of(Path(weights)) if isinstance(weights, str) and Path(weights).is_file() else weights
 
 
 def _is_released(store: FeatureStore, ids: Sequence[str]) -> bool:
     return not store.record.exists() and all(store.path(id).exists() for id in ids)
 
 
-def _is_there(store: FeatureStore, id: str) -> bool:
-    """Whether an image has whole features; a torn file is discarded, to be made anew."""
-    if not store.path(id).exists():
-        return False
-    try:
-        store.look(id)
-    except InputError as error:
-        if store.is_double(id):
-            raise
-        log.warning(f"{error}. It is made anew")
-        store.discard(id)
-        return False
-    return True
-
-
-def _basis(
+def _made_basis(
     features: Features, components: int, split: Split, ids: Sequence[str], store: FeatureStore, ranks: Ranks
 ) -> Basis:
-    """The directions of the store, or those that a sample of the split's images asks for, which are kept there."""
-    if store.basis.exists():
-        return Basis.load(store.basis)
+    """The directions that a sample of the split's images asks for, which are kept in the store."""
     moment, spread = Moment(features.extractor.dim), np.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).round()
     sample = ranks.share([ids[int(position)] for position in spread])
     made = features_of(features, sample, split.pixels, lambda _, values: moment.add(values), writers=1)

@@ -1,16 +1,16 @@
 """Feature files of one split: <folder>/<id>.pt, the form of the published downloads, or <id>.safetensors.
 
-Beside the folder lies <folder>.json, the record of what the files were made with; released features have none.
+Beside the folder lies <folder>.json, the record of what the files were made with, and the ledger of dhr.disk; released
+features have neither.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
 
-from dhr.artifacts import read_json, write_atomically, write_json
+from dhr.artifacts import read_json, write_atomically
 from dhr.errors import InputError
 from dhr.uss.extractor import grid_of
 from dhr.uss.feature_file import FORMS, Form, Shape, encode, shape_in, values_in
@@ -49,18 +49,9 @@ class FeatureStore:
         """Stores (D,h,w) as fp16, atomically."""
         write_atomically(self._files(id)[0], encode(features, self.form))
 
-    def discard(self, id: str) -> None:
-        """Removes the features of an image, whatever their form."""
-        for path in self._files(id):
-            path.unlink(missing_ok=True)
-
     def is_double(self, id: str) -> bool:
         """Whether an image has files of both forms."""
         return all(path.exists() for path in self._files(id))
-
-    def write_record(self, settings: Mapping[str, object]) -> None:
-        """Keeps what the features are made with."""
-        write_json(self.record, settings)
 
     def look(self, id: str, size: tuple[int, int] | None = None, *, channels: int | None = None) -> Shape:
         """Makes sure that the file of an image is there, whole and fitting, without reading its numbers.

@@ -2,8 +2,9 @@
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dhr.artifacts import read_json, write_atomically, write_json, write_mask
+from dhr.artifacts import encode_mask, read_json, write_atomically, write_json
 from dhr.building import open_split, wss_masks
 from dhr.config.parts import build
 from dhr.dataset.check import TrainingFiles
@@ -23,8 +24,9 @@ from dhr.dataset.datamodule import SegmentationData
 from dhr.dataset.photometric import normalise
 from dhr.dataset.reader import Split, TrainDataset
 from dhr.dataset.transforms import TrainTransform
+from dhr.disk.mark import sha256_of
+from dhr.disk.output import Keep, Output, differing_keys
 from dhr.errors import InputError
-from dhr.progress import progress
 from dhr.ranks import Ranks
 from dhr.soundness import DIVERGED, naming
 from dhr.training.fitting import Fitting
@@ -49,27 +51,79 @@ def make_masks(cfg: DictConfig) -> Path:
     split = open_split(cfg, cfg.split or cfg.dataset.splits.train)
     folder = wss_masks(cfg, split.name).folder
     ids = [split.id(position) for position in range(len(split))]
-    _refuse_mixture(folder.parent, cfg)
+    classifier = Classifier(folder.parent, _settings(cfg))
+    crf, masks = build(cfg.crf), _output(cfg, split, folder, classifier.settings)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = TagClassifier(build(cfg.wss.recipe), num_tags=split.table.num_tags)
-    weights = folder.parent / "classifier.safetensors"
-    if cfg.overwrite or not weights.exists():
-        data = _data(cfg)
-        _start_anew(folder, cfg, ids)
-        ranks = _train(cfg, model, data, weights)
-    else:
+    if classifier.is_there(overwrite=cfg.overwrite):
         ranks = Ranks.join()
-        log.info(f"{weights}: the classifier is there; overwrite=true trains it anew")
-    load_strictly(model, read_weights(weights), weights)
-    mine = ranks.share(ids)
-    todo = [id for id in mine if not (folder / f"{id}.png").exists()]
-    masks = _masks(model.eval(), split, todo, crf=build(cfg.crf), device=ranks.device)
-    for id, mask in progress(masks, f"masks {split.name}", total=len(todo), visible=ranks.first):
-        write_mask(folder / f"{id}.png", mask.numpy(), split.table.palette)
-    ranks.wait()
-    log.info(f"{folder}: {len(todo)} made, {len(mine) - len(todo)} were there")
+        log.info(f"{classifier.weights}: the classifier is there; overwrite=true trains it anew")
+    else:
+        # Of a classifier that is not trained yet, masks that are there cannot be.
+        replace(masks, settings={"classifier": None}).refuse_mixture(ids, overwrite=cfg.overwrite)
+        ranks = _train(cfg, model, _data(cfg), classifier.weights)
+        if ranks.first:
+            classifier.conclude()
+        ranks.wait()
+    load_strictly(model, read_weights(classifier.weights), classifier.weights)
+    masks = replace(masks, settings={"classifier": sha256_of(classifier.weights), **masks.settings})
+
+    def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
+        for id, mask in _masks(model.eval(), split, todo, crf=crf, device=ranks.device):
+            keep(id, encode_mask(mask.numpy(), split.table.palette))
+            yield id
+
+    masks.fill(ids, make, ranks, title=f"masks {split.name}", overwrite=cfg.overwrite)
     ranks.leave()
     return folder
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The classifier on disk, and the recipe beside it that says what it was trained with.
+
+    Attributes:
+        folder: where the two lie.
+        settings: of the recipe that is asked for.
+    """
+
+    folder: Path
+    settings: Mapping[str, object]
+
+    @property
+    def weights(self) -> Path:
+        """Its weights."""
+        return self.folder / "classifier.safetensors"
+
+    @property
+    def recipe(self) -> Path:
+        """What it was trained with, and the digest of the weights that came of it."""
+        return self.folder / RECIPE
+
+    def is_there(self, *, overwrite: bool) -> bool:
+        """Whether it need not be trained.
+
+        Raises:
+            InputError: what is there came of other settings, or nobody knows of which, and `overwrite` is false.
+        """
+        if overwrite or not self.weights.exists():
+            return False
+        cure = "overwrite=true trains it and makes its masks anew"
+        if not self.recipe.exists():
+            raise InputError(f"{self.weights}: does not say how it was trained (no {RECIPE}); {cure}")
+        known = read_json(self.recipe)
+        differing = differing_keys(known, {**self.settings, "weights": sha256_of(self.weights)})
+        if differing == ["weights"]:
+            raise InputError(f"{self.weights}: not the classifier that {self.recipe} tells of; {cure}")
+        if differing:
+            raise InputError(
+                f"{self.weights}: was made with other settings ({', '.join(differing)} in {self.recipe}); {cure}"
+            )
+        return True
+
+    def conclude(self) -> None:
+        """Says of the weights, now that they are there, what they were trained with."""
+        write_json(self.recipe, {**self.settings, "weights": sha256_of(self.weights)})
 
 
 def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, weights: Path) -> Ranks:
@@ -110,7 +164,7 @@ def _data(cfg: DictConfig) -> SegmentationData:
 
 
 def _masks(
-    model: TagClassifier, split: Split, ids: list[str], *, crf: Any, device: torch.device
+    model: TagClassifier, split: Split, ids: Sequence[str], *, crf: Any, device: torch.device
 ) -> Iterator[tuple[str, Tensor]]:
     """Masks in the order of `ids`; the CRFs of some images run while the network sees the next ones."""
     model.to(device)
@@ -133,21 +187,17 @@ def _masks(
 
 
 def _settings(cfg: DictConfig) -> dict[str, object]:
-    """The masks of one folder come from one recipe, one seed and one CRF."""
-    crf = {key: value for key, value in cfg.crf.items() if key != "workers"}
-    return {"seed": cfg.seed, "recipe": OmegaConf.to_container(cfg.wss.recipe, resolve=True), "crf": crf}
+    """A classifier comes from one recipe, one seed and one data set."""
+    recipe = OmegaConf.to_container(cfg.wss.recipe, resolve=True)
+    return {"seed": cfg.seed, "dataset": cfg.dataset.name, "recipe": recipe}
 
 
-def _refuse_mixture(folder: Path, cfg: DictConfig) -> None:
-    path = folder / RECIPE
-    if path.exists() and read_json(path) != _settings(cfg) and not cfg.overwrite:
-        raise InputError(f"{folder}: its masks were made with other settings ({path}); overwrite=true makes them anew")
-
-
-@rank_zero_only
-def _start_anew(folder: Path, cfg: DictConfig, ids: Sequence[str]) -> None:
-    """Discards what is to be overwritten before the settings change, so that a kill leaves no mixture."""
-    for path in (folder.parent / "classifier.safetensors", *(folder / f"{id}.png" for id in ids)):
-        if cfg.overwrite:
-            path.unlink(missing_ok=True)
-    write_json(folder.parent / RECIPE, _settings(cfg))
+def _output(cfg: DictConfig, split: Split, folder: Path, settings: Mapping[str, object]) -> Output:
+    """The masks of one folder come from one classifier and one CRF; each also from the tags of its image."""
+    layout = split.layout
+    return Output(
+        folder=folder,
+        settings={**settings, "crf": {key: value for key, value in cfg.crf.items() if key != "workers"}},
+        sources=lambda id: [layout.image(split.name, id), layout.tags(split.name, id)],
+        elsewhere="wss.masks=<folder>",
+    )
