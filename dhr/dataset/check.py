@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from dhr.artifacts import read_image
 from dhr.dataset.manifest import Manifest, is_in_place
 from dhr.dataset.reader import MaskFolder, PictureDataset, Split
+from dhr.disk.products import Products
 from dhr.errors import InputError
 from dhr.progress import progress
 from dhr.uss.store import FeatureStore
@@ -35,13 +37,18 @@ class TrainingFiles:
         Raises:
             InputError: names the first bad files with their cures, or says that no image has a tag.
         """
-        sizes, channels = known_sizes(self.split), self._channels()
+        sizes, channels, products = known_sizes(self.split), self._channels(), self._products()
 
         def look(position: int) -> bool:
-            size = None if sizes is None else tuple(sizes[position].tolist())
-            return self._look(self.split.id(position), size, channels)
+            size, id = None if sizes is None else tuple(sizes[position].tolist()), self.split.id(position)
+            tagged = self._look(id, size, channels)
+            for file, made in products:
+                made.check(file(id))
+            return tagged
 
         tagged = _look_at_all(look, range(len(self.split)), f"checking {self.split.name}")
+        for _, made in products:
+            made.remember()
         positions = np.flatnonzero(tagged)
         if not len(positions):
             raise InputError(
@@ -51,6 +58,17 @@ class TrainingFiles:
         if lacking:
             _say(f"{self.split.name}: {lacking} of {len(tagged)} images have no tag and are left out")
         return positions
+
+    def _products(self) -> Sequence[tuple[Callable[[str], Path], Products]]:
+        """Files of an id that a stage made here, which have to be as it made them."""
+        found = [
+            (files.path, Products.at(files.folder, files.cure))
+            for files in (self.wss_masks, self.features)
+            if files is not None
+        ]
+        for _, made in found:
+            made.check_settings()
+        return found
 
     def _channels(self) -> int | None:
         """Channels of the first whole feature file of the split, None where there is none."""

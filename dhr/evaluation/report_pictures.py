@@ -8,6 +8,7 @@ import numpy as np
 
 from dhr.artifacts import read_image, read_mask, read_tags
 from dhr.dataset.classes import IGNORE, ClassTable
+from dhr.disk.products import Products
 from dhr.errors import InputError
 from dhr.evaluation.gallery import MAPS, PICTURES, SIDE, data_uri, load_gallery, overlay, scaled
 from dhr.evaluation.markup import Markup, element, join
@@ -96,6 +97,8 @@ def prediction_section(run: Run, data: RunData | None) -> Markup:
     chosen = [ids[index] for index in spread]
     if not chosen:
         return note(f"The truth of split {split} is not on this machine.")
+    folder, cure = run.folder.masks(split), f"run python -m dhr.predict run={run.folder.root} split={split} again"
+    Products.at(folder, cure).check_all([folder / f"{id}.png" for id in chosen])
     ranked = sorted(chosen, key=lambda id: (image_miou(*_pair(run, data, split, id)), id))
     low, high = ranked[:EXTREMES], ranked[EXTREMES:][-EXTREMES:][::-1]
     among = f"all {len(ids)} predictions" if len(chosen) == len(ids) else f"{len(chosen)} of {len(ids)} predictions"

@@ -11,7 +11,9 @@ import numpy as np
 
 from dhr.dataset.audit.finding import Notes, problem_of
 from dhr.dataset.audit.listing import Listing, list_stems
+from dhr.dataset.audit.made import change, note_change, open_products
 from dhr.decoding import BadFileError, image_size
+from dhr.disk.products import Products
 from dhr.errors import InputError
 from dhr.progress import progress
 from dhr.uss.feature_file import FORMS, Shape
@@ -42,23 +44,29 @@ class FeatureAuditor:
             return
         there = list_stems(self.store.folder, tuple(f".{form}" for form in FORMS), self.notes)
         self._note_extra(there[~np.isin(there, listing.ids)])
+        made = open_products(self.store.folder, self.store.cure, WHAT, self.notes)
         depths = np.zeros(len(listing.ids), np.int64)
-        found = progress(self._shapes(listing), f"audit {self.store.folder.name}", total=len(listing.ids))
-        for position, ((id, name), shape) in enumerate(zip(listing.files(), found, strict=True)):
+        found = progress(self._looks(listing, made), f"audit {self.store.folder.name}", total=len(listing.ids))
+        for position, ((id, name), (shape, problem)) in enumerate(zip(listing.files(), found, strict=True)):
             if isinstance(shape, str):
                 kind = "unreadable" if self.store.path(id).exists() else "missing"
                 self.notes.broken(f"{WHAT}: {kind}", self.store.path(id), shape, self.store.cure, id=id)
             else:
                 depths[position] = shape[0]
                 self._note_misfit(id, self.images / name, shape)
+                note_change(problem, self.store.path(id), WHAT, self.store.cure, self.notes, id=id)
         self._note_depths(listing, depths)
 
-    def _shapes(self, listing: Listing) -> Iterator[Shape | str]:
-        """Shape (D,h,w) of every image's features, or what is wrong with the file."""
+    def _looks(self, listing: Listing, made: Products) -> Iterator[tuple[Shape | str, str | None]]:
+        """Shape (D,h,w) of every image's features, or what is wrong with the file; and how it differs from the made."""
         ids = (id for id, _ in listing.files())
+
+        def look(id: str) -> tuple[Shape | str, str | None]:
+            return self._shape(id), change(made, self.store.path(id))
+
         with ThreadPoolExecutor() as pool:
             for batch in iter(lambda: list(islice(ids, BATCH)), []):
-                yield from pool.map(self._shape, batch)
+                yield from pool.map(look, batch)
 
     def _shape(self, id: str) -> Shape | str:
         try:

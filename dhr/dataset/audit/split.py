@@ -12,6 +12,7 @@ from dhr.artifacts import DataLayout
 from dhr.dataset.audit.finding import Finding, Notes
 from dhr.dataset.audit.listing import Listing, list_split, list_stems, note_extra
 from dhr.dataset.audit.look import AGAIN, Given, Look, Looker, Task
+from dhr.dataset.audit.made import note_changes, open_products
 from dhr.dataset.audit.pairing import open_manifest, pair
 from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.processes import flow
@@ -149,6 +150,8 @@ def _list_given(wss: Given | None, listing: Listing, notes: Notes) -> Given | No
         notes.broken("WSS mask: no folder", wss.folder, "no such folder", wss.cure)
         return None
     note_extra(wss.folder, ".png", list_stems(wss.folder, ".png", notes), listing.ids, notes, what="WSS mask")
+    made = open_products(wss.folder, wss.cure, "WSS mask", notes)
+    note_changes(made, (id for id, _ in listing.files()), "WSS mask", notes)
     return wss
 
 
