@@ -276,6 +276,12 @@ class RunFolder:
         return self.root / "scores" / f"{split}.json"
 
 
+def scores_beside(masks: Path, split: str) -> Path:
+    """Scores of a folder of masks that belongs to no run, for each folder and split another file beside the folder."""
+    folder = Path(os.path.abspath(masks))
+    return folder.with_name(f"{split}.scores.json" if folder.name == split else f"{folder.name}.{split}.scores.json")
+
+
 def update_record(path: Path, values: Mapping[str, object]) -> None:
     """Adds `values` to a JSON object on disk, which is made if it is not there."""
     known = read_object(path) if path.exists() else {}

@@ -15,7 +15,6 @@ from tiny import SIDE, TRAIN, Tiny
 
 import dhr.disk.output
 import dhr.training.fitting
-import dhr.training.run
 from dhr.artifacts import RunFolder, read_json, read_mask, write_atomically, write_mask
 from dhr.building import build_network, feature_store, open_split, wss_masks
 from dhr.config.parts import build

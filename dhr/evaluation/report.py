@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dhr.artifacts import RunFolder, read_object, write_atomically
+from dhr.artifacts import RunFolder, read_object, scores_beside, write_atomically
 from dhr.config.stored import load_run_config
 from dhr.evaluation.markup import Markup, element, join
 from dhr.evaluation.plots import DRAWN, Line, line_chart
@@ -99,7 +99,7 @@ def given_scores(run: Path) -> Path | None:
     """
     stored = load_run_config(run)
     split = stored.dataset.splits.train
-    path = of_split(stored.wss.masks, split).parent / f"{split}.scores.json"
+    path = scores_beside(of_split(stored.wss.masks, split), split)
     return path if path.is_file() else None
 
 

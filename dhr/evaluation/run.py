@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from dhr.artifacts import RunFolder, read_mask, write_json
+from dhr.artifacts import RunFolder, read_mask, scores_beside, write_json
 from dhr.building import open_split, open_split_of_run
 from dhr.config.command import command_line
 from dhr.config.stored import load_run_config
 from dhr.dataset.reader import Split
+from dhr.disk.products import Products
 from dhr.errors import InputError
 from dhr.evaluation.scores import LABELS, JointHistogram, as_json, check_labels, joint_histogram_of, scores_of
 from dhr.evaluation.tables import score_table
@@ -74,7 +75,7 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
         What was written.
 
     Raises:
-        InputError: masks are missing, of another size, or hold labels that are no class.
+        InputError: masks are missing, of another size, changed since they were made, or hold labels that are no class.
     """
     dataset, split, folder = _given(cfg)
     ranks = Ranks.join()
@@ -82,6 +83,7 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
     inventory.check(folder, strict=cfg.strict, allow_missing=cfg.allow_missing)
     histogram = JointHistogram().to("cpu")
     mine = ranks.share(inventory.found)
+    Products.at(folder, "run the stage that made them again").check_all([folder / f"{id}.png" for id in mine])
     for _ in progress(_scored(histogram, split, folder, mine), "evaluate", total=len(mine), visible=ranks.first):
         pass
     result = as_json(
@@ -96,8 +98,7 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
         command=command_line("evaluate"),
     )
     if ranks.first:
-        path = folder.parent / f"{split.name}.scores.json"
-        path = path if cfg.run is None else RunFolder(Path(cfg.run)).scores(cfg.split)
+        path = scores_beside(folder, split.name) if cfg.run is None else RunFolder(Path(cfg.run)).scores(cfg.split)
         write_json(path, result)
         log.info(f"{score_table([(_title(cfg, folder), result)])}\n{path}")
     ranks.leave()
