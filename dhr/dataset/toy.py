@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from dhr.artifacts import DataLayout, read_json, write_atomically, write_json, write_mask, write_tags
+from dhr.artifacts import DataLayout, read_json, remove_orphans, write_atomically, write_json, write_mask, write_tags
 from dhr.dataset.classes import ClassTable, load_classes
 from dhr.dataset.toy_scene import DRAWN_SIZE, make_scene, smooth_noise
 from dhr.errors import InputError
@@ -95,6 +95,8 @@ def write_toy(root: Path, *, splits: Mapping[str, int], image_size: int = 96, se
     layout = DataLayout(root, FOLDER)
     _check_recipe(layout, splits, {"generator": GENERATOR, "image_size": image_size, "seed": seed})
     for split, images in splits.items():
+        for folder in {path.parent for path in _Example(layout, split, "").paths}:
+            remove_orphans(folder)
         for number in range(images):
             example = _Example(layout, split, f"{split}_{number:05d}")
             if not all(_is_whole(path) for path in example.paths):
