@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from dhr.artifacts import RunFolder, encode_mask, read_json
+from dhr.artifacts import RunFolder, encode_mask
 from dhr.building import build_network, open_split, open_split_of_run
 from dhr.config.parts import build
 from dhr.config.stored import load_run_config
