@@ -144,7 +144,7 @@ def test_without_any_tag_there_is_nothing_to_learn(there: Tiny) -> None:
     (["wss=mars"], "MARS.*: this WSS mask is missing; put the masks of this method there, or set wss.masks="),
     (["uss=cause", "uss/tokens=colour"], r"CAUSE_Toy\.pt: these weights are missing; .* python -m dhr\.train_uss"),
     (["trainer.devices=abc"], "trainer: .*devices"),
-    (["trainer.devices=2", "trainer.strategy=ddp", "dataset.batch_size=9"], "use dataset.batch_size=8 or less"),
+    (["trainer.devices=2", "trainer.strategy=ddp", "dataset.batch_size=9"], "use dataset.batch_size=10, or another"),
     (["backbone.weights=nowhere.pth"], "backbone.weights=nowhere.pth: no such file; allowed are null, a file"),
 ])  # fmt: skip
 def test_words_that_do_not_fit_the_data(tiny: Tiny, tmp_path: Path, words: list[str], said: str) -> None:

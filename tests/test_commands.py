@@ -76,8 +76,8 @@ def test_a_sweep_leaves_finished_runs_alone(tmp_path: Path) -> None:
 def test_a_sweep_goes_on_after_a_failed_job(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     done = run(tmp_path, "prepare", "-m", "paths.data=file,good", *TINY)
-    assert done.returncode == 1
-    assert "job failed with exit code 1: paths.data=file" in done.stdout
+    assert done.returncode == 2
+    assert "job failed with exit code 2: paths.data=file" in done.stdout
     assert (tmp_path / "good" / "Toy" / "train" / "image").is_dir()
 
 

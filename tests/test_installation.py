@@ -79,7 +79,7 @@ def test_a_run_does_without_wandb(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", told)
     loggers = make_loggers(RunFolder(machine / "run"), name="wandb", project="p", entity=None, mode="auto")
-    assert [type(each).__name__ for each in loggers] == ["CSVLogger"]
+    assert [type(each).__name__ for each in loggers] == ["Curves"]
     assert len([each for each in caplog.messages if "logger=wandb: cannot start" in each]) == warnings
     monkeypatch.setattr(wandb_setup, "_singleton", None)
     (said,) = [each for each in findings(machine, machine, {}) if each.name == "wandb"]

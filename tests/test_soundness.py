@@ -38,7 +38,8 @@ def test_the_image_and_the_cure_are_named() -> None:
 
 @pytest.mark.parametrize("rebalancing", ["none", "dhr"])
 def test_a_training_that_diverges_stops_and_says_at_which_images(tiny: Tiny, tmp_path: Path, rebalancing: str) -> None:
-    words = (f"rebalancing={rebalancing}", "wss=cam", "optimizer.head_lr=1e30", "optimizer.backbone_lr=1e30")
+    words = (f"rebalancing={rebalancing}", "wss=cam", "optimizer.head_lr=10", "optimizer.backbone_lr=10")
+    words += ("optimizer.weight_decay=10", "dataset.max_epochs=8")  # every step makes weights a hundred times as large
     with pytest.raises(InputError, match=r"image.? train_\d+.*optimizer.backbone_lr"):
         tiny.call("train", *words, f"paths.outputs={tmp_path}", "name=burst", "optimizer.warmup=0.0")
     failed = read_json(tmp_path / "toy" / "runs" / "burst" / "failed-0.json")

@@ -169,6 +169,20 @@ def test_predictions_are_completed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, 
     assert content(run.masks("validation"), ".png") == whole and len(whole) == VALIDATION
 
 
+def test_a_round_of_labels_is_completed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes while the labels of the second round are made, which may take hours."""
+    words = ("rebalancing=dhr", "refresh=round", "refresh.epochs=2")
+    whole = train(tiny, "round-whole", *words)
+    run = tiny.run("round")
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        kill_at(patch, lambda path: path.parent.name == "round_1", 5)
+        train(tiny, "round", *words, "resume=auto")
+    assert (read_json(run.record)["status"], read_checkpoint(run.last)["global_step"]) == ("stopped", 12)
+    assert len(content(run.labels(1), ".png")) >= 5
+    assert_same_end(train(tiny, "round", *words, "resume=auto"), whole)
+    assert content(run.root / "labels", ".png") == content(whole.root / "labels", ".png")
+
+
 @pytest.fixture
 def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Lets a SIGTERM come in a step, counted over everything that is trained."""
@@ -195,7 +209,8 @@ def test_a_tag_classifier_is_trained_to_its_end(tiny: Tiny, tmp_path: Path, at_s
             there.call("train_wss", "cam.epochs=2")
         assert not (there.wss / "classifier.safetensors").exists()
     there.call("train_wss", "cam.epochs=2")
-    assert content(there.wss, "") == content(whole.wss, "")
+    for suffix in (".png", ".safetensors", ".json"):
+        assert content(there.wss, suffix) == content(whole.wss, suffix), suffix
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -197,7 +197,7 @@ def test_blocks_share_out_the_steps_of_a_stage(ranks: int) -> None:
     assert length.blocks == 3 and Length.of(5, epochs=2, steps=None).steps == Length.of(5, epochs=3, steps=10).steps
     shares = []
     for rank in range(ranks):
-        sampler = BlockSampler(30, length, batch_size=6 // ranks, seed=1, rank=rank, ranks=ranks)
+        sampler = BlockSampler(30, length, batch_size=6, seed=1, rank=rank, ranks=ranks)
         items = []
         for block in (0, 1, 2):
             sampler.set_epoch(block)

@@ -13,6 +13,7 @@ from typing import Any
 
 from dhr.artifacts import read_json, write_atomically, write_json
 from dhr.disk.ledger import Additions, Known, Ledger, Made, digest_of
+from dhr.disk.lock import only_writer
 from dhr.disk.mark import Mark
 from dhr.disk.products import some
 from dhr.disk.writing import remove_orphans, writing
@@ -96,8 +97,13 @@ class Output:
         date; a call that ends before its time is continued by the next one, with or without it.
 
         Raises:
-            InputError: what is there was made with other settings, and `overwrite` is false.
+            InputError: what is there was made with other settings, and `overwrite` is false; or another process is
+                filling the folder.
         """
+        with only_writer(self.folder, wanted=ranks.first):
+            self._fill(ids, make, ranks, title=title, overwrite=overwrite)
+
+    def _fill(self, ids: Sequence[str], make: Make, ranks: Ranks, *, title: str, overwrite: bool) -> None:
         tried = self._begin(ids, make, overwrite=overwrite) if ranks.first else {}
         ranks.wait()
         known = self._known()

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.config.parts import build
@@ -109,6 +109,8 @@ class Fitting:
                 self.trainer.fit(module, data, ckpt_path=self.last if there else None, weights_only=True)
             except SIGTERMException:
                 raise Stopped(self.note.number or 0) from None
+            except MisconfigurationException as error:
+                raise InputError(f"trainer: {error}") from error
         self._refuse_unsaved()
 
     def _refuse_unsaved(self) -> None:

@@ -16,6 +16,7 @@ from dhr.dataset.reader import MaskFolder, TrainDataset
 from dhr.disk.output import Keep, Make, Output
 from dhr.ranks import Ranks
 from dhr.sample import Batch
+from dhr.signals import stopping
 from dhr.training.average import share_buffers
 from dhr.training.label_maker import GivenMasks, Labeller, RebalancedMasks, evaluating
 from dhr.training.module import Labels, SegmentationModule
@@ -133,7 +134,7 @@ class RoundMaker(pl.Callback):
         # Labels of other weights are those of a run whose checkpoint somebody removed.
         anew = ranks.first and len(output.differing()) > 0
         title = f"labels {masks.folder.name}"
-        with evaluating(network):
+        with evaluating(network), stopping():  # what is made stays, and it can take hours
             output.fill(self.images.ids, self._maker(module), ranks, title=title, overwrite=anew)
 
     def _output(self, masks: MaskFolder, network: str) -> Output:

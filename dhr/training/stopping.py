@@ -117,9 +117,8 @@ class StopOnSignal(pl.Callback):
         self.note.settled = True
         if self._validating:
             self._undo_validation(trainer, module)
-        progress = trainer.fit_loop.epoch_loop.batch_progress.total
-        if progress.ready == progress.completed and 0 < trainer.global_step != self._saved_step:
-            trainer.save_checkpoint(self.last)  # not in the middle of a step, where somebody insists
+        if trainer.global_step != self._saved_step and _between_steps(trainer):
+            trainer.save_checkpoint(self.last)
         _dismiss_observer()
         trainer.strategy.barrier("stopped")
 
@@ -140,6 +139,15 @@ class StopOnSignal(pl.Callback):
         progress.reset()
         progress.increment_ready()
         progress.increment_started()
+
+
+def _between_steps(trainer: pl.Trainer) -> bool:
+    """Whether an epoch goes on and a step of it is done: any other state is on disk, or no good."""
+    batches, epochs = (
+        vars(each.total) for each in (trainer.fit_loop.epoch_loop.batch_progress, trainer.fit_loop.epoch_progress)
+    )
+    within = epochs["ready"] == epochs["started"] == epochs["processed"] + 1
+    return bool(within and 0 < batches["ready"] == batches["completed"])
 
 
 def _no_handlers() -> None:

@@ -24,12 +24,14 @@ from dhr.dataset.datamodule import SegmentationData
 from dhr.dataset.photometric import normalise
 from dhr.dataset.reader import Split, TrainDataset
 from dhr.dataset.transforms import TrainTransform
+from dhr.disk.ledger import digest_of
+from dhr.disk.lock import only_writer
 from dhr.disk.mark import sha256_of
 from dhr.disk.output import Keep, Output, differing_keys
 from dhr.errors import InputError
 from dhr.ranks import Ranks
 from dhr.soundness import DIVERGED, naming
-from dhr.training.fitting import Fitting
+from dhr.training.fitting import Fitting, is_first_process
 from dhr.weights import load_strictly, read_weights
 from dhr.wss.cam import TagClassifier, activation_maps, mask_of
 
@@ -61,7 +63,7 @@ def make_masks(cfg: DictConfig) -> Path:
     else:
         # Of a classifier that is not trained yet, masks that are there cannot be.
         replace(masks, settings={"classifier": None}).refuse_mixture(ids, overwrite=cfg.overwrite)
-        ranks = _train(cfg, model, _data(cfg), classifier.weights)
+        ranks = _train(cfg, model, _data(cfg), classifier)
         if ranks.first:
             classifier.conclude()
         ranks.wait()
@@ -121,26 +123,31 @@ class Classifier:
             )
         return True
 
+    @property
+    def begun(self) -> Path:
+        """Checkpoints of a training with these settings that is not done; one with others begins anew."""
+        return self.folder / f".training-{digest_of(self.settings)[:8]}"
+
     def conclude(self) -> None:
         """Says of the weights, now that they are there, what they were trained with."""
         write_json(self.recipe, {**self.settings, "weights": sha256_of(self.weights)})
+        for folder in self.folder.glob(".training-*"):
+            shutil.rmtree(folder)  # all that is needed of it is in the weights
 
 
-def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, weights: Path) -> Ranks:
-    """Trains the classifier on the training split; returns the rank of this process."""
-    checkpoints = weights.parent / "checkpoints"
-    fitting = Fitting(cfg.trainer, checkpoints, seed=cfg.seed, logger=False)
+def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, classifier: Classifier) -> Ranks:
+    """Trains the classifier on the training split, or goes on with it; returns the rank of this process."""
+    fitting = Fitting(cfg.trainer, classifier.begun, seed=cfg.seed, logger=False)
     data.share(fitting.processes)
-    fitting.run(model, data)
-    backbone: Any = model.backbone
-    # For networks that start from this classifier, as others start from ImageNet: backbone.weights=<file>.
-    _save(weights.parent / "backbone.safetensors", backbone.layers)
-    _save(weights, model)
+    with only_writer(classifier.folder, wanted=is_first_process()):
+        fitting.run(model, data)
+        backbone: Any = model.backbone
+        # For networks that start from this classifier, as others start from ImageNet: backbone.weights=<file>.
+        _save(classifier.folder / "backbone.safetensors", backbone.layers)
+        _save(classifier.weights, model)
     trainer = fitting.trainer
     ranks = Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
     ranks.wait()
-    if ranks.first:
-        shutil.rmtree(checkpoints, ignore_errors=True)  # all that is needed of it is in the weights
     return ranks
 
 
@@ -187,9 +194,11 @@ def _masks(
 
 
 def _settings(cfg: DictConfig) -> dict[str, object]:
-    """A classifier comes from one recipe, one seed and one data set."""
+    """A classifier comes from one recipe, one seed, and crops of one data set that are cut in one way."""
     recipe = OmegaConf.to_container(cfg.wss.recipe, resolve=True)
-    return {"seed": cfg.seed, "dataset": cfg.dataset.name, "recipe": recipe}
+    dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
+    crops = {key: dataset[key] for key in ("name", "crop_size", "long_side", "batch_size", "jitter", "flip")}
+    return {"seed": cfg.seed, "dataset": crops, "recipe": recipe, "precision": cfg.trainer.precision}
 
 
 def _output(cfg: DictConfig, split: Split, folder: Path, settings: Mapping[str, object]) -> Output:
