@@ -1,5 +1,6 @@
 """Which of several processes this is, for the stages that share out images: predict, evaluate, extract_uss.
 
+Training starts its processes by itself; what its losses have to know of the other ones is here too.
 Several processes are started by torchrun: python -m torch.distributed.run --nproc_per_node=2 -m dhr.predict run=...
 """
 
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 T = TypeVar("T")
 
@@ -17,6 +18,19 @@ T = TypeVar("T")
 def are_several() -> bool:
     """Whether this process belongs to a group, be it of torchrun for the stages here, or of Lightning for training."""
     return distributed.is_available() and distributed.is_initialized()
+
+
+def mean_over_ranks(number: Tensor) -> Tensor:
+    """The mean of a number over the processes of a training, as float32; the number itself in a single process.
+
+    A sum of losses that every process divides by it weighs the same in each of them, since DDP takes the mean of the
+    gradients: the processes learn what one would from all their images. A collective: every process has to come here.
+    """
+    mean = number.detach().to(torch.float32, copy=True)
+    if are_several():
+        distributed.all_reduce(mean)
+        mean = mean / distributed.get_world_size()
+    return mean
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,16 @@
 """The loss of Mask2Former against the one of transformers, and what 255 does to it."""
 
 import math
-from multiprocessing import Queue, get_context
-from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
 from dhr.dataset.classes import IGNORE
-from dhr.decoder.mask2former_loss import MaskLoss, Targets, assign, labels_at, mean_over_ranks
+from dhr.decoder.mask2former_loss import MaskLoss, Targets, assign, labels_at
 from dhr.sample import Queries
 
 CLASSES, QUERIES, SIDE = 5, 7, 24
@@ -232,23 +230,3 @@ def test_right_queries_cost_less_than_wrong_ones() -> None:
     right, other_class = LOSS((Queries(classes, masks),), labels), Queries(classes.roll(1, dims=1), masks)
     other_mask = Queries(classes, masks.roll(8, dims=-1))
     assert 4 * float(right) < min(float(LOSS((each,), labels)) for each in (other_class, other_mask))
-
-
-def averaged(rank: int, file: Path, made: "Queue[float]") -> None:
-    """One of two processes that wait for each other."""
-    distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-    made.put(float(mean_over_ranks(torch.tensor(3 + 4 * rank))))
-    distributed.destroy_process_group()
-
-
-def test_masks_are_counted_over_all_processes(tmp_path: Path) -> None:
-    context = get_context("fork")  # has everything imported already
-    made = context.Queue()
-    processes = [context.Process(target=averaged, args=(rank, tmp_path / "meeting", made)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    assert [made.get(timeout=60) for _ in processes] == [5.0, 5.0]
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
-    assert float(mean_over_ranks(torch.tensor(3))) == 3.0

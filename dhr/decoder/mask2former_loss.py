@@ -6,11 +6,11 @@ from typing import Self
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional
 
 from dhr.dataset.classes import IGNORE
-from dhr.ranks import are_several
+from dhr.ranks import mean_over_ranks
 from dhr.sample import Queries
 
 
@@ -64,7 +64,8 @@ class MaskLoss:
     Masked-attention Mask Transformer for Universal Image Segmentation (Cheng et al., CVPR 2022), sections 3.2 and 3.3.
     Points on IGNORE have no weight, in the matching cost and in the losses; near it, only the known pixels that a
     point lies between count. So a pixel without a label is no negative of any class. Where every pixel is known, this
-    is the published loss. An image without a known pixel teaches nothing, a batch of such images gives 0.
+    is the published loss; over several processes both its means are those over all their images. An image without a
+    known pixel teaches nothing, a batch of such images gives 0.
 
     Attributes:
         class_weight: of the class loss, and of its part of the matching cost.
@@ -128,7 +129,7 @@ class MaskLoss:
         weights[-1] = self.no_object
         taught = targets.present.any(1)[:, None] * weights[wanted]
         entropy = functional.cross_entropy(queries.classes.mT, wanted, reduction="none")
-        return (entropy * taught).sum() / taught.sum().clamp_min(torch.finfo(taught.dtype).tiny)
+        return (entropy * taught).sum() / mean_over_ranks(taught.sum()).clamp_min(torch.finfo(taught.dtype).tiny)
 
     def _mask_losses(self, queries: Queries, targets: Targets, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Binary cross entropy and dice loss, each summed over the pairs; 0, and differentiable, without a pair."""
@@ -188,12 +189,3 @@ def assign(costs: Tensor, present: Tensor) -> Pairs:
         found.append(np.stack([np.full_like(queries, image), queries, slots]))
     images, queries, slots = torch.from_numpy(np.concatenate(found, axis=1)).to(costs.device)
     return Pairs(images, queries, slots)
-
-
-def mean_over_ranks(number: Tensor) -> Tensor:
-    """The mean over the processes of a training, so that each mask counts the same whatever process it is in."""
-    mean = number.float()
-    if are_several():
-        distributed.all_reduce(mean)
-        mean = mean / distributed.get_world_size()
-    return mean

@@ -5,16 +5,19 @@ from torch.nn import functional
 
 from dhr.dataset.classes import IGNORE
 from dhr.numerics import masked_mean, resize_labels
+from dhr.ranks import mean_over_ranks
 
 
 def segmentation_loss(logits: Tensor, pseudo_mask: Tensor) -> Tensor:
     """Cross entropy of (B,K,h,w) logits against (B,H,W) labels resized nearest to them.
 
-    0, and differentiable, where every label is IGNORE.
+    The mean over the labelled cells of all processes together, so that a cell counts the same whatever process it is
+    in and however much padding lies beside it. 0, and differentiable, where every label is IGNORE.
     """
     labels = resize_labels(pseudo_mask, (logits.shape[-2], logits.shape[-1])).long()
     total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp_min(1)
+    count = mean_over_ranks((labels != IGNORE).sum())
+    return total / count.masked_fill(count == 0, 1.0)
 
 
 def tag_loss(cams: Tensor, valid: Tensor, tags: Tensor) -> Tensor:
