@@ -101,6 +101,7 @@ def make_batch(images: int, side: int, classes: int, device: torch.device) -> tu
         wss_mask=mask,
         boxes=torch.tensor([[0, 0, side, side]]).repeat(images, 1),
         most_tags=classes - 1,
+        whole=torch.zeros(images, dtype=torch.bool),
         maps=Maps.on_cells(noisy[0]),
     )
     output = NetworkOutput(torch.zeros(images, 21, side // 4, side // 4), cams, (noisy[1], noisy[2]))

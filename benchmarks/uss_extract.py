@@ -70,7 +70,8 @@ def on_the_fly(images: int, rounds: int) -> list[Row]:
     torch.set_num_threads(cores())
     pixels, _ = photographs(images, SIDE)
     windows = [Window.whole((SIDE, SIDE))] * images
-    batch = Batch(tuple(map(str, range(images))), pixels, torch.ones(images, 1), pixels[:, 0], boxes_of(windows), 1)
+    boxes, whole = boxes_of(windows), torch.ones(images, dtype=torch.bool)
+    batch = Batch(tuple(map(str, range(images))), pixels, torch.ones(images, 1), pixels[:, 0], boxes, 1, whole)
     batch = batch.to(device)
     network = VisionTransformer(name=NAME, weights="random", precision="bf16" if device.type == "cuda" else "fp32")
     complete = Computed().complete(lambda: network, stride=STRIDE)

@@ -43,6 +43,11 @@ class Window:
         top, left = self.place
         return slice(top, top + self.source[2]), slice(left, left + self.source[3])
 
+    @property
+    def shows_all(self) -> bool:
+        """Whether the canvas shows the whole image."""
+        return self.source == (0, 0, *self.scaled)
+
     def valid(self) -> Tensor:
         """(H,W) bool, true where the canvas shows image."""
         return self.valid_cells(self.canvas)
@@ -175,8 +180,8 @@ class Batch:
     from it, where `pixels`, and so the image, are what network and CRF see.
 
     `boxes` (B,4) has top, left, height and width of the part of each canvas that shows image; `most_tags` is the
-    largest number of tags that an image has. Both are made where the samples are stacked, so that no step has to ask
-    an accelerator for them.
+    largest number of tags that an image has; `whole` (B,) bool says which crops show the whole image. They are made
+    where the samples are stacked, so that no step has to ask an accelerator for them.
     """
 
     ids: tuple[str, ...]
@@ -185,6 +190,7 @@ class Batch:
     wss_mask: Tensor
     boxes: Tensor
     most_tags: int
+    whole: Tensor
     maps: Maps | None = None
     jitter: Tensor | None = None
 
@@ -201,6 +207,7 @@ class Batch:
             wss_mask=default_collate([sample.wss_mask for sample in samples]),
             boxes=boxes_of(sample.window for sample in samples),
             most_tags=int((tags > 0).sum(1).max()),
+            whole=torch.tensor([sample.window.shows_all for sample in samples]),
             maps=Maps.stack(maps) if maps else None,
             jitter=default_collate(jitter) if jitter else None,
         )
@@ -275,8 +282,7 @@ class NetworkOutput:
     """What the network says of a batch.
 
     Shapes: logits (B,K,h,w) at the stride of the decoder; cams (B,T,h,w) signed scores of the bias-free classifier,
-    T = 0 without one; features: the maps C4 and C5, (B,D,h,w) each; queries of a mask classifier, which its loss
-    reads.
+    T = 0 without one; features: the maps C4 and C5, (B,D,h,w) each; queries of a mask classifier, for its loss.
     """
 
     logits: Tensor

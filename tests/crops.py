@@ -31,6 +31,7 @@ def crop(number: int, first_tag: int = 1) -> Crop:
         c5=rng.normal(0, 1, (3, 3, 4)),
         wss_mask=np.where(valid, mask, IGNORE),
         valid=valid,
+        whole=number % 5 == 4,
     )
 
 
@@ -51,7 +52,8 @@ def stack(crops: list[Crop], dtype: torch.dtype = torch.float32) -> tuple[Batch,
     pixels = (torch.stack([noise * torch.from_numpy(one.valid) for one in crops]) * 255).to(torch.uint8)
     masks = together("wss_mask").to(torch.uint8)
     ids = tuple(map(str, range(len(crops))))
-    batch = Batch(ids, pixels, tags, masks, boxes, int(tags.sum(1).max()), Maps.on_cells(together("uss")))
+    whole = torch.tensor([one.whole for one in crops])
+    batch = Batch(ids, pixels, tags, masks, boxes, int(tags.sum(1).max()), whole, Maps.on_cells(together("uss")))
     return batch, NetworkOutput(together("cams"), together("cams"), (together("c4"), together("c5")))
 
 

@@ -135,7 +135,7 @@ def components(close: Array) -> list[set[int]]:
 
 @dataclass(frozen=True)
 class Crop:
-    """One crop: tags (T) bool, cams (T,h,w), uss c4 c5 (D,h,w), wss_mask (H,W), valid (H,W) bool."""
+    """One crop: tags (T) bool, cams (T,h,w), uss c4 c5 (D,h,w), wss_mask (H,W), valid (H,W) bool; all of its image?"""
 
     tags: Array
     cams: Array
@@ -144,6 +144,7 @@ class Crop:
     c5: Array
     wss_mask: Array
     valid: Array
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,14 +158,14 @@ class Labels:
 
 
 def believed_tags(crop: Crop, first_tag: int) -> list[int]:
-    """Tags with a pixel in the WSS mask, or with a positive mean CAM over the valid cells."""
-    on = touched(crop.valid, crop.cams.shape[1:])
-    return [
-        tag
-        for tag in range(len(crop.tags))
-        if crop.tags[tag]
-        and (((crop.wss_mask == tag + first_tag) & crop.valid).any() or (on.any() and crop.cams[tag][on].mean() > 0))
-    ]
+    """All tags of a whole image; else those with enough pixels in the WSS mask, or a positive mean CAM over the box."""
+    on, found = touched(crop.valid, crop.cams.shape[1:]), []
+    for tag in np.flatnonzero(crop.tags).tolist():
+        pixels = sum(bool(crop.valid[p]) and crop.wss_mask[p] == tag + first_tag for p in places(crop.valid.shape))
+        shown = pixels >= 16 and pixels >= crop.valid.sum() / 1000
+        if crop.whole or shown or (on.any() and crop.cams[tag][on].mean() > 0):
+            found.append(tag)
+    return found
 
 
 def tag_scores(crop: Crop, tags: list[int]) -> Array:

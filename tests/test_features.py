@@ -32,7 +32,8 @@ class Blocks(nn.Module):
 def batch() -> Batch:
     pixels = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     boxes = torch.tensor([[0, 0, SIDE, SIDE], [6, 0, 12, 18]])
-    made = Batch(("a", "b"), pixels, torch.ones(2, 3), torch.zeros(2, SIDE, SIDE, dtype=torch.uint8), boxes, 3)
+    masks, whole = torch.zeros(2, SIDE, SIDE, dtype=torch.uint8), torch.tensor([True, False])
+    made = Batch(("a", "b"), pixels, torch.ones(2, 3), masks, boxes, 3, whole)
     return replace(made, pixels=pixels * made.valid[:, None])
 
 

@@ -107,7 +107,7 @@ def second_of(batch: Batch, output: NetworkOutput) -> tuple[Batch, NetworkOutput
     alone = Batch(
         ids=batch.ids[1:], pixels=batch.pixels[1:], tags=batch.tags[1:],
         wss_mask=batch.wss_mask[1:], boxes=batch.boxes[1:],
-        most_tags=int(batch.tags[1:].sum(1).max()), maps=Maps.on_cells(features[1:]),
+        most_tags=int(batch.tags[1:].sum(1).max()), whole=batch.whole[1:], maps=Maps.on_cells(features[1:]),
     )  # fmt: skip
     c4, c5 = output.features
     return alone, NetworkOutput(logits=output.logits[1:], cams=output.cams[1:], features=(c4[1:], c5[1:]))

@@ -80,6 +80,33 @@ def test_a_tag_counts_by_pixels_or_by_its_cams() -> None:
     assert bool(AllTags()(view_of(shown, neither)).slots.present.all())
 
 
+@pytest.mark.parametrize(
+    ("pixels", "share", "height", "believed"),
+    [
+        (15, 0.0, 16, False),  # fewer than the least number
+        (16, 0.0, 16, True),
+        (31, 0.1, 16, False),  # less than a tenth of 320
+        (32, 0.1, 16, True),
+        (19, 0.1, 10, False),  # the box is smaller, and so is its tenth
+        (20, 0.1, 10, True),
+        (16, 0.1, 5, True),
+        (1, 0.0, 16, False),
+    ],
+)
+def test_a_few_stray_pixels_prove_no_tag(pixels: int, share: float, height: int, believed: bool) -> None:
+    mask, valid = np.zeros(SIZE, int), np.zeros(SIZE, bool)
+    valid[:height] = True
+    mask[:2].flat[:pixels] = 2
+    view = view_of(scene(wss_mask=mask, valid=valid, cams=np.full((5, 4, 5), -1.0)))
+    assert CropEvidence(minimum_share=share)(view).slots.present.tolist() == [[True, believed, False]]
+
+
+def test_every_tag_counts_where_the_whole_image_is_shown() -> None:
+    vanished = scene(cams=np.full((5, 4, 5), -1.0), wss_mask=np.zeros(SIZE, int))
+    view = CropEvidence()(view_of(vanished, replace(vanished, whole=True)))
+    assert view.slots.present.tolist() == [[True, False, False], [True, True, True]]
+
+
 def test_evidence_outside_the_valid_box_does_not_count() -> None:
     valid = np.zeros(SIZE, bool)
     valid[:, 8:12] = True  # neither the WSS pixels of class 2 nor the high CAM cells of tag 2 but one column

@@ -38,6 +38,16 @@ def sampled(window: Window, features: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 @settings(max_examples=60, deadline=None)
+@given(window=windows())
+def test_a_batch_knows_which_crops_show_their_whole_image(window: Window) -> None:
+    places = torch.arange(window.scaled[0] * window.scaled[1]).view(window.scaled)
+    shown = set(window.paste(places, -1).flatten().tolist()) - {-1}
+    pixels, mask = torch.zeros(3, *window.canvas, dtype=torch.uint8), torch.zeros(window.canvas, dtype=torch.uint8)
+    batch = Batch.stack([Sample("a", pixels, torch.ones(2), mask, window)])
+    assert batch.whole.tolist() == [len(shown) == places.numel()]
+
+
+@settings(max_examples=60, deadline=None)
 @given(window=windows(), stored=st.tuples(st.integers(10, 40), st.integers(10, 40)))
 def test_image_and_feature_map_are_cut_alike(window: Window, stored: tuple[int, int]) -> None:
     canvas = window.paste(painted(window.scaled), -1.0)

@@ -44,8 +44,8 @@ EPOCHS = Range(0, 1_000_000)
 SEED = Range(0, 2**32 - 1)  # what numpy takes
 WORKERS = Range(0, 256)  # each is a process with files of its own
 RANGES = {  # for lists: of every element
-    **dict.fromkeys(("tau", "flip", "jitter", "threshold", "share", "mass_power", "minimum_probability"), UNIT),
-    **dict.fromkeys(("no_object", "importance", "warmup"), UNIT),
+    **dict.fromkeys(("tau", "flip", "jitter", "threshold", "share", "mass_power"), UNIT),
+    **dict.fromkeys(("minimum_probability", "minimum_share", "no_object", "importance", "warmup"), UNIT),
     **dict.fromkeys(("momentum", "ema_decay"), KEPT),
     **dict.fromkeys(("dropout", "drop_path"), DROPPED),
     "ratios": Range(0, 1, above=True),

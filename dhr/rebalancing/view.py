@@ -18,7 +18,8 @@ class View:
 
     Shapes: cams (B,M-1,h,w) signed scores of the slots' tags on the grid of the CAMs; uss_features (B,D,h,w);
     wss_features C4 and C5, (B,D,h,w) each, on the grid of the USS map; wss_mask (B,H,W); pixels (B,3,H,W) uint8;
-    valid (B,1,H,W) bool; cells (B,1,h,w) bool, the USS cells that lie on image.
+    valid (B,1,H,W) bool; cells (B,1,h,w) bool, the USS cells that lie on image; whole (B,) bool, crops that show
+    the whole image.
     """
 
     slots: Slots
@@ -29,6 +30,7 @@ class View:
     pixels: Tensor
     valid: Tensor
     cells: Tensor
+    whole: Tensor
 
     @classmethod
     def of(cls, batch: Batch, output: NetworkOutput, *, first_tag: int) -> "View":
@@ -47,6 +49,7 @@ class View:
             pixels=batch.pixels,
             valid=batch.valid[:, None],
             cells=batch.cells(grid)[:, None],
+            whole=batch.whole,
         )
 
     def valid_on(self, grid: tuple[int, int]) -> Tensor:
@@ -79,21 +82,26 @@ class AllTags:
 class CropEvidence:
     """A tag counts if the WSS mask shows it in the crop or if the classifier finds it there.
 
-    With an equal marginal per class a tag without an object would win its share of the pixels from noise alone.
+    A tag is a fact about the image, so where the crop shows the whole image every tag counts. In a part of it, a tag
+    without an object would win a share of the pixels from noise alone.
 
     Attributes:
         minimum_pixels: pixels of the WSS mask that prove a tag.
+        minimum_share: share of the part that shows image, in [0,1], that they have to be too.
         minimum_score: pooled CAM, a logit, that proves a tag; 0 is a probability of one half.
     """
 
-    minimum_pixels: int = 1
+    minimum_pixels: int = 16
+    minimum_share: float = 0.001
     minimum_score: float = 0.0
 
     def __call__(self, view: View) -> View:
         """The view with the slots of unproven tags emptied; the background always takes part."""
         grid = (view.cams.shape[-2], view.cams.shape[-1])
-        in_mask = view.shown(view.wss_mask).sum((-2, -1))[:, 1:] >= self.minimum_pixels
+        shown = view.shown(view.wss_mask).sum((-2, -1))[:, 1:]
+        needed = (self.minimum_share * view.valid.sum((-2, -1))).clamp_min(self.minimum_pixels)
         in_cams = masked_mean(view.cams, view.valid_on(grid)) > self.minimum_score
+        proven = (shown >= needed) | in_cams | view.whole[:, None]
         background = torch.ones_like(view.slots.present[:, :1])
-        believed = view.slots.present & torch.cat([background, in_mask | in_cams], 1)
+        believed = view.slots.present & torch.cat([background, proven], 1)
         return replace(view, slots=replace(view.slots, present=believed))
