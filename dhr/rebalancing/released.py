@@ -35,7 +35,7 @@ class ReleasedTransport:
                 continue
             plan = self.plan(image[classes][:, cells])
             low, high = plan.amin(1, keepdim=True), plan.amax(1, keepdim=True)
-            scaled = torch.ones_like(plan) if len(plan) == 1 else (plan - low) / (high - low + FLOOR)
+            scaled = torch.ones_like(plan) if len(plan) == 1 else (plan - low) / (high - low).clamp_min(FLOOR)
             result[number][classes[:, None, None] & cells] = scaled.flatten()
         return result
 
@@ -81,14 +81,16 @@ class ReleasedSeeds:
 
 @dataclass(frozen=True)
 class MajorityShares:
-    """A cell belongs wholly to one class: small classes can lose every cell, and their prototype with it."""
+    """A cell belongs wholly to one class, or to none where most of its pixels belong to none.
+
+    Small classes can lose every cell, and their prototype with it.
+    """
 
     def __call__(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B,M,H,W) bool -> (B,M,h,w) 0/1, the class that covers most of the cell."""
-        area = functional.adaptive_avg_pool2d(pixels.float(), grid)
-        top = area.amax(1, keepdim=True)
-        first = torch.zeros_like(area).scatter(1, winner(area, dim=1)[:, None], 1.0)
-        return first * (top > 0)
+        """(B,M,H,W) bool -> (B,M,h,w) 0/1, the class that covers most of the cell, unless 255 covers more."""
+        rivals = torch.cat([pixels, ~pixels.any(1, keepdim=True)], 1)
+        area = functional.adaptive_avg_pool2d(rivals.float(), grid)
+        return torch.zeros_like(area).scatter(1, winner(area, dim=1)[:, None], 1.0)[:, :-1]
 
 
 @dataclass(frozen=True)
