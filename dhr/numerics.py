@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+CONSTANT = 1e-5  # of the largest magnitude: a map that varies by less is taken for constant
+
 
 def resize(values: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
     """Bilinear resize of (B,C,h,w) to (B,C,*size); the input itself where the size is right already."""
@@ -22,13 +24,14 @@ def to_unit_range(values: Tensor, where: Tensor) -> Tensor:
     """Min-max scales each map of (B,M,h,w) to [0,1] over the cells `where` (B,1,h,w) or (B,M,h,w); 0 elsewhere.
 
     A constant map carries no preference: it becomes 1 on its cells. A map without a cell is 0. The constant test
-    is relative to the largest magnitude, so transport plans of size 1/(NK) scale like anything else.
+    is relative to the largest magnitude, so transport plans of size 1/(NK) scale like anything else; their logarithm
+    is near -10, whose rounding alone makes a plan of equal maps differ by 2e-6 of itself.
     """
     where = where.expand_as(values)
     low = values.masked_fill(~where, torch.inf).amin((-2, -1), keepdim=True)
     high = values.masked_fill(~where, -torch.inf).amax((-2, -1), keepdim=True)
     span = high - low
-    constant = span <= 1e-6 * torch.maximum(high.abs(), low.abs())
+    constant = span <= CONSTANT * torch.maximum(high.abs(), low.abs())
     scaled = torch.where(constant, torch.ones_like(values), (values - low) / span.masked_fill(constant, 1.0))
     return scaled.masked_fill(~where, 0.0).clamp(0.0, 1.0)
 

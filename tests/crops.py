@@ -1,5 +1,8 @@
 """Crops with every kind of tag, box and mask, as loops and as the rebalancer take them."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import torch
 from reference import IGNORE, Crop
@@ -60,3 +63,22 @@ def stack(crops: list[Crop], dtype: torch.dtype = torch.float32) -> tuple[Batch,
 def plain(view: View) -> tuple[View, NoField]:
     """A view and a field without pairwise terms."""
     return view, NoCrf().on(view.pixels, view.valid[:, 0])
+
+
+def view_of(*crops: Crop, first_tag: int = 1) -> View:
+    return View.of(*stack(list(crops)), first_tag=first_tag)
+
+
+def scene(**changes: Any) -> Crop:
+    """Tags 1 and 2; the WSS mask knows background and class 2 (tag 1); everything is valid."""
+    mask = np.zeros(SIZE, int)
+    mask[:, :8] = 2
+    plain = replace(crop(0), tags=np.array([0, 1, 1, 0, 0]) > 0, wss_mask=mask)
+    return replace(plain, **changes)
+
+
+def cams(tag: int, height: float = 4.0, below: float = -1.0) -> np.ndarray:
+    """A CAM whose right half is high for one tag, everything else low."""
+    maps = np.full((5, 4, 5), below)
+    maps[tag, :, 3:] = height
+    return maps

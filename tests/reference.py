@@ -25,7 +25,7 @@ def unit_range(values: Array, where: Array) -> Array:
     result = np.zeros(values.shape)
     inside = [place for place in places(values.shape) if where[place]]
     low, high = min((values[p] for p in inside), default=0.0), max((values[p] for p in inside), default=0.0)
-    constant = high - low <= 1e-6 * max(abs(high), abs(low))
+    constant = high - low <= 1e-5 * max(abs(high), abs(low))
     for place in inside:
         result[place] = 1.0 if constant else (values[place] - low) / (high - low)
     return result
@@ -175,7 +175,8 @@ def tag_scores(crop: Crop, tags: list[int]) -> Array:
     cams = np.array([cam / cam.max() if cam.max() > 0 else cam for cam in cams])
     if len(tags) >= 2:
         cams = cams * transport(cams, on)
-    return np.array([bilinear(cam, crop.valid.shape) for cam in cams])
+    known = bilinear(on.astype(float), crop.valid.shape)
+    return np.array([bilinear(cam, crop.valid.shape) / np.maximum(known, 1e-9) for cam in cams])
 
 
 def seeded(crop: Crop, tags: list[int], first_tag: int, *, threshold: float = 0.5) -> Array:

@@ -136,6 +136,16 @@ def test_constant_maps_have_no_preference(value: float) -> None:
     torch.testing.assert_close(Transport()(scores, *everywhere(scores)), torch.ones_like(scores))
 
 
+@pytest.mark.parametrize("classes", [2, 3, 7, 20])
+@pytest.mark.parametrize("side", [8, 32, 64])
+def test_equal_maps_have_no_preference(side: int, classes: int) -> None:
+    """What is left of a plan that is constant in theory is rounding, and is not blown up to [0,1]."""
+    scores = smooth(1, 1, (side, side)).expand(1, classes, side, side)
+    torch.testing.assert_close(Transport()(scores, *everywhere(scores)), torch.ones_like(scores))
+    together = torch.ones(1, classes, classes, dtype=torch.bool)
+    torch.testing.assert_close(Transport().within(scores, everywhere(scores)[0], together), torch.ones_like(scores))
+
+
 def test_one_cell() -> None:
     scores = rough(1, 3, 1, 1)
     assert Transport()(scores, *everywhere(scores)).flatten().tolist() == [1, 1, 1]
@@ -194,8 +204,9 @@ def test_the_released_arithmetic() -> None:
         on = valid[image, 0]
         plan = released_plan(scores[image][present[image]][:, on].double().numpy())
         low, high = plan.min(1, keepdims=True), plan.max(1, keepdims=True)
-        expected = ((plan - low) / (high - low + FLOOR)).flatten()
+        expected = ((plan - low) / (high - low).clip(min=FLOOR)).flatten()
         np.testing.assert_allclose(result[image][present[image]][:, on].flatten().numpy(), expected, atol=1e-4)
+        assert result[image][present[image]].amax((1, 2)).tolist() == [1.0] * int(present[image].sum())
     assert torch.equal(result[3, 2], valid[3, 0].float())
     assert result.isfinite().all()
 

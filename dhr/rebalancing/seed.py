@@ -87,7 +87,10 @@ class Seeds:
         cams = normalised_cams(view.cams, on, tagged)
         several = (tagged.sum(1) >= 2)[:, None, None, None]
         cams = torch.where(several, cams * self.transport(cams, on, tagged), cams)
-        return resize(cams, (view.pixels.shape[-2], view.pixels.shape[-1])).clamp(0, 1)
+        size = (view.pixels.shape[-2], view.pixels.shape[-1])
+        # Cells off the image are 0 and no evidence: divided by, they have no part in the scores of pixels beside them.
+        known = resize(on.float(), size).clamp_min(torch.finfo(torch.float32).tiny)
+        return (resize(cams, size) / known).clamp(0, 1)
 
 
 def normalised_cams(cams: Tensor, on: Tensor, tagged: Tensor) -> Tensor:
