@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from dhr.network import SegmentationNetwork
-from dhr.numerics import resize
 
 
 @torch.no_grad()
@@ -13,8 +12,8 @@ def multi_scale_probabilities(
 ) -> Tensor:
     """Mean soft-max over scales and flips, at the size of the image.
 
-    Every map is resized to the grid of the logits at scale 1 before the mean, and the mean to the image, as the
-    released code does; going straight to the image gives other numbers.
+    Every map is brought to the cells of scale 1 before the mean, and the mean to the image, as the released code does;
+    going straight to the image gives other numbers. Where cells lie in the image the network knows (`network.cells`).
 
     Args:
         network: in eval mode.
@@ -26,19 +25,16 @@ def multi_scale_probabilities(
         (K,H,W), summing to 1.
     """
     size = (image.shape[-2], image.shape[-1])
-    stride = network.decoder.stride
-    grid = (-(-size[0] // stride), -(-size[1] // stride))
-    views = [_probabilities(network, image, scale, grid, flip=flip) for scale in scales]
+    views = [_probabilities(network, image, scale, flip=flip) for scale in scales]
     mean = sum(views[1:], views[0]) / len(views)
-    return resize(mean[None], size, align_corners=True)[0]
+    return network.cells.on_image(mean[None], size, stride=network.decoder.stride)[0]
 
 
-def _probabilities(
-    network: SegmentationNetwork, image: Tensor, scale: float, grid: tuple[int, int], *, flip: bool
-) -> Tensor:
+def _probabilities(network: SegmentationNetwork, image: Tensor, scale: float, *, flip: bool) -> Tensor:
     """(K,h,w) mean of image and mirrored image at one scale."""
-    size = (max(int(image.shape[-2] * scale), 1), max(int(image.shape[-1] * scale), 1))
-    view = resize(image[None], size, align_corners=True)
+    size = (image.shape[-2], image.shape[-1])
+    wide = (max(int(size[0] * scale), 1), max(int(size[1] * scale), 1))
+    view = network.cells.view(image[None], wide)
     batch = torch.cat([view, view.flip(-1)]) if flip else view
-    probabilities = resize(network(batch).logits.float().softmax(1), grid, align_corners=True)
-    return (probabilities[0] + probabilities[1].flip(-1)) / 2 if flip else probabilities[0]
+    maps = network(batch).logits.float().softmax(1)
+    return network.cells.on_grid(maps, view=wide, image=size, stride=network.decoder.stride).mean(0)

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from dhr.cells import Cells, CentredCells
 from dhr.classifier.interface import Classifier
 from dhr.decoder.interface import Decoder
 from dhr.sample import Decoded, NetworkOutput
@@ -21,13 +22,20 @@ class Backbone(Protocol):
 
 
 class SegmentationNetwork(nn.Module):
-    """Backbone, decoder and classifier, composed; it has no options of its own."""
+    """Backbone, decoder and classifier, composed; it has no options of its own.
+
+    Attributes:
+        cells: where the cells of its logits lie in an image.
+    """
+
+    cells: Cells
 
     def __init__(self, backbone: nn.Module, decoder: Decoder, classifier: Classifier) -> None:
         super().__init__()
         self.backbone = backbone
         self.decoder = decoder
         self.classifier = classifier
+        self.cells = CentredCells()  # training puts labels there; `load_network` knows the released networks
 
     def forward(self, image: Tensor) -> NetworkOutput:
         """(B,3,H,W) normalised image -> logits, CAMs and the feature maps C4 and C5."""

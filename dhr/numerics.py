@@ -14,6 +14,22 @@ def resize(values: Tensor, size: tuple[int, int], *, align_corners: bool = False
     return functional.interpolate(values, size=size, mode="bilinear", align_corners=align_corners)
 
 
+def at_places(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Bilinear values of (B,C,h,w) at the crossings of rows (H) and columns (W), in cells, 0 being the first centre.
+
+    (B,C,H,W); beyond the outermost centres what is there.
+    """
+    for dim, places in ((-2, rows), (-1, columns)):
+        last = values.shape[dim] - 1
+        places = places.clamp(0, last)
+        before = places.long()
+        share = (places - before).to(values.dtype)
+        share = share[:, None] if dim == -2 else share
+        after = values.index_select(dim, (before + 1).clamp_max(last))
+        values = torch.lerp(values.index_select(dim, before), after, share)
+    return values
+
+
 def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
     """Nearest resize of an integer mask (B,H,W), sampled at cell centres."""
     resized = functional.interpolate(labels[:, None].float(), size=size, mode="nearest-exact")

@@ -27,7 +27,7 @@ from dhr.numerics import winner
 from dhr.ranks import Ranks
 from dhr.run_record import RunRecord
 from dhr.soundness import naming
-from dhr.weights import load_strictly, network_weights
+from dhr.weights import load_network
 
 NETWORK = ("backbone", "decoder", "classifier")
 DIGITS = 8  # of the digest of weights in the name of a folder
@@ -147,7 +147,7 @@ def _predictor(cfg: DictConfig, source: DictConfig, split: Split, device: torch.
         source.backbone.weights = None  # where training started from: all of it is in the run's own weights
     network = build_network(source, split.table)
     path = _weights(cfg)
-    load_strictly(network, network_weights(path), path)
+    load_network(network, path)
     if cfg.run is None:
         log.info(f"{path}: fits; it does not say its output stride, {network.backbone.output_stride} is taken")
     return Predictor(

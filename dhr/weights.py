@@ -10,8 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dhr.cells import CentredCells, CornerCells
 from dhr.errors import InputError
 from dhr.misfit import likely_causes
+from dhr.network import SegmentationNetwork
 from dhr.released_names import are_released, from_released
 
 STATE: dict[str, type | UnionType] = {  # what Lightning keeps of a training
@@ -108,15 +110,20 @@ def network_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: missing, not whole, or without named tensors.
     """
-    if path.suffix == ".safetensors":
-        state = read_weights(path)
-    else:
-        content = read_checkpoint(path)
-        state = only_tensors(content.get("state_dict", content) or None, path)
-    if state and all(name.startswith("module.") for name in state):
-        state = _inside(state, "module.")
-    state = _inside(state, "network.") or state  # the rest of a training's module is no part of the network
+    state = _network_state(path)
     return from_released(state) if are_released(state) else state
+
+
+def load_network(network: SegmentationNetwork, path: Path) -> None:
+    """Loads `network_weights`; a network under the released names gets its cells where the released code has them.
+
+    Raises:
+        InputError: as there, or they do not fit.
+    """
+    state = _network_state(path)
+    official = are_released(state)
+    load_strictly(network, from_released(state) if official else state, path)
+    network.cells = CornerCells() if official else CentredCells()
 
 
 def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -169,6 +176,18 @@ def refuse_unfit_checkpoint(content: Mapping[str, Any], module: nn.Module, path:
     }
     if wrong:
         raise InputError(f"{path}: {_listed('weights do not fit this network', sorted(wrong))}; {cure}")
+
+
+def _network_state(path: Path) -> dict[str, Tensor]:
+    """The same under the names of the file."""
+    if path.suffix == ".safetensors":
+        state = read_weights(path)
+    else:
+        content = read_checkpoint(path)
+        state = only_tensors(content.get("state_dict", content) or None, path)
+    if state and all(name.startswith("module.") for name in state):
+        state = _inside(state, "module.")
+    return _inside(state, "network.") or state  # the rest of a training's module is no part of the network
 
 
 def _inside(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

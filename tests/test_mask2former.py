@@ -227,4 +227,5 @@ def test_scales_and_flips_are_those_of_every_decoder(size: tuple[int, int]) -> N
     assert straight.shape == (CLASSES, *size)
     torch.testing.assert_close(straight.sum(0), torch.ones(size))
     mirrored = multi_scale_probabilities(net, image.flip(-1), scales=(1.0, 0.5), flip=True)
-    torch.testing.assert_close(mirrored.flip(-1), straight, atol=1e-5, rtol=0)
+    near = 1e-5 if size[1] % net.decoder.stride == 0 else 1e-2  # else the cells of the two lie elsewhere
+    torch.testing.assert_close(mirrored.flip(-1), straight, atol=near, rtol=0)

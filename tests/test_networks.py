@@ -11,6 +11,7 @@ from networks import expected, image, relative_error, released
 from torch import Tensor, nn
 
 from dhr.backbone.resnet import ResNet
+from dhr.cells import Cells, CentredCells, CornerCells
 from dhr.classifier.cam import CamClassifier
 from dhr.classifier.none import NoClassifier
 from dhr.decoder.deeplabv1 import DeepLabV1
@@ -150,33 +151,48 @@ def aligned(values: Tensor, size: tuple[int, int]) -> Tensor:
     return nn.functional.interpolate(values, size, mode="bilinear", align_corners=True)
 
 
-def test_scales_meet_on_the_grid_of_the_logits() -> None:
+def with_cells(cells: Cells) -> SegmentationNetwork:
+    net = network("resnet18", classes=3, widths=SMALL)
+    net.cells = cells
+    return net
+
+
+def test_released_scales_meet_on_the_grid_of_the_logits() -> None:
     picture, views = image(33, 50)[None], []
     for size in [(33, 50), (16, 25), (49, 75)]:
         with torch.no_grad():
             views.append(aligned(small()(aligned(picture, size)).logits.softmax(1), (9, 13)))
     expected = aligned(sum(views) / 3, (33, 50))[0]
-    made = multi_scale_probabilities(small(), picture[0], scales=(1.0, 0.5, 1.5), flip=False)
+    made = multi_scale_probabilities(with_cells(CornerCells()), picture[0], scales=(1.0, 0.5, 1.5), flip=False)
     torch.testing.assert_close(made, expected)
 
 
-def test_one_scale_is_the_soft_max_of_the_logits() -> None:
+@pytest.mark.parametrize("cells", [CentredCells(), CornerCells()])
+def test_one_scale_is_the_soft_max_of_the_logits(cells: Cells) -> None:
+    net, aligned_corners = with_cells(cells), cells == CornerCells()
     with torch.no_grad():
-        logits = small()(image(32, 48)[None]).logits
-        wide = nn.functional.interpolate(logits.softmax(1), (32, 48), mode="bilinear", align_corners=True)[0]
-    torch.testing.assert_close(multi_scale_probabilities(small(), image(32, 48), scales=(1.0,), flip=False), wide)
+        logits = net(image(32, 48)[None]).logits
+        wide = nn.functional.interpolate(logits.softmax(1), (32, 48), mode="bilinear", align_corners=aligned_corners)[0]
+    torch.testing.assert_close(multi_scale_probabilities(net, image(32, 48), scales=(1.0,), flip=False), wide)
 
 
 @pytest.mark.parametrize("size", [(32, 48), (33, 50), (7, 90)])
-def test_probabilities_sum_to_one_and_mirror(size: tuple[int, int]) -> None:
+def test_probabilities_sum_to_one(size: tuple[int, int]) -> None:
     scales = (0.5, 1.0, 1.5)
     straight = multi_scale_probabilities(small(), image(*size), scales=scales, flip=True)
     assert straight.shape == (3, *size)
     torch.testing.assert_close(straight.sum(0), torch.ones(size))
-    mirrored = multi_scale_probabilities(small(), image(*size).flip(-1), scales=scales, flip=True)
-    torch.testing.assert_close(mirrored.flip(-1), straight, atol=1e-5, rtol=0)
     unflipped = multi_scale_probabilities(small(), image(*size), scales=scales, flip=False)
     assert float((unflipped - straight).abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize("cells", [CentredCells(), CornerCells()])
+def test_mirrored_images_have_mirrored_probabilities(cells: Cells) -> None:
+    net = with_cells(cells)
+    for width in (48, 90) if cells == CornerCells() else (48,):  # 90 is no multiple of the stride
+        straight = multi_scale_probabilities(net, image(35, width), scales=(0.5, 1.0, 1.5), flip=True)
+        mirrored = multi_scale_probabilities(net, image(35, width).flip(-1), scales=(0.5, 1.0, 1.5), flip=True)
+        torch.testing.assert_close(mirrored.flip(-1), straight, atol=1e-5, rtol=0)
 
 
 def torchvision_like(file: Path) -> dict[str, Tensor]:
@@ -214,6 +230,7 @@ def released_network(shared: Path, name: str, backbone: str, decoder: type[Decod
     head = decoder(backbone_channels=body.channels, output_stride=8, num_classes=21)
     net = SegmentationNetwork(body, head, CamClassifier(2048, 20) if cams else NoClassifier(2048, 20)).eval()
     load_strictly(net, from_released(released(shared, name)), Path(name))
+    net.cells = CornerCells()
     return net, expected(shared, name)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dhr.numerics import masked_mean, resize, resize_labels, to_unit_range, unit_vectors
+from dhr.numerics import at_places, masked_mean, resize, resize_labels, to_unit_range, unit_vectors
 
 EVERYWHERE = torch.ones(1, 1, 4, 5, dtype=torch.bool)
 NOWHERE = ~EVERYWHERE
@@ -35,6 +35,21 @@ def test_resize_with_aligned_corners_keeps_the_corners() -> None:
     wide = resize(values, (7, 9), align_corners=True)
     torch.testing.assert_close(wide[..., ::6, ::8], values[..., ::3, ::4])
     torch.testing.assert_close(wide[..., ::2, ::2], values)
+
+
+def test_values_at_places() -> None:
+    values, rows, columns = noise(2, 3, 4, 5), [-1.0, 0.0, 0.25, 2.5, 3.0, 7.0], [-0.5, 1.75, 4.0, 4.4]
+    found = at_places(values, torch.tensor(rows), torch.tensor(columns))
+    assert found.shape == (2, 3, 6, 4)
+    for i, j in reference.places((6, 4)):
+        y, x = min(max(rows[i], 0.0), 3.0), min(max(columns[j], 0.0), 4.0)
+        near = sum(
+            max(0.0, 1 - abs(y - row)) * max(0.0, 1 - abs(x - column)) * values[:, :, row, column]
+            for row, column in reference.places((4, 5))
+        )
+        torch.testing.assert_close(found[:, :, i, j], near)
+    same = at_places(values, torch.arange(4.0), torch.arange(5.0))
+    assert torch.equal(same, values)
 
 
 @pytest.mark.parametrize("size", [(3, 4), (12, 10), (6, 7)])
