@@ -1,6 +1,7 @@
 """The plain way to relabel a batch, as the released code goes it: image by image, cell by cell, pydensecrf in turn.
 
-It computes what `rebalancing=equal_mass` computes but for the choice of tags, and is kept to compare times with.
+It computes what `rebalancing=overwrite dataset.mass_power=0` computes but for the choice of tags, and is kept to compare
+times with.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.nn import functional
 from dhr.crf.potentials import FLOOR, Potentials
 from dhr.sample import Batch, NetworkOutput
 
-EPSILON, ITERATIONS, TAU = 0.1, 20, 0.8
+EPSILON, ITERATIONS, TAU = 0.1, 100, 0.8
 Array = np.ndarray
 
 

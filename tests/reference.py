@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 IGNORE = 255
-EPSILON, ITERATIONS = 0.1, 20
+EPSILON, ITERATIONS = 0.1, 100
 Array = np.ndarray
 
 

@@ -82,6 +82,17 @@ def test_binary_maps_need_more_iterations() -> None:
     assert error[300] < 1e-2 < error[20]
 
 
+@pytest.mark.parametrize("classes", [2, 3, 6])
+def test_binary_maps_are_nearly_converged(classes: int) -> None:
+    """The error that the docstring says."""
+    maps = smooth(12, classes, (32, 32))
+    binary = (maps == maps.amax(1, keepdim=True)).float()
+    converged = CONVERGED(binary.double(), *everywhere(binary)).float()
+    worst = {count: float((Transport(iterations=count)(binary, *everywhere(binary)) - converged).abs().max())
+             for count in (20, 100, 1000)}  # fmt: skip
+    assert worst[20] < 0.12 and worst[100] < 0.01 and worst[1000] < 1e-5, worst
+
+
 def test_equal_mass_brings_the_minor_class_back() -> None:
     scores = torch.zeros(1, 2, 10, 10)
     scores[0, 0], scores[0, 1] = 0.8, 0.3

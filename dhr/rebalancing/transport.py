@@ -64,12 +64,12 @@ class Transport:
 
     Attributes:
         epsilon: entropic regularisation, > 0.
-        iterations: Sinkhorn iterations; at epsilon 0.1, 20 leave a relative marginal error below 1e-2 on smooth maps;
-            nearly binary maps of like areas converge slowly and need some 200.
+        iterations: Sinkhorn iterations. At epsilon 0.1, 20 suffice for smooth maps; nearly binary ones converge
+            slowly: of the result, 20 leave an error of at most 0.12, 100 of 0.01 and 1000 of 1e-5.
     """
 
     epsilon: float = 0.1
-    iterations: int = 20
+    iterations: int = 100
 
     def __call__(self, scores: Tensor, valid: Tensor, present: Tensor, mass: Tensor | None = None) -> Tensor:
         """Transported maps, each class min-max scaled to [0,1] over the valid cells.
