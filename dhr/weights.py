@@ -1,16 +1,17 @@
 """Weights on disk: read without running any code they might hold, loaded only where every name and shape fits."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dhr.cells import CentredCells, CornerCells
+from dhr.cells import Cells, CentredCells, CornerCells
 from dhr.errors import InputError
 from dhr.misfit import likely_causes
 from dhr.network import SegmentationNetwork
@@ -26,6 +27,7 @@ STATE: dict[str, type | UnionType] = {  # what Lightning keeps of a training
     "global_step": int,
 }
 SHOWN = 6  # names of each kind in a message
+CELLS: dict[str, Cells] = {"centred": CentredCells(), "corners": CornerCells()}  # as our exports call them
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
@@ -101,29 +103,53 @@ def only_tensors(content: object, path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def network_weights(path: Path) -> dict[str, Tensor]:
-    """Weights of a whole network, by their names in ours, whoever wrote them.
+@dataclass(frozen=True)
+class NetworkFile:
+    """Weights of a whole network, by their names in ours, and where the cells of its logits lie."""
+
+    weights: dict[str, Tensor]
+    cells: Cells
+
+
+def read_network(path: Path) -> NetworkFile:
+    """Reads a whole network, whoever wrote it.
 
     Read are a checkpoint of a training (its averaged weights), our export, and the plain state dict of a released
-    network; the names, which may begin with `module.`, tell which it is.
+    network; the names, which may begin with `module.`, tell which it is. Cells lie where our export says; else those
+    of released names on the corners, as in the released code, and all others at their centres.
 
     Raises:
         InputError: missing, not whole, or without named tensors.
     """
-    state = _network_state(path)
-    return from_released(state) if are_released(state) else state
+    said = None
+    if path.suffix == ".safetensors":
+        state = read_weights(path)
+        said = _said_of_cells(path)
+    else:
+        content = read_checkpoint(path)
+        state = only_tensors(content.get("state_dict", content) or None, path)
+    if state and all(name.startswith("module.") for name in state):
+        state = _inside(state, "module.")
+    state = _inside(state, "network.") or state  # the rest of a training's module is no part of the network
+    released = are_released(state)
+    cells = CELLS["corners" if released else "centred"] if said is None else said
+    return NetworkFile(from_released(state) if released else state, cells)
+
+
+def network_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of `read_network`."""
+    return read_network(path).weights
 
 
 def load_network(network: SegmentationNetwork, path: Path) -> None:
-    """Loads `network_weights`; a network under the released names gets its cells where the released code has them.
+    """Loads what `read_network` reads, into a network that has to fit.
 
     Raises:
         InputError: as there, or they do not fit.
     """
-    state = _network_state(path)
-    official = are_released(state)
-    load_strictly(network, from_released(state) if official else state, path)
-    network.cells = CornerCells() if official else CentredCells()
+    found = read_network(path)
+    load_strictly(network, found.weights, path)
+    network.cells = found.cells
 
 
 def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -178,16 +204,14 @@ def refuse_unfit_checkpoint(content: Mapping[str, Any], module: nn.Module, path:
         raise InputError(f"{path}: {_listed('weights do not fit this network', sorted(wrong))}; {cure}")
 
 
-def _network_state(path: Path) -> dict[str, Tensor]:
-    """The same under the names of the file."""
-    if path.suffix == ".safetensors":
-        state = read_weights(path)
-    else:
-        content = read_checkpoint(path)
-        state = only_tensors(content.get("state_dict", content) or None, path)
-    if state and all(name.startswith("module.") for name in state):
-        state = _inside(state, "module.")
-    return _inside(state, "network.") or state  # the rest of a training's module is no part of the network
+def _said_of_cells(path: Path) -> Cells | None:
+    with safe_open(path, "pt") as file:
+        word = (file.metadata() or {}).get("cells")
+    if word is None:
+        return None
+    if word not in CELLS:
+        raise InputError(f"{path}: cells: {word}: unknown; allowed are {', '.join(CELLS)}; export the weights anew")
+    return CELLS[word]
 
 
 def _inside(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

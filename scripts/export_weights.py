@@ -14,7 +14,7 @@ from safetensors.torch import save
 from dhr.artifacts import RunFolder, write_atomically
 from dhr.errors import InputError
 from dhr.released_names import to_released
-from dhr.weights import network_weights
+from dhr.weights import CELLS, read_network
 
 
 def export(source: Path, file: Path, *, released: bool) -> None:
@@ -25,9 +25,10 @@ def export(source: Path, file: Path, *, released: bool) -> None:
     """
     if file.suffix != ".safetensors":
         raise InputError(f"{file}: not a name for such weights; use {file.with_suffix('.safetensors')}")
-    weights = network_weights(RunFolder(source).last if source.is_dir() else source)
-    named = to_released(weights) if released else weights
-    write_atomically(file, save({name: value.contiguous() for name, value in named.items()}))
+    found = read_network(RunFolder(source).last if source.is_dir() else source)
+    named = to_released(found.weights) if released else found.weights
+    cells = next(word for word, cells in CELLS.items() if cells == found.cells)
+    write_atomically(file, save({name: value.contiguous() for name, value in named.items()}, {"cells": cells}))
 
 
 def main() -> int:

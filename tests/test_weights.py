@@ -16,13 +16,14 @@ from torch import Tensor
 
 from dhr.artifacts import read_mask
 from dhr.building import build_network
+from dhr.cells import Cells, CentredCells, CornerCells
 from dhr.config.compose import compose
 from dhr.config.tree import options
 from dhr.dataset.classes import load_classes
 from dhr.errors import InputError
 from dhr.network import SegmentationNetwork
 from dhr.released_names import are_released, from_released, to_released
-from dhr.weights import load_strictly, network_weights, read_weights
+from dhr.weights import load_network, load_strictly, network_weights, read_network, read_weights
 
 State = dict[str, Tensor]
 RELEASED = ("dhr_resnet101_voc", "deeplabv1_resnet50", "deeplabv2_resnet50", "deeplabv3plus_resnet50")
@@ -96,6 +97,28 @@ def test_the_names_tell_who_wrote_a_file(tmp_path: Path, form: str) -> None:
     path = written(tmp_path, form)
     other = build_network(compose("train", words("resnet18", "deeplabv3plus", "seed=2")), load_classes("voc"))
     load_strictly(other, network_weights(path), path)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in small().state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("form", "cells"),
+    [
+        ("released", CornerCells()),
+        ("wrapped", CornerCells()),
+        ("checkpoint", CentredCells()),
+        ("safetensors", CentredCells()),
+    ],
+)
+def test_the_names_tell_where_the_cells_lie(tmp_path: Path, form: str, cells: Cells) -> None:
+    other = build_network(compose("train", words("resnet18", "deeplabv3plus", "seed=2")), load_classes("voc"))
+    assert other.cells == CentredCells()
+    load_network(other, written(tmp_path, form))
+    assert other.cells == cells
+    # An export says it, under whichever names.
+    own, file = small().state_dict(), tmp_path / "said.safetensors"
+    for names in (own, to_released(own)):
+        save_file({name: value.contiguous() for name, value in names.items()}, file, {"cells": "corners"})
+        assert read_network(file).cells == CornerCells()
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in small().state_dict().items())
 
 
