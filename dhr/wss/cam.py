@@ -67,6 +67,8 @@ class TagClassifier(pl.LightningModule):
 def activation_maps(model: TagClassifier, image: Tensor, tags: Tensor) -> Tensor:
     """Class activation maps of one image, added up over scales and flips.
 
+    Views and maps are resized alike, by the centres of pixels and cells, so that maps of all scales lie on each other.
+
     Args:
         model: in eval mode.
         image: (3,H,W) normalised.
@@ -78,7 +80,7 @@ def activation_maps(model: TagClassifier, image: Tensor, tags: Tensor) -> Tensor
     size, total = (image.shape[-2], image.shape[-1]), torch.zeros((), device=image.device)
     for scale in model.recipe.scales:
         wide = (max(int(size[0] * scale), 1), max(int(size[1] * scale), 1))
-        view = resize(image[None], wide, align_corners=True)
+        view = resize(image[None], wide)
         batch = torch.cat([view, view.flip(-1)]) if model.recipe.flip else view
         cams = resize(model(batch).float(), size).relu()
         total = total + cams[0] + (cams[1].flip(-1) if model.recipe.flip else 0.0)
