@@ -19,10 +19,13 @@ from dhr.building import build_network
 from dhr.config.parts import build
 from dhr.config.stored import load_run_config
 from dhr.dataset.classes import load_classes
+from dhr.dataset.photometric import normalise
 from dhr.errors import InputError
 from dhr.evaluation.gallery import load_gallery
+from dhr.inference import multi_scale_probabilities
 from dhr.prediction import Predictor
 from dhr.training.curves import join_metrics
+from dhr.training.run import WATCHED
 from dhr.weights import network_weights, read_checkpoint
 
 TABLE = load_classes("toy")
@@ -159,6 +162,19 @@ def test_the_averaged_weights_are_the_ones_predicted_with(done: Tiny) -> None:
     assert same.mean() > 0.99
     network.load_state_dict(last)
     assert not torch.allclose(predictor.probabilities(pixels), probabilities, atol=1e-3)
+
+
+@pytest.mark.parametrize("option", ["none", "dhr"])
+def test_pictures_of_predictions_are_those_of_the_averaged_weights(done: Tiny, option: str) -> None:
+    run, shown = done.run(option), []
+    network = build_network(load_run_config(run.root), TABLE).eval()
+    network.load_state_dict(network_weights(run.checkpoints / "last.ckpt"))
+    for path in sorted(run.gallery.glob("*.npz")):
+        maps = load_gallery(path)
+        image = normalise(torch.from_numpy(maps["image"]).permute(2, 0, 1))
+        said = multi_scale_probabilities(network, image, scales=(1.0,), flip=False).argmax(0)
+        shown.append((said.numpy() == maps["prediction"]).mean())
+    assert len(shown) == WATCHED and min(shown) > 0.999
 
 
 def test_again_does_nothing(done: Tiny) -> None:

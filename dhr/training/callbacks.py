@@ -16,6 +16,7 @@ from dhr.inference import multi_scale_probabilities
 from dhr.network import SegmentationNetwork
 from dhr.numerics import winner
 from dhr.sample import Batch
+from dhr.training.average import EmaAverage
 from dhr.training.label_maker import Labeller
 from dhr.training.module import SegmentationModule
 from dhr.training.whole_images import WholeImages
@@ -25,21 +26,30 @@ from dhr.uss.picture import feature_pictures
 class LabelWatch(pl.Callback):
     """Measures the labels of a few images after each validation and keeps their pictures for the report.
 
-    These are the labels that would be made now, by the network that makes them. Only the first rank looks, so nothing
-    here may wait for the others.
+    These are the labels that would be made now, by the network that makes them; the predictions are those of the
+    averaged weights, as the scores beside them and what predict writes. Only the first rank looks, so nothing here may
+    wait for the others.
 
     Args:
         watched: the images.
         labeller: makes labels, None for plain training.
+        average: predicts.
         folder: of the pictures.
         probes: (C,D) cluster probes of the USS model, None where it has none.
     """
 
     def __init__(
-        self, watched: WholeImages, *, labeller: Labeller | None, folder: Path, probes: Tensor | None = None
+        self,
+        watched: WholeImages,
+        *,
+        labeller: Labeller | None,
+        average: EmaAverage,
+        folder: Path,
+        probes: Tensor | None = None,
     ) -> None:
         self.watched = watched
         self.labeller = labeller
+        self.average = average
         self.folder = folder
         self.probes = probes
         self._showed_features = False  # to wandb, once: they stay the same
@@ -76,7 +86,7 @@ class LabelWatch(pl.Callback):
             row["seeds"] = labels.seeds[0].to(torch.uint8).cpu().numpy()
             row["pseudo_mask"] = labels.pseudo_mask[0].to(torch.uint8).cpu().numpy()
         image = normalise(sample.pixels).to(device)
-        probabilities = multi_scale_probabilities(network, image, scales=(1.0,), flip=False)
+        probabilities = multi_scale_probabilities(self.average.network, image, scales=(1.0,), flip=False)
         row["prediction"] = winner(probabilities, dim=0).to(torch.uint8).cpu().numpy()
         truth = self.watched.truth(id)
         return row if truth is None else {**row, "truth": truth.numpy()}

@@ -82,7 +82,8 @@ def _train(cfg: DictConfig, run: RunFolder) -> None:
     average = EmaAverage(optimizer.ema_decay)
     labeller = _labeller(cfg, table, average)
     probes = probes_beside(cfg.uss.weights)
-    watch = LabelWatch(_whole(cfg, data.train, WATCHED), labeller=labeller, folder=run.gallery, probes=probes)
+    watched = _whole(cfg, data.train, WATCHED)
+    watch = LabelWatch(watched, labeller=labeller, average=average, folder=run.gallery, probes=probes)
     plan = _plan(cfg, run, data.train, labeller)
     data.train = plan.train
     order = torch.channels_last if cfg.channels_last else torch.contiguous_format
