@@ -38,6 +38,8 @@ class Watch(pl.Callback):
         self.average = next(each for each in trainer.callbacks if isinstance(each, EmaAverage))
         self.hand = deepcopy(module.network)
         self.labels: Labels = module.labels
+        copied = self.average._copy().module.labels  # the average makes no labels: it shares the one labeller
+        assert copied.relabel is self.labels.relabel  # type: ignore[attr-defined]
         module.labels = lambda *given: self.compared(*given)
 
     def compared(self, batch: Batch, output: NetworkOutput, epoch: int) -> Tensor:

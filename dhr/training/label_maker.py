@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,10 @@ class Labeller:
     average: EmaAverage
     complete: Complete
     threads: int = 1
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: the copy of the module that is averaged makes no labels, and needs no second USS model in memory."""
+        return self
 
     def __call__(self, batch: Batch, output: NetworkOutput) -> Relabelled:
         """Labels of a batch in a step."""
