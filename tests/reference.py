@@ -162,7 +162,7 @@ def believed_tags(crop: Crop, first_tag: int) -> list[int]:
     on, found = touched(crop.valid, crop.cams.shape[1:]), []
     for tag in np.flatnonzero(crop.tags).tolist():
         pixels = sum(bool(crop.valid[p]) and crop.wss_mask[p] == tag + first_tag for p in places(crop.valid.shape))
-        shown = pixels >= 16 and pixels >= crop.valid.sum() / 1000
+        shown = pixels >= 4 and pixels >= crop.valid.sum() / 4000
         if crop.whole or shown or (on.any() and crop.cams[tag][on].mean() > 0):
             found.append(tag)
     return found

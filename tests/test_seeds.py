@@ -66,7 +66,8 @@ def test_a_few_stray_pixels_prove_no_tag(pixels: int, share: float, height: int,
     valid[:height] = True
     mask[:2].flat[:pixels] = 2
     view = view_of(scene(wss_mask=mask, valid=valid, cams=np.full((5, 4, 5), -1.0)))
-    assert CropEvidence(minimum_share=share)(view).slots.present.tolist() == [[True, believed, False]]
+    evidence = CropEvidence(minimum_pixels=16, minimum_share=share)
+    assert evidence(view).slots.present.tolist() == [[True, believed, False]]
 
 
 def test_every_tag_counts_where_the_whole_image_is_shown() -> None:

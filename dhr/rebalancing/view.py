@@ -91,8 +91,8 @@ class CropEvidence:
         minimum_score: pooled CAM, a logit, that proves a tag; 0 is a probability of one half.
     """
 
-    minimum_pixels: int = 16
-    minimum_share: float = 0.001
+    minimum_pixels: int = 4
+    minimum_share: float = 0.00025
     minimum_score: float = 0.0
 
     def __call__(self, view: View) -> View:
