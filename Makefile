@@ -40,8 +40,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(INSTALL) --no-build-isolation-package pydensecrf2 --editable ".[dev]"
 	@touch $@
 
+# In as many processes as there are cores, a file of tests in one of them.
+TEST_PROCESSES ?= auto
 test: $(INSTALLED)
-	$(RUN) -m pytest -q $(TESTS)
+	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist loadfile $(TESTS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -71,8 +73,6 @@ RUNS := outputs/toy/runs
 START := backbone.weights=$(DATA)/WSS/Toy/CAM/backbone.safetensors
 DEMO_RUNS := $(RUNS)/demo-none $(RUNS)/demo-dhr
 
-# An interrupted run is continued, a new one is not asked to.
-resume = $(if $(wildcard $(1)/run.json),resume=true)
 empty :=
 comma := ,
 list = [$(subst $(empty) $(empty),$(comma),$(strip $(1)))]
@@ -94,7 +94,7 @@ $(FEATURES): $(SCENES)
 	@touch $@
 
 $(DEMO_RUNS:%=%/.trained): $(RUNS)/demo-%/.trained: $(MASKS) $(FEATURES)
-	$(RUN) -W ignore -m dhr.train dataset=toy wss=cam $(START) rebalancing=$* name=demo-$* $(call resume,$(@D))
+	$(RUN) -W ignore -m dhr.train dataset=toy wss=cam $(START) rebalancing=$* name=demo-$* resume=auto
 	@touch $@
 
 $(DEMO_RUNS:%=%/scores/validation.json): %/scores/validation.json: %/.trained
@@ -129,7 +129,7 @@ ablation-runs: $(ABLATION)
 
 $(ABLATION): $(RUNS)/ablation_$(WSS)-%/scores/validation.json: | $(MASKS) $(FEATURES)
 	$(RUN) -W ignore -m dhr.train dataset=toy $(masks) $(START) seed=$(word 2,$(subst -seed, ,$*)) crf.workers=0 \
-	  name=ablation_$(WSS)-$* $(call resume,$(RUNS)/ablation_$(WSS)-$*)
+	  name=ablation_$(WSS)-$* resume=auto
 	$(RUN) -m dhr.predict run=$(RUNS)/ablation_$(WSS)-$* split=validation crf.workers=0
 	$(RUN) -m dhr.evaluate run=$(RUNS)/ablation_$(WSS)-$* split=validation
 
@@ -151,7 +151,7 @@ $(DHR_MASKS): $(RUNS)/demo-dhr/.trained
 $(SECOND_SCORES): $(RUNS)/$(SECOND)-%/scores/validation.json: $(DHR_MASKS)
 	$(RUN) -W ignore -m dhr.train dataset=toy wss=dhr wss.masks=$(RUNS)/demo-dhr/masks/train rebalancing=none \
 	  classifier=none decoder=$(option) optimizer=$(own_optimizer) $(START) seed=$(word 2,$(subst -seed, ,$*)) crf.workers=0 \
-	  dataset.max_epochs=$(SECOND_EPOCHS) name=$(SECOND)-$* $(call resume,$(RUNS)/$(SECOND)-$*)
+	  dataset.max_epochs=$(SECOND_EPOCHS) name=$(SECOND)-$* resume=auto
 	$(RUN) -m dhr.predict run=$(RUNS)/$(SECOND)-$* split=validation crf.workers=0
 	$(RUN) -m dhr.evaluate run=$(RUNS)/$(SECOND)-$* split=validation
 
@@ -164,7 +164,7 @@ REPRODUCTIONS := $(addprefix reproduce-,voc coco context ade stuff)
 .PHONY: $(REPRODUCTIONS)
 $(REPRODUCTIONS): reproduce-%: $(INSTALLED)
 	test -e outputs/$*/runs/reproduce_$*/.trained || $(RUN) -m dhr.train experiment=reproduce_$* $(TRAIN) \
-	  $(call resume,outputs/$*/runs/reproduce_$*)
+	  resume=auto
 	touch outputs/$*/runs/reproduce_$*/.trained
 	$(RUN) -m dhr.predict run=outputs/$*/runs/reproduce_$* split=validation
 	$(RUN) -m dhr.evaluate run=outputs/$*/runs/reproduce_$* split=validation
