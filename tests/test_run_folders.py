@@ -18,11 +18,14 @@ from dhr.config.compose import compose
 from dhr.config.stored import refuse_other_settings, stored_text
 from dhr.dataset.datamodule import EpochSampler, share_of_batch
 from dhr.disk.lock import only_writer
+from dhr.disk.writing import part_of
 from dhr.errors import InputError
 from dhr.training.curves import join_metrics, rows_of
 from dhr.weights import read_checkpoint
 
 LOCKED = "from pathlib import Path; import sys, time; from dhr.disk.lock import only_writer\n"
+PART = "import sys; from pathlib import Path; from dhr.disk.writing import part_of\n"
+PART += "part = Path(part_of(Path(sys.argv[1]))); part.write_text('half'); print(part)"
 HOLD = LOCKED + "with only_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 
 
@@ -224,7 +227,7 @@ def test_curves_that_cannot_be_written_say_where(tiny: Tiny, monkeypatch: pytest
     run.root.mkdir(parents=True)
     run.metrics.symlink_to("/dev/full")
     monkeypatch.setattr("dhr.training.curves.set_aside", lambda metrics: None)
-    with pytest.raises(InputError, match="metrics.csv: cannot be written .*No space left.*paths.outputs"):
+    with pytest.raises(InputError, match="metrics.csv: cannot be written .*No space left.*free space there"):
         tiny.call("train", "wss=cam", "rebalancing=none", "name=full")
     assert OmegaConf.load(run.config).name == "full"
 
@@ -255,3 +258,29 @@ def test_a_step_sees_the_same_crops_however_many_share_it(ranks: int) -> None:
         for step in range(4 - skipped):
             together = {key for share in shares for key in share[each * step : each * (step + 1)]}
             assert together == set(whole[4 * step : 4 * (step + 1)])
+
+
+PLACES = ("outputs", "outputs/toy", "outputs/toy/runs", "outputs/toy/runs/unwritten")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_file_where_a_folder_has_to_be_is_named(tiny: Tiny, tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_text("mine")
+    with pytest.raises(InputError, match=f"{place}.* cannot be written .*move away what lies there"):
+        tiny.call("train", "wss=cam", "rebalancing=none", "name=unwritten", f"paths.outputs={tmp_path / 'outputs'}")
+    assert (tmp_path / place).read_text() == "mine"
+
+
+def test_what_a_killed_training_was_writing_is_cleared_away(tiny: Tiny) -> None:
+    words = ("wss=cam", "rebalancing=none", "name=cleared", "dataset.max_epochs=1")
+    run = tiny.run("cleared")
+    run.checkpoints.mkdir(parents=True)
+    dead = subprocess.run(
+        [sys.executable, "-c", PART, str(run.last)], env=environment(), check=True, capture_output=True, text=True
+    )
+    living = Path(part_of(run.last))
+    living.write_text("of this process")
+    assert Path(dead.stdout.strip()).exists()
+    tiny.call("train", *words)
+    assert [path.name for path in run.checkpoints.glob(".*.part")] == [living.name]

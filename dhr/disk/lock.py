@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dhr.disk.writing import writing
 from dhr.errors import InputError
 
 
@@ -22,15 +23,16 @@ def only_writer(folder: Path, *, wanted: bool = True) -> Iterator[None]:
         wanted: False for the further processes of a job, whose first one holds the lock.
 
     Raises:
-        InputError: another process holds it; says which.
+        InputError: another process holds it; says which. Or the disk takes no lock.
     """
     if not wanted:
         yield
         return
     path = folder.parent / f".{folder.name}.lock"
     made = _missing_parents(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _locked(path, folder)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked(path, folder)
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.artifacts import RunFolder, write_atomically
-from dhr.errors import InputError
+from dhr.disk.writing import writing
 
 log = logging.getLogger("dhr.train")
 
@@ -27,13 +27,10 @@ class Curves(CSVLogger):
         """Appends what was logged since the last call.
 
         Raises:
-            InputError: it cannot be written.
+            UnwritableError: the disk does not take it.
         """
-        try:
+        with writing(self.path):
             super().save()
-        except OSError as error:
-            cure = "free some space or choose another place with paths.outputs, and continue with resume=auto"
-            raise InputError(f"{self.path}: cannot be written ({error.strerror or error}); {cure}") from error
 
 
 @rank_zero_only

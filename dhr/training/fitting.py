@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.config.parts import build
+from dhr.disk.writing import remove_orphans, writing
 from dhr.errors import InputError
 from dhr.signals import Note, Stopped, noted
 from dhr.training.average import EmaAverage
@@ -99,6 +100,9 @@ class Fitting:
             Stopped: a signal came; the checkpoint is of the last step.
             InputError: the checkpoint cannot be read, or no step was made.
         """
+        with writing(self.last):  # Lightning would make the folder, and end in a traceback where it cannot
+            self.last.parent.mkdir(parents=True, exist_ok=True)
+        remove_orphans(self.last.parent)
         there = self.last.exists()
         if there:
             refuse_unfit_checkpoint(read_checkpoint(self.last), module, self.last)

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from dhr.artifacts import RunFolder, update_record, write_atomically
+from dhr.artifacts import RunFolder, remove_orphans, update_record, write_atomically
 from dhr.building import build_network, open_split, stored_features, wss_masks
 from dhr.config.parts import build
 from dhr.config.stored import refuse_other_settings, stored_text
@@ -186,6 +186,8 @@ def _open_folder(run: RunFolder, cfg: DictConfig, train: TrainDataset) -> None:
             f"resume={cfg.resume}: {train.split.layout.split(train.split.name)}: not the data that {run.root} began "
             "with (its manifest differs); restore them, or choose another name"
         )
+    for folder in (run.root, run.gallery):
+        remove_orphans(folder)
     write_atomically(run.config, stored_text(cfg).encode())
     update_record(run.record, {**describe(cfg, train.split.table), "data": data, "status": "running"})
 
