@@ -3,6 +3,7 @@
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 
 from dhr.artifacts import DataLayout, RunFolder
@@ -25,6 +26,20 @@ def open_split(cfg: DictConfig, split: str) -> Split:
     """
     layout = DataLayout(Path(cfg.paths.data), cfg.dataset.folder)
     return Split.open(layout, split, classes_of(layout.home, cfg.dataset.classes))
+
+
+def open_validation(cfg: DictConfig) -> Split:
+    """The split to validate on; without an image where it is called `validation` and is not on disk.
+
+    A split of any other name was asked for by somebody, so it has to be there.
+
+    Raises:
+        InputError: it is not on disk.
+    """
+    layout, name = DataLayout(Path(cfg.paths.data), cfg.dataset.folder), cfg.dataset.splits.validation
+    if name != "validation" or layout.split(name).exists():
+        return open_split(cfg, name)
+    return Split(layout, name, classes_of(layout.home, cfg.dataset.classes), np.zeros(0, np.bytes_))
 
 
 def open_split_of_run(cfg: DictConfig, run: RunFolder, split: str) -> Split:

@@ -103,7 +103,7 @@ BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     (FEATURES, write(""), "unreadable"),
     (FEATURES, store(torch.zeros(4, 4)), r"not a feature tensor \(D,h,w\); delete it"),
     (FEATURES, store({"features": torch.zeros(4, 4, 4)}), "not a feature tensor"),
-    ("truth", Path.unlink, "this human mask is missing; restore"),
+    ("truth", Path.unlink, "this human mask is missing, 1 of 4 are; restore"),
     ("truth", fill(1, (10, 12)), r"size \(10, 12\): the image has \(48, 48\)"),
     ("truth", fill(10), "label 10: allowed are 0 to 9 and 255"),
     ("validation image", cut, "unreadable image"),

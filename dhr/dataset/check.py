@@ -106,6 +106,23 @@ def known_sizes(split: Split) -> np.ndarray | None:
     return sizes
 
 
+def scored_ids(split: Split) -> tuple[str, ...]:
+    """The images of a split that is scored on, none where it has no human masks at all, after a look at every file.
+
+    Raises:
+        InputError: some of the human masks are missing, or a file is broken.
+    """
+    ids = tuple(split.id(position) for position in range(len(split)))
+    lacking = [id for id in ids if not split.truths.path(id).exists()]
+    if len(lacking) == len(ids):
+        return ()
+    if lacking:
+        missing = f"this human mask is missing, {len(lacking)} of {len(ids)} are"
+        raise InputError(f"{split.truths.path(lacking[0])}: {missing}; restore them, or take all masks away")
+    check_pictures(PictureDataset(split, ids, with_truth=True))
+    return ids
+
+
 def check_pictures(pictures: PictureDataset) -> None:
     """Opens every image to validate on, and its human mask, once, unless prepare did so and nothing changed.
 

@@ -75,12 +75,14 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
         What was written.
 
     Raises:
-        InputError: masks are missing, of another size, changed since they were made, or hold labels that are no class.
+        InputError: masks are missing, of another size, changed since they were made, or hold labels that are no class;
+            or there is no truth.
     """
     dataset, split, folder = _given(cfg)
     ranks = Ranks.join()
     inventory = Inventory.of(split, folder)
     inventory.check(folder, strict=cfg.strict, allow_missing=cfg.allow_missing)
+    _refuse_no_truth(split, inventory.found)
     histogram = JointHistogram().to("cpu")
     mine = ranks.share(inventory.found)
     Products.at(folder, "run the stage that made them again").check_all([folder / f"{id}.png" for id in mine])
@@ -103,6 +105,27 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
         log.info(f"{score_table([(_title(cfg, folder), result)])}\n{path}")
     ranks.leave()
     return result
+
+
+def _refuse_no_truth(split: Split, ids: Sequence[str]) -> None:
+    """Refuses images without a human mask: left out of the score, they would make it one of another split.
+
+    Raises:
+        InputError: names the folder if it has none at all, else the first ids.
+    """
+    folder = split.truths.folder
+    lacking = [id for id in ids if not split.truths.path(id).exists()]
+    if len(lacking) == len(ids):
+        raise InputError(
+            f"{folder}: no human mask of split {split.name}, so there is nothing to score against; "
+            "put them there, or score a split that has them with split=<name>"
+        )
+    if lacking:
+        named = ", ".join(lacking[:SHOWN])
+        raise InputError(
+            f"{folder}: {len(lacking)} of {len(ids)} human masks are missing ({named}); "
+            "restore them, or take their images out of the split"
+        )
 
 
 def _given(cfg: DictConfig) -> tuple[str, Split, Path]:

@@ -24,6 +24,7 @@ from dhr.weights import read_checkpoint, refuse_unfit_checkpoint
 NOT_TRUE_HERE = (  # what Lightning warns of
     r"(?s).*your dataloader is not resumable",  # it skips what was done
     "Checkpoint directory .* exists and is not empty",  # of the run that goes on
+    "Total length of `list` across ranks is zero",  # whoever gives no validation means it
     "Experiment logs directory .* exists and is not empty",  # the curves are set aside before
 )
 

@@ -36,7 +36,7 @@ class SegmentationModule(pl.LightningModule):
         network: backbone, decoder and classifier, whose losses are added up.
         labels: from a batch and the network's output to what is learnt.
         optimizer: recipe of the optimizer and its schedule.
-        table: classes, for the validation scores.
+        table: classes, for the validation scores, where there is a validation.
     """
 
     def __init__(

@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.artifacts import RunFolder, remove_orphans, update_record, write_atomically
-from dhr.building import build_network, open_split, stored_features, wss_masks
+from dhr.building import build_network, open_split, open_validation, stored_features, wss_masks
 from dhr.config.parts import build
 from dhr.config.stored import refuse_other_settings, stored_text
-from dhr.dataset.check import TrainingFiles, check_pictures
+from dhr.dataset.check import TrainingFiles, scored_ids
 from dhr.dataset.classes import ClassTable
 from dhr.dataset.datamodule import SegmentationData
 from dhr.dataset.reader import PictureDataset, TrainDataset
@@ -106,10 +106,10 @@ def _train(cfg: DictConfig, run: RunFolder) -> None:
 
 
 def open_data(cfg: DictConfig) -> SegmentationData:
-    """The data of a run, after a look at every file of it.
+    """The data of a run, after a look at every file of it; human masks are for scoring only and may be absent.
 
     Raises:
-        InputError: a file is missing or broken.
+        InputError: a file is missing or broken, or some of the human masks to validate on are missing.
     """
     settings, split = cfg.dataset, open_split(cfg, cfg.dataset.splits.train)
     masks = wss_masks(cfg, split.name)
@@ -124,11 +124,25 @@ def open_data(cfg: DictConfig) -> SegmentationData:
         transform=TrainTransform(settings.crop_size, tuple(settings.long_side), settings.flip, tuple(settings.jitter)),
         seed=cfg.seed,
     )
-    validation = open_split(cfg, settings.splits.validation)
-    pictures = PictureDataset(validation, validation.layout.ids(validation.name), with_truth=True)
-    data = SegmentationData(train=train, validation=pictures, batch_size=settings.batch_size, workers=settings.workers)
-    check_pictures(pictures)
-    return data
+    workers = settings.workers
+    return SegmentationData(train=train, validation=_pictures(cfg), batch_size=settings.batch_size, workers=workers)
+
+
+def _pictures(cfg: DictConfig) -> PictureDataset | None:
+    """What is validated on; None where nothing shall be, or nobody drew masks: training needs none."""
+    if cfg.trainer.get("limit_val_batches") == 0:
+        return None
+    split = open_validation(cfg)
+    ids = scored_ids(split)
+    if ids:
+        return PictureDataset(split, ids, with_truth=True)
+    _say(f"{split.truths.folder}: no human masks, so the training is not validated")
+    return None
+
+
+@rank_zero_only
+def _say(line: str) -> None:
+    log.info(line)
 
 
 def _labeller(cfg: DictConfig, table: ClassTable, average: EmaAverage) -> Labeller | None:

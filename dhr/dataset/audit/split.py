@@ -161,7 +161,8 @@ def _note_lacks(folder: Path, listing: Listing, notes: Notes, *, needs_tags: boo
     if needs_tags and not len(listing.tags):
         notes.broken("tags: none at all", folder / "xml", "no XML in it, so nothing can be learnt", AGAIN)
     if needs_masks and not len(listing.masks):
-        notes.broken("mask: none at all", folder / "mask", "no mask in it, so nothing can be scored", AGAIN)
+        cure = f"none needed to train and predict; else {AGAIN}"
+        notes.remark("mask: none at all", folder / "mask", "no mask in it, so nothing can be scored", cure)
 
 
 def _note_size(folder: Path, images: int, published: int | None, notes: Notes) -> None:

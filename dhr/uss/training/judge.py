@@ -8,10 +8,10 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from dhr.building import open_split
-from dhr.dataset.check import check_pictures
+from dhr.building import open_validation
+from dhr.dataset.check import scored_ids
 from dhr.dataset.classes import IGNORE, ClassTable
-from dhr.dataset.reader import PictureDataset, Split
+from dhr.dataset.reader import Split
 from dhr.errors import InputError
 from dhr.progress import progress
 from dhr.uss.training.modularity import modularity_loss
@@ -73,16 +73,8 @@ def judging_images(cfg: DictConfig) -> tuple[Split, tuple[str, ...]]:
     Raises:
         InputError: some of the human masks are missing, or a file is broken.
     """
-    split = open_split(cfg, cfg.dataset.splits.validation)
-    ids = tuple(split.id(position) for position in range(len(split)))
-    lacking = [id for id in ids if not split.layout.mask(split.name, id).exists()]
-    if len(lacking) == len(ids):
-        return split, ()
-    if lacking:
-        path = split.layout.mask(split.name, lacking[0])
-        raise InputError(f"{path}: {len(lacking)} of {len(ids)} human masks are missing; restore all or remove all")
-    check_pictures(PictureDataset(split, ids, with_truth=True))
-    return split, ids
+    split = open_validation(cfg)
+    return split, scored_ids(split)
 
 
 def learn_probes(
