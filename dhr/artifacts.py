@@ -19,6 +19,7 @@ from dhr.disk.writing import remove_orphans as remove_orphans
 from dhr.errors import InputError
 from dhr.tags import parse_tags
 
+IGNORED_COLOUR = (224, 224, 192)  # of index 255 in the masks that are written: a light grey
 IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg")
 
 
@@ -102,7 +103,7 @@ def encode_mask(mask: np.ndarray, palette: Sequence[Sequence[int]]) -> bytes:
     """Encodes a (H,W) uint8 class-index mask as a palette PNG; index 255 is shown in a light grey."""
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette)] = np.asarray(palette, np.uint8)
-    colours[255] = (224, 224, 192)
+    colours[255] = IGNORED_COLOUR
     picture = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8))
     picture.putpalette(colours.tobytes())
     buffer = io.BytesIO()
@@ -121,7 +122,16 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         BadFileError: missing, unreadable, too large, or a colour or 16-bit picture instead of an index mask.
     """
-    return mask_values(_content(path, "mask"), path)
+    return mask_values(mask_content(path), path)
+
+
+def mask_content(path: Path) -> bytes:
+    """The bytes of a mask's file; nothing is decoded.
+
+    Raises:
+        BadFileError: missing, unreadable or too large.
+    """
+    return _content(path, "mask")
 
 
 def read_image(path: Path) -> np.ndarray:

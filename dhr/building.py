@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 
 from dhr.artifacts import DataLayout, RunFolder
 from dhr.config.parts import build
-from dhr.dataset.classes import ClassTable, classes_of, load_classes
+from dhr.dataset.classes import ClassTable, classes_of
+from dhr.dataset.colours import MaskColours
 from dhr.dataset.reader import MaskFolder, Split
 from dhr.errors import InputError
 from dhr.network import SegmentationNetwork
@@ -65,11 +66,11 @@ def open_split_of_run(cfg: DictConfig, run: RunFolder, split: str) -> Split:
 
 def wss_masks(cfg: DictConfig, split: str) -> MaskFolder:
     """Folder of the configured WSS masks for a split."""
-    table = load_classes(cfg.dataset.classes)
+    table = classes_of(Path(cfg.paths.data) / cfg.dataset.folder, cfg.dataset.classes)
     cure = f"python -m dhr.train_wss dataset={cfg.dataset.name} wss={cfg.wss.name}"
     if cfg.wss.recipe is None:
         cure = "put the masks of this method there, or set wss.masks=<folder>"
-    return MaskFolder(of_split(cfg.wss.masks, split), table.num_classes, cure)
+    return MaskFolder(of_split(cfg.wss.masks, split), table.num_classes, cure, colours=MaskColours.of(table))
 
 
 def feature_store(cfg: DictConfig, split: str) -> FeatureStore:

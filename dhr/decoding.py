@@ -166,6 +166,19 @@ def _unfiltered(data: bytes) -> np.ndarray | None:
     return None if rows[:, 0].any() else rows[:, 1:]
 
 
+def palette_entries(data: bytes) -> bytes | None:
+    """The palette of a whole PNG, three bytes a colour; None where its pixels are no indices of one."""
+    if not data.startswith(PNG_START) or data[25] != 3:
+        return None
+    start, kind = len(PNG_START), b""
+    while kind != b"IDAT" and start + 8 <= len(data):
+        length, kind = int.from_bytes(data[start : start + 4]), data[start + 4 : start + 8]
+        if kind == b"PLTE":
+            return data[start + 8 : start + 8 + length]
+        start += length + 12
+    return None
+
+
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) that the header of an image states; nothing is decoded.
 

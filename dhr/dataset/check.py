@@ -84,7 +84,7 @@ class TrainingFiles:
             height, width = read_image(self.split.layout.image(self.split.name, id)).shape[:2]
             size = height, width
         if self.wss_masks is not None:
-            self.wss_masks.read(id, size)
+            self.wss_masks.look(id, size)
         if self.features is not None:
             self.features.look(id, size, channels=channels)
         return bool(self.split.tags(id).any())
@@ -133,7 +133,11 @@ def check_pictures(pictures: PictureDataset) -> None:
         return
 
     def look(position: int) -> bool:
-        return len(pictures[position].id) > 0
+        split, id = pictures.split, pictures.ids[position]
+        height, width = read_image(split.layout.image(split.name, id)).shape[:2]
+        if pictures.with_truth:
+            split.truths.look(id, (height, width))
+        return True
 
     _look_at_all(look, range(len(pictures)), f"checking {pictures.split.name}")
 

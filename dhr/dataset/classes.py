@@ -73,6 +73,7 @@ class ClassTable:
         return int(self.has_background)
 
 
+@cache
 def bit_palette(count: int, *, first: int = 0) -> Palette:
     """Return the colours of PASCAL VOC's palette for the labels `first` to `first + count - 1`.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 
 from dhr.artifacts import DataLayout, read_image, read_mask, read_tags
 from dhr.dataset.classes import IGNORE, ClassTable
+from dhr.dataset.colours import MaskColours
 from dhr.dataset.manifest import JOURNAL
 from dhr.dataset.transforms import TrainTransform, keyed_random
 from dhr.errors import InputError
@@ -64,25 +66,36 @@ class Split:
         present = set(names)
         return torch.tensor([float(name in present) for name in self.table.names[self.table.first_tag :]])
 
-    def truth(self, id: str) -> Tensor:
-        """(H,W) uint8 human mask; for scoring and monitoring only."""
-        return torch.from_numpy(read_mask(self.layout.mask(self.name, id)).copy())
-
     @property
     def truths(self) -> "MaskFolder":
         """The human masks, checked against image and classes when they are read."""
         cure = "restore the human mask, or take its image out of the split"
-        return MaskFolder(self.layout.split(self.name) / "mask", self.table.num_classes, cure, "human mask")
+        folder = self.layout.split(self.name) / "mask"
+        return MaskFolder(folder, self.table.num_classes, cure, "human mask", self.colours)
+
+    @cached_property
+    def colours(self) -> MaskColours:
+        """What the palettes of its masks are compared with."""
+        return MaskColours.of(self.table)
 
 
 @dataclass(frozen=True)
 class MaskFolder:
-    """Masks of one split: <folder>/<id>.png; `what` they are and the `cure` if one is wrong stand in messages."""
+    """Masks of one split: <folder>/<id>.png.
+
+    Attributes:
+        folder: where they lie.
+        num_classes: labels are below it, or IGNORE.
+        cure: if one is wrong, for messages.
+        what: they are, for messages.
+        colours: that their labels should have, None where these are not compared.
+    """
 
     folder: Path
     num_classes: int
     cure: str = "make the masks again"
     what: str = "WSS mask"
+    colours: MaskColours | None = None
 
     def path(self, id: str) -> Path:
         """File of one mask."""
@@ -94,10 +107,21 @@ class MaskFolder:
         Raises:
             InputError: missing, unreadable, of another size than the image, or a label out of range.
         """
+        return torch.from_numpy(self._checked(id, size, read_mask).copy())
+
+    def look(self, id: str, size: tuple[int, int]) -> None:
+        """Reads a mask once before anything depends on it, and compares its palette as well.
+
+        Raises:
+            InputError: as `read`, or its labels have each other's colours.
+        """
+        self._checked(id, size, read_mask if self.colours is None else self.colours.read)
+
+    def _checked(self, id: str, size: tuple[int, int], read: Callable[[Path], np.ndarray]) -> np.ndarray:
         path = self.path(id)
         if not path.exists():
             raise InputError(f"{path}: this {self.what} is missing; {self.cure}")
-        mask = read_mask(path)
+        mask = read(path)
         if mask.shape != tuple(size):
             raise InputError(f"{path}: size {mask.shape}: the image has {tuple(size)} (height, width); {self.cure}")
         wrong = mask[(mask >= self.num_classes) & (mask != IGNORE)]
@@ -106,7 +130,7 @@ class MaskFolder:
                 f"{path}: label {int(wrong[0])}: allowed are 0 to {self.num_classes - 1} and {IGNORE}; "
                 "were these masks made for another data set?"
             )
-        return torch.from_numpy(mask.copy())
+        return mask
 
 
 @dataclass(frozen=True)

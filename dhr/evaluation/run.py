@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from dhr.artifacts import RunFolder, read_mask, scores_beside, write_json
+from dhr.artifacts import RunFolder, scores_beside, write_json
 from dhr.building import open_split, open_split_of_run
 from dhr.config.command import command_line
 from dhr.config.stored import load_run_config
@@ -172,7 +172,7 @@ def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[Coun
 
 def _pair(split: Split, folder: Path, id: str) -> tuple[np.ndarray, np.ndarray]:
     """Prediction and truth of one image, (H,W) uint8."""
-    prediction, truth = read_mask(folder / f"{id}.png"), read_mask(split.layout.mask(split.name, id))
+    prediction, truth = split.colours.read(folder / f"{id}.png"), split.colours.read(split.truths.path(id))
     if prediction.shape != truth.shape:
         raise InputError(f"{folder / id}.png: size {prediction.shape}: the truth has {truth.shape}")
     return prediction, truth

@@ -32,4 +32,5 @@ class WholeImages:
 
     def truth(self, id: str) -> Tensor | None:
         """Its human mask, for monitoring only; None where there is none."""
-        return self.split.truth(id) if self.split.layout.mask(self.split.name, id).exists() else None
+        masks, size = self.split.truths, self.split.pixels(id).shape[1:]
+        return masks.read(id, (size[0], size[1])) if masks.path(id).exists() else None

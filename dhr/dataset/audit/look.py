@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from dhr.artifacts import DataLayout
 from dhr.dataset.audit.finding import Finding, Notes
 from dhr.dataset.classes import IGNORE, ClassTable
+from dhr.dataset.colours import CURE, MaskColours
 from dhr.dataset.manifest import Entry, FileMark
 from dhr.decoding import BROKEN, XML_BYTES, open_image, open_mask, read_file
 from dhr.tags import parse_tags
@@ -87,6 +90,11 @@ class Looker:
     has_tags: bool
     wss: Given | None = None
 
+    @cached_property
+    def colours(self) -> MaskColours:
+        """What the palettes of the masks are compared with."""
+        return MaskColours.of(self.table)
+
     def look_at(self, tasks: Sequence[Task]) -> list[Look]:
         """One look per task."""
         return [self.look(task) for task in tasks]
@@ -134,6 +142,10 @@ class Looker:
             problem = f"label {wrong[0]}: allowed are 0 to {self.table.num_classes - 1} and {IGNORE}"
             doubt = f"was it made for another data set than {self.table.name}? fetch or make this mask again"
             notes.broken(f"{what}: label", path, problem, doubt)
+            return None
+        moved = self.colours.problem(data, np.array(list(labels)))
+        if moved is not None:
+            notes.broken(f"{what}: palette", path, moved, CURE)
             return None
         return labels, data
 
