@@ -5,10 +5,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import STEPS, Tiny
 
-from dhr.artifacts import DataLayout, read_json
+from dhr.artifacts import DataLayout, read_json, write_mask
+from dhr.dataset.classes import load_classes
 from dhr.errors import InputError
 from dhr.evaluation.report_runs import read_curves
 from dhr.weights import read_checkpoint
@@ -92,3 +94,13 @@ def test_some_missing_truth_is_refused_by_every_stage_that_scores(tiny: Tiny, th
         there.call("train", "name=a", *LEARNING)
     with pytest.raises(InputError, match=r"1 of 4 human masks are missing \(validation_00002\); restore them"):
         there.call("evaluate", f"masks={masks}", "dataset=toy")
+
+
+def test_a_broken_mask_of_a_watched_image_is_refused_before_training_where_it_is_watched(there: Tiny) -> None:
+    path = there.layout.mask("train", "train_00001")
+    write_mask(path, np.ones((9, 8), np.uint8), load_classes("toy").palette)
+    with pytest.raises(InputError, match=rf"{path}: size \(9, 8\): the image has .*restore the human mask"):
+        there.call("train", "name=a", "rebalancing=none", *LEARNING)
+    assert not (there.root / "outputs").exists()
+    there.call("train", "name=a", "rebalancing=none", "trainer.limit_val_batches=0", *LEARNING)
+    assert there.run("a").is_finished

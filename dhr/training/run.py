@@ -83,6 +83,8 @@ def _train(cfg: DictConfig, run: RunFolder) -> None:
     labeller = _labeller(cfg, table, average)
     probes = probes_beside(cfg.uss.weights)
     watched = _whole(cfg, data.train, WATCHED)
+    if data.validation is not None:  # else nobody watches
+        watched.look_at_truth()
     watch = LabelWatch(watched, labeller=labeller, average=average, folder=run.gallery, probes=probes)
     plan = _plan(cfg, run, data.train, labeller)
     data.train = plan.train

@@ -32,5 +32,19 @@ class WholeImages:
 
     def truth(self, id: str) -> Tensor | None:
         """Its human mask, for monitoring only; None where there is none."""
-        masks, size = self.split.truths, self.split.pixels(id).shape[1:]
-        return masks.read(id, (size[0], size[1])) if masks.path(id).exists() else None
+        masks = self.split.truths
+        return masks.read(id, self._size(id)) if masks.path(id).exists() else None
+
+    def look_at_truth(self) -> None:
+        """Opens the human masks that there are, once: watching a broken one would end a training after an epoch.
+
+        Raises:
+            InputError: one is broken, of another size, or holds other labels than the classes.
+        """
+        masks = self.split.truths
+        for id in (id for id in self.ids if masks.path(id).exists()):
+            masks.look(id, self._size(id))
+
+    def _size(self, id: str) -> tuple[int, int]:
+        height, width = self.split.pixels(id).shape[1:]
+        return height, width
