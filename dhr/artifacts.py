@@ -17,6 +17,7 @@ from dhr.decoding import XML_BYTES, mask_values, open_image, read_file
 from dhr.disk.writing import part_of, writing
 from dhr.disk.writing import remove_orphans as remove_orphans
 from dhr.errors import InputError
+from dhr.file_names import IDS, UNUSABLE, printable
 from dhr.tags import parse_tags
 
 IGNORED_COLOUR = (224, 224, 192)  # of index 255 in the masks that are written: a light grey
@@ -206,7 +207,22 @@ class DataLayout:
         return self.split(split) / "xml" / f"{id}.xml"
 
     def ids(self, split: str) -> list[str]:
-        """Sorted ids of the images of a split.
+        """Sorted ids of the images of a split, each once.
+
+        Raises:
+            InputError: the folder is missing or holds no image, a name is not UTF-8 or has control characters, or two
+                images have one id.
+        """
+        names: dict[str, str] = {}
+        for name in self.image_names(split):
+            id = os.path.splitext(name)[0]
+            if UNUSABLE.search(name) or id in names:
+                raise _unusable(self.split(split) / "image" / name, names.get(id))
+            names[id] = name
+        return sorted(names)
+
+    def image_names(self, split: str) -> list[str]:
+        """Sorted names of the images of a split, whether they are usable or not.
 
         Raises:
             InputError: the folder is missing or holds no image.
@@ -217,10 +233,21 @@ class DataLayout:
                 f"split={split}: no folder {folder}; make it with python -m dhr.prepare dataset=..., "
                 f"or point paths.data (or DHR_DATA) to the folder that holds {self.folder}/"
             )
-        ids = sorted(path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not ids:
+        names = sorted(name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+        if not names:
             raise InputError(f"split={split}: {folder} holds no image; run python -m dhr.prepare again")
-        return ids
+        return names
+
+
+def _unusable(image: Path, other: str | None) -> InputError:
+    """Says that an image has no id of its own: because of its name, or because of an `other` image."""
+    path = printable(str(image))
+    if other is not None:
+        return InputError(f"{path}: {other} has the same id; delete one of the two")
+    return InputError(
+        f"{path}: a name that is not UTF-8, or has control characters, is no id; "
+        f"rename the image, its mask and its XML: {IDS}"
+    )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dhr.artifacts import DataLayout
+from dhr.dataset.classes import load_classes
+from dhr.dataset.original.ade import Ade2016
+from dhr.dataset.preparation import Preparation, Preparer, Sources
+
+TABLE = load_classes("ade")
 SIZE = (24, 36)  # height, width
 
 
@@ -42,6 +48,17 @@ def make_ade(root: Path, train: int = 5, validation: int = 3) -> Path:
             save(home / "images" / split / f"{id}.jpg", picture(number))
             save(home / "annotations" / split / f"{id}.png", labels(number, 0, 150))
     return home
+
+
+def preparer(data: Path, *, transfer: str = "link", workers: int = 1) -> Preparer:
+    """Of ADE20K in the folder `data`."""
+    layout = DataLayout(data, "ADE2016")
+    return Preparer("ade", layout, TABLE, Ade2016(), transfer=transfer, workers=workers)  # type: ignore[arg-type]
+
+
+def prepare(data: Path, source: Path, **options: object) -> Preparation:
+    """Prepares ADE20K from `source`."""
+    return preparer(data, **options)(Sources(source=source))  # type: ignore[arg-type]
 
 
 def pack(folder: Path, archive: Path) -> Path:

@@ -10,29 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from downloads import labels, make_ade, pack, picture, save
+from downloads import TABLE, labels, make_ade, pack, picture, prepare, preparer, save
 from PIL import Image
 from tiny import environment
 
 from dhr.artifacts import DataLayout, read_mask, read_tags
-from dhr.dataset.classes import load_classes
 from dhr.dataset.manifest import JOURNAL, Manifest
-from dhr.dataset.original.ade import Ade2016
-from dhr.dataset.preparation import Preparation, Preparer, Sources
+from dhr.dataset.preparation import Sources
 from dhr.dataset.reader import Split
 from dhr.errors import InputError
 
-TABLE = load_classes("ade")
 KILLED = 800  # images: enough for the kill to come before the end
-
-
-def preparer(data: Path, *, transfer: str = "link", workers: int = 1) -> Preparer:
-    layout = DataLayout(data, "ADE2016")
-    return Preparer("ade", layout, TABLE, Ade2016(), transfer=transfer, workers=workers)  # type: ignore[arg-type]
-
-
-def prepare(data: Path, source: Path, **options: object) -> Preparation:
-    return preparer(data, **options)(Sources(source=source))  # type: ignore[arg-type]
 
 
 def tree(folder: Path) -> dict[str, bytes]:

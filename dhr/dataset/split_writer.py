@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from dhr.dataset.original.interface import Original
 from dhr.dataset.placing import Job, place_all, place_remembered, remember
 from dhr.disk.writing import writing
 from dhr.errors import InputError
+from dhr.file_names import printable
 from dhr.processes import flow, process_pool
 from dhr.progress import progress
 
@@ -83,11 +85,12 @@ def check_foreign(layout: DataLayout, split: str, ids: np.ndarray) -> None:
     """
     images = layout.split(split) / "image"
     stems = (path.stem for path in images.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    there = np.array([stem.encode() for stem in stems], dtype=np.bytes_)
+    there = np.array([os.fsencode(stem) for stem in stems], dtype=np.bytes_)
     foreign = np.sort(there[~np.isin(there, ids)])
     if len(foreign):
+        shown = printable(os.fsdecode(foreign[0]))
         raise InputError(
-            f"{images.parent}: {foreign[0].decode()}: {len(foreign)} images here are not in this split of the "
+            f"{images.parent}: {shown}: {len(foreign)} images here are not in this split of the "
             "download; move that folder away, or prepare from the download it was made from"
         )
 

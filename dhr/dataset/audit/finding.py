@@ -1,6 +1,5 @@
 """What an audit finds: one thing that is wrong with one file, how such things are collected, grouped and shown."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from dhr.decoding import BadFileError
+from dhr.file_names import printable
 
 Severity = Literal["broken", "remark"]
 CURE = 200  # letters of a cure in the log
@@ -102,8 +102,3 @@ def severities(findings: Iterable[Finding]) -> Counter[str]:
 def problem_of(error: Exception, path: Path) -> str:
     """What an error says is wrong, without the path it begins with and the cure it ends with."""
     return str(error).removeprefix(f"{path}: ").partition(";")[0]
-
-
-def printable(name: str) -> str:
-    """A file name as text that every terminal and file takes: bytes that are no text become hexadecimal."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -9,7 +9,7 @@ import numpy as np
 
 from dhr.artifacts import IMAGE_SUFFIXES, DataLayout
 from dhr.dataset.audit.finding import Notes
-from dhr.dataset.original.interface import SAFE_ID
+from dhr.file_names import IDS, SAFE_ID, printable
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ def list_images(folder: Path, notes: Notes) -> dict[str, str]:
         elif suffix not in IMAGE_SUFFIXES:
             notes.broken("image: name", path, f"ending {suffix}", f"rename it to {id}{suffix.lower()}", id=id)
         elif not SAFE_ID.fullmatch(id):
-            allowed = "use letters, digits and . _ - only, in the image, the mask and the XML"
-            notes.broken("image: name", path, "not usable as an id", allowed, id=id)
+            cure = f"rename the image, its mask and its XML: {IDS}"
+            notes.broken("image: name", path, "not usable as an id", cure, id=id)
         elif id in found:
-            other = path.with_suffix(found[id])
-            notes.broken("image: twice", path, f"{other.name} has the same id", "delete one of the two", id=id)
+            other = printable(path.with_suffix(found[id]).name)
+            notes.broken("image: twice", path, f"{other} has the same id", "delete one of the two", id=id)
             found[id] = min(found[id], suffix, key=IMAGE_SUFFIXES.index)  # the one that every stage reads
         else:
             found[id] = suffix

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dhr.artifacts import DataLayout
-from dhr.dataset.audit.finding import Finding, Kind, kinds_of, printable, severities
+from dhr.dataset.audit.finding import Finding, Kind, kinds_of, severities
 from dhr.dataset.audit.split import SplitAudit
 from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.evaluation.tables import NOTHING, count
+from dhr.file_names import printable
 
 HEAD = ("split", "images", "published", "masks", "XML files", "broken", "remarks", "tags from")
 

@@ -38,7 +38,7 @@ def audit(cfg: DictConfig) -> Audited:
     first = (cfg.dataset.splits.train, cfg.dataset.splits.validation)
     names = [cfg.split] if cfg.split is not None else splits_on_disk(layout, first)
     given = cfg.get("wss") is not None or cfg.get("uss") is not None
-    layout.ids(cfg.dataset.splits.train if given else names[0])  # says the cure where there is nothing
+    layout.image_names(cfg.dataset.splits.train if given else names[0])  # says the cure where there is nothing
     with _auditor(layout, table, names) as auditor:
         splits = [_audit_split(auditor, cfg, name) for name in names]
     findings = [finding for each in splits for finding in each.findings] + _absent(cfg, layout, names)

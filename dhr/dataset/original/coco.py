@@ -14,12 +14,13 @@ from typing import ClassVar
 import numpy as np
 
 from dhr.dataset.classes import IGNORE, load_classes
-from dhr.dataset.original.interface import SAFE_ID, Example, Given, Roots, ids_array
+from dhr.dataset.original.interface import Example, Given, Roots, ids_array
 from dhr.dataset.original.json_stream import Element, array_elements
 from dhr.dataset.original.masks import lookup_table, source_ids
 from dhr.dataset.original.regions import CURE, MAX_PIXELS, RegionList, Regions
 from dhr.dataset.original.splits import row
 from dhr.errors import InputError
+from dhr.file_names import SAFE_ID
 
 FOLDERS = {"train": "train2014", "validation": "val2014"}
 SUFFIX = ".jpg"

@@ -4,7 +4,6 @@ A reader is one file of this folder and one line in the YAML file of its data se
 only; decoding, checking and writing are the same for all downloads and stand in `dhr/dataset/preparation.py`.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from dhr.errors import InputError
+from dhr.file_names import IDS, SAFE_ID, printable
 
-SAFE_ID = re.compile(r"\w[\w.-]*", re.ASCII)  # a file name without folder: nothing outside can be reached
+SHOWN = 80  # letters of a name in a message
 
 
 class MaskSource(Protocol):
@@ -162,7 +162,8 @@ def ids_array(ids: Iterator[str], place: Path) -> np.ndarray:
     def checked() -> Iterator[bytes]:
         for id in ids:
             if not SAFE_ID.fullmatch(id):
-                raise InputError(f"{place}: {id[:80]!r}: not an id; a file name without folder and ending is due")
+                shown = printable(id[:SHOWN])
+                raise InputError(f"{place}: '{shown}': not an id; rename its files and restore the lists: {IDS}")
             yield id.encode()
 
     array = np.sort(np.array(list(checked()), dtype=np.bytes_))
