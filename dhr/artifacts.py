@@ -22,6 +22,7 @@ from dhr.tags import parse_tags
 
 IGNORED_COLOUR = (224, 224, 192)  # of index 255 in the masks that are written: a light grey
 IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg")
+JSON_BYTES = 1 << 26  # of a file that is read as a whole; scores, records and audits have far less
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -78,13 +79,13 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        InputError: the file is missing or is not JSON.
+        InputError: the file is missing or is not JSON, or no file at all, such as a pipe.
     """
+    cure = "check the folder or run the stage that writes it"
+    data = read_file(path, "JSON", absent="no such file", cure=cure, limit=JSON_BYTES)
     try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the folder or run the stage that writes it") from None
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({error}); delete it and run its stage again") from None
 
 

@@ -14,6 +14,7 @@ from audited import TABLE, findings, grey, image, make, mask, png, sixteen_bits,
 from PIL import Image
 
 from dhr.artifacts import read_image, read_mask, read_tags
+from dhr.config.compose import compose
 from dhr.dataset.manifest import NAME
 from dhr.decoding import PIXELS, XML_BYTES, BadFileError
 from dhr.errors import InputError
@@ -165,6 +166,7 @@ def test_ids_of_a_manifest_never_become_paths(tmp_path: Path, id: str, monkeypat
     entry = {"id": id, "size": [1, 1], "tags": [], "labels": None, "image": [1, "x"], "mask": None, "tags_from": "xml"}
     lines = [json.dumps({**header, "names": TABLE.names}), json.dumps(entry)]
     (there.layout.split("train") / NAME).write_text("\n".join(lines))
+    compose("audit", there.words("audit"))  # Hydra reads its plugins once
     opened: list[Path] = []
     read_bytes = Path.read_bytes
 
@@ -173,7 +175,8 @@ def test_ids_of_a_manifest_never_become_paths(tmp_path: Path, id: str, monkeypat
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", noted)
-    found = [each for each in findings(there, "split=train", broken=True) if each["kind"] == "image: missing"]
+    found = [each for each in findings(there, "split=train", broken=True) if each["kind"] == "manifest: unreadable"]
     assert [each["file"] for each in found] == [str(there.layout.split("train") / NAME)]
     assert all(len(each["problem"]) < 200 for each in found)
-    assert opened and all(path.resolve().is_relative_to(there.layout.split("train")) for path in opened)
+    allowed = (there.layout.split("train"), there.root / "outputs")
+    assert opened and all(any(path.resolve().is_relative_to(folder) for folder in allowed) for path in opened)

@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from dhr.artifacts import DataLayout, write_stream
+from dhr.dataset.stated import counts_of, id_of, lines, mark_of, shown, size_of, text, texts, whole
 from dhr.errors import InputError
+from dhr.file_names import printable
 
 NAME = "manifest.jsonl"
 VERSION = 1
+IMAGES = 10**9  # more than any folder holds
+SAID = 160  # letters of an error
 # What reading a line that is none can raise.
 NO_ENTRY = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+ORIGINS = ("xml", "download", "mask", "nowhere")
 JOURNAL = ".prepared.jsonl"  # of a split that is being written, or whose writing was interrupted
 
 
@@ -66,22 +71,25 @@ class Entry:
         return json.dumps(values, separators=(",", ":"))
 
     @classmethod
-    def parse(cls, line: str) -> "Entry":
+    def parse(cls, line: bytes) -> "Entry":
         """The entry of a line.
 
         Raises:
-            ValueError, KeyError, TypeError: the line is not one.
+            NO_ENTRY: the line is not one, or states what no image can have: an id that leads out of the folder, more
+                pixels than are ever decoded, labels that do not sum up to the size.
         """
         values = json.loads(line)
-        labels = values["labels"]
+        size, labels, mask = size_of(values["size"]), values["labels"], values["mask"]
+        if values["tags_from"] not in ORIGINS:
+            raise ValueError(f"tags from {shown(values['tags_from'])}")
         return cls(
-            id=str(values["id"]),
-            size=(int(values["size"][0]), int(values["size"][1])),
-            tags=tuple(map(str, values["tags"])),
-            labels=None if labels is None else {int(label): int(count) for label, count in labels.items()},
-            image=FileMark(*values["image"]),
-            mask=values["mask"] and FileMark(*values["mask"]),
-            tags_from=str(values["tags_from"]),
+            id=id_of(values["id"]),
+            size=size,
+            tags=texts(values["tags"]),
+            labels=None if labels is None else counts_of(labels, size[0] * size[1]),
+            image=FileMark(*mark_of(values["image"])),
+            mask=None if mask is None else FileMark(*mark_of(mask)),
+            tags_from=values["tags_from"],
         )
 
 
@@ -105,6 +113,25 @@ class Header:
     recipe: str
     names: tuple[str, ...]
 
+    @classmethod
+    def parse(cls, line: bytes) -> "Header":
+        """The header of a line.
+
+        Raises:
+            NO_ENTRY: the line is not one.
+        """
+        values = json.loads(line)
+        if values["version"] != VERSION:
+            raise ValueError("another version")
+        return cls(
+            dataset=text(values["dataset"]),
+            split=text(values["split"]),
+            images=whole(values["images"], 0, IMAGES),
+            tags_from={text(key): whole(count, 0, IMAGES) for key, count in values["tags_from"].items()},
+            recipe=text(values["recipe"]),
+            names=texts(values["names"]),
+        )
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -123,12 +150,9 @@ class Manifest:
         path = folder / NAME
         if not path.is_file():
             return None
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             try:
-                values = json.loads(file.readline())
-                if values.pop("version") != VERSION:
-                    raise ValueError("another version")
-                return cls(path, Header(**{**values, "names": tuple(values["names"])}))
+                return cls(path, Header.parse(next(lines(file), b"")))
             except NO_ENTRY as error:
                 raise _broken(path, error) from None
 
@@ -138,13 +162,18 @@ class Manifest:
         Raises:
             InputError: a line is broken.
         """
-        with self.path.open(encoding="utf-8") as file:
-            next(file)
-            for line in file:
+        with self.path.open("rb") as file:
+            rest = lines(file)
+            next(rest, None)
+            while True:
                 try:
-                    yield Entry.parse(line)
+                    line = next(rest, None)
+                    entry = None if line is None else Entry.parse(line)
                 except NO_ENTRY as error:
                     raise _broken(self.path, error) from None
+                if entry is None:
+                    return
+                yield entry
 
 
 def is_in_place(entry: Entry, layout: DataLayout, split: str) -> bool:
@@ -166,4 +195,5 @@ def write_manifest(folder: Path, header: Header, entries: Iterable[Entry]) -> No
 
 
 def _broken(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: not a manifest ({type(error).__name__}: {error}); delete it and run dhr.prepare again")
+    said = printable(f"{type(error).__name__}: {error}"[:SAID])
+    return InputError(f"{path}: not a manifest ({said}); delete it and run python -m dhr.prepare again")

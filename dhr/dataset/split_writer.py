@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from dhr.artifacts import IMAGE_SUFFIXES, DataLayout, remove_orphans, write_stream
-from dhr.dataset.manifest import JOURNAL, Entry, Header, Manifest, is_in_place, write_manifest
+from dhr.dataset.manifest import JOURNAL, NO_ENTRY, Entry, Header, Manifest, is_in_place, write_manifest
 from dhr.dataset.original.interface import Original
 from dhr.dataset.placing import Job, place_all, place_remembered, remember
+from dhr.dataset.stated import LINE_BYTES, lines
 from dhr.disk.writing import writing
 from dhr.errors import InputError
 from dhr.file_names import printable
@@ -37,7 +38,7 @@ def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
     folder, ids = job.layout.split(split), job.original.splits[split]
     known, recipe = Manifest.open(folder), _recipe(job, split)
     same = known if known is not None and (known.header.recipe == recipe or job.in_place) else None
-    if same is not None and _is_complete(same, job.layout, ids):
+    if same is not None and _is_complete(same, job.layout, split, ids):
         return same.header
     journal = Journal(folder / JOURNAL, recipe)
     journal.start(same)
@@ -119,7 +120,8 @@ class Problems:
 class Journal:
     """Entries in the order in which images were done, one line each behind a line with the recipe.
 
-    Only whole lines count: a killed process may leave a part of one.
+    Only whole lines count, up to the first that is no entry: a killed process may leave a part of one, a full disk
+    zeros.
     """
 
     path: Path
@@ -129,9 +131,9 @@ class Journal:
         """Makes a journal with the entries of a manifest, unless one of this recipe is there to be continued."""
         if self.path.is_file():
             with self.path.open("rb") as file:
-                continued = file.readline() == self._head()
+                continued = file.readline(LINE_BYTES) == self._head()
             if continued:
-                self._cut_torn_line()
+                self._cut_broken_lines()
                 return
         write_stream(self.path, self._lines_of(manifest))
 
@@ -155,7 +157,7 @@ class Journal:
         with self.path.open("rb") as file:
             for id in ids:
                 file.seek(last[bytes(id)])
-                yield Entry.parse(file.readline().decode())
+                yield Entry.parse(file.readline())
 
     def _head(self) -> bytes:
         return (json.dumps({"recipe": self.recipe}) + "\n").encode()
@@ -168,15 +170,20 @@ class Journal:
     def _read(self) -> Iterator[tuple[int, Entry]]:
         """Entries with the place of their line."""
         with self.path.open("rb") as file:
-            file.readline()
-            offset = file.tell()
-            for line in file:
-                yield offset, Entry.parse(line.decode())
+            offset = len(file.readline())
+            for line in lines(file):
+                yield offset, Entry.parse(line)
                 offset += len(line)
 
-    def _cut_torn_line(self) -> None:
+    def _cut_broken_lines(self) -> None:
         with writing(self.path), self.path.open("rb+") as file:
-            whole = sum(len(line) for line in file if line.endswith(b"\n"))
+            whole = len(file.readline())
+            try:
+                for line in lines(file):
+                    Entry.parse(line)
+                    whole += len(line) if line.endswith(b"\n") else 0
+            except NO_ENTRY:
+                pass  # what was done from here on is looked at again
             file.truncate(whole)
 
 
@@ -186,9 +193,8 @@ def _recipe(job: Job, split: str) -> str:
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
 
 
-def _is_complete(manifest: Manifest, layout: DataLayout, ids: np.ndarray) -> bool:
+def _is_complete(manifest: Manifest, layout: DataLayout, split: str, ids: np.ndarray) -> bool:
     """Whether the manifest speaks of these ids, and every file is there and as long as it says."""
-    split = manifest.header.split
     found = [entry.id.encode() for entry in manifest if is_in_place(entry, layout, split)]
     return len(found) == len(ids) and bool((np.array(found, dtype=np.bytes_) == ids).all())
 
