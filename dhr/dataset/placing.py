@@ -13,7 +13,8 @@ from dhr.dataset.manifest import Entry, FileMark
 from dhr.dataset.original.interface import Example, Original
 from dhr.dataset.original.layout import LaidOut
 from dhr.dataset.original.masks import IndexPng, histogram
-from dhr.decoding import open_image, read_file
+from dhr.dataset.original.regions import RegionMask
+from dhr.decoding import AGAIN, open_image, read_file
 from dhr.disk.writing import UnwritableError, writing
 from dhr.errors import InputError
 
@@ -68,9 +69,10 @@ class Job:
 
     def _mask(self, example: Example, size: tuple[int, int]) -> np.ndarray:
         assert example.mask is not None
-        mask, file = example.mask.read(), example.mask.file
-        if mask.shape != size:
-            raise InputError(f"{file}: size {mask.shape}: its image {example.image} has {size} (height, width)")
+        if isinstance(example.mask, RegionMask):  # painted in the size that is stated, whatever that is
+            _fits(example, example.mask.size, size)
+        mask = example.mask.read()
+        _fits(example, mask.shape, size)
         return mask
 
     def _labels(self, example: Example, mask: np.ndarray) -> dict[int, int]:
@@ -131,6 +133,12 @@ class Job:
         except OSError:
             return False
         return True
+
+
+def _fits(example: Example, found: tuple[int, ...], size: tuple[int, int]) -> None:
+    if found != size:
+        file = example.mask and example.mask.file
+        raise InputError(f"{file}: size {found}: its image {example.image} has {size} (height, width); {AGAIN}")
 
 
 def _occupied(place: Path, original: Path) -> InputError:

@@ -16,6 +16,7 @@ from dhr.dataset.classes import IGNORE, load_classes
 from dhr.dataset.original.interface import Example, Given, Roots
 from dhr.dataset.original.masks import MappedPng, lookup_table
 from dhr.dataset.original.splits import stems
+from dhr.decoding import BROKEN
 from dhr.errors import InputError
 
 SPLITS = {"train": "training", "validation": "validation"}
@@ -92,7 +93,7 @@ def _masks(source: Roots, split: str) -> Path:
     try:
         with Image.open(one) as picture:
             mode = picture.mode
-    except OSError as error:
+    except BROKEN as error:
         raise InputError(f"{one}: unreadable mask ({error}); fetch this file again") from None
     if mode not in ("L", "P"):
         raise InputError(f"{one}: mode {mode}: this is a mask of the full ADE20K; {CURE}")

@@ -17,8 +17,10 @@ from dhr.dataset.classes import IGNORE, load_classes
 from dhr.dataset.original.interface import Example, Given, Roots, ids_array
 from dhr.dataset.original.json_stream import Element, array_elements
 from dhr.dataset.original.masks import lookup_table, source_ids
-from dhr.dataset.original.regions import CURE, MAX_PIXELS, RegionList, Regions
+from dhr.dataset.original.regions import CURE, RegionList, Regions
 from dhr.dataset.original.splits import row
+from dhr.dataset.stated import shown
+from dhr.decoding import PIXELS
 from dhr.errors import InputError
 from dhr.file_names import SAFE_ID
 
@@ -134,13 +136,13 @@ def _scan(file: Path) -> tuple[_Images, RegionList]:
 def _id(element: Element) -> str:
     name = element.value.get("file_name") if isinstance(element.value, dict) else None
     if not isinstance(name, str) or not name.endswith(SUFFIX) or not SAFE_ID.fullmatch(name.removesuffix(SUFFIX)):
-        raise InputError(f"{element.place}: file_name {str(name)[:80]!r}: a name without folder is due; {CURE}")
+        raise InputError(f"{element.place}: file_name {shown(name)}: a name without folder is due; {CURE}")
     return name.removesuffix(SUFFIX)
 
 
 def _size(element: Element) -> tuple[int, int]:
     height, width = element.whole("height"), element.whole("width")
-    if not 0 < height * width <= MAX_PIXELS:
+    if not 0 < height * width <= PIXELS:
         raise InputError(f"{element.place}: size {height} x {width}: no image has it; {CURE}")
     return height, width
 

@@ -18,8 +18,10 @@ from dhr.dataset.original.class_order import CHOICE, ORDERS, order_of
 from dhr.dataset.original.interface import Example, Given, MaskSource, Roots, read_ids
 from dhr.dataset.original.json_stream import Element, array_elements
 from dhr.dataset.original.masks import MappedMat, MappedPng, lookup_table, source_ids
-from dhr.dataset.original.regions import CURE, MAX_PIXELS, RegionList, Regions
+from dhr.dataset.original.regions import CURE, RegionList, Regions
 from dhr.dataset.original.splits import refuse_shared, row, stems
+from dhr.dataset.stated import shown
+from dhr.decoding import PIXELS
 from dhr.errors import InputError
 
 FOLDERS = ("VOCdevkit/VOC2010", "VOC2010", ".", "VOCdevkit")
@@ -219,6 +221,6 @@ def _size(element: Element) -> tuple[int, int]:
     stated = element.value.get("segmentation")
     size = stated.get("size") if isinstance(stated, dict) else None
     is_pair = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
-    if not isinstance(size, list) or not is_pair or size[0] * size[1] > MAX_PIXELS:
-        raise InputError(f"{element.place}: segmentation of size {size}: height and width are due; {CURE}")
+    if not isinstance(size, list) or not is_pair or size[0] * size[1] > PIXELS:
+        raise InputError(f"{element.place}: segmentation of size {shown(size)}: height and width are due; {CURE}")
     return size[0], size[1]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from dhr.dataset.stated import shown
 from dhr.errors import InputError
 
 CHUNK = 1 << 19  # bytes read at once: little memory, and hardly an element lies across two chunks
@@ -50,7 +51,7 @@ class Element(NamedTuple):
         """
         value = self.value.get(name) if isinstance(self.value, dict) else None
         if not isinstance(value, int) or not 0 <= value <= 1 << 62:
-            raise InputError(f"{self.place}: {name} is {str(value)[:40]}: a whole number is due; fetch this file again")
+            raise InputError(f"{self.place}: {name} is {shown(value)}: a whole number is due; fetch this file again")
         return int(value)
 
 

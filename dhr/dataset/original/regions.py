@@ -15,9 +15,11 @@ from pycocotools import mask as coco_masks
 
 from dhr.dataset.original.json_stream import Element
 from dhr.dataset.original.masks import UNKNOWN
+from dhr.dataset.stated import shown
 from dhr.errors import InputError
 
-MAX_PIXELS = 10**8  # no picture of these sets is near it; a wrong size must not take all memory
+NUMBER = 7  # characters of a compressed run length: 35 bits, and no image has as many pixels
+OUTLINE = 50_000_000  # steps of polygons that are followed, for images of any size
 CURE = "fetch this file again"
 
 
@@ -177,15 +179,22 @@ def region(stated: Any, size: tuple[int, int], place: str) -> np.ndarray:
         return _filled(stated, size, place)
     counts = stated.get("counts") if isinstance(stated, dict) else None
     if counts is None or stated.get("size") != list(size):
-        raise InputError(f"{place}: segmentation {str(stated)[:60]}: polygons or run lengths of {size} are due; {CURE}")
+        raise InputError(f"{place}: segmentation {shown(stated)}: polygons or run lengths of {size} are due; {CURE}")
+    most = size[0] * size[1] + 1  # runs: each of one pixel, behind an empty one
+    if isinstance(counts, str | list) and len(counts) > (most * NUMBER if isinstance(counts, str) else most):
+        raise InputError(f"{place}: {len(counts):,} run lengths: the image has {most - 1:,} pixels; {CURE}")
     return _unrolled(expanded(counts, place) if isinstance(counts, str) else counts, size, place)
 
 
 def _filled(polygons: list[Any], size: tuple[int, int], place: str) -> np.ndarray:
     """Inside of polygons x1, y1, x2, y2, ...; those of less than three corners have none."""
+    left = min(100 * sum(size) + 10 * size[0] * size[1], OUTLINE)  # steps: far more than any outline of an object has
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) % 2 or not all(_near(value, max(size)) for value in polygon):
-            raise InputError(f"{place}: polygon {str(polygon)[:60]}: pairs of numbers inside {size} are due; {CURE}")
+            raise InputError(f"{place}: polygon {shown(polygon)}: pairs of numbers inside {size} are due; {CURE}")
+        left -= 1 + len(polygon) + _steps(polygon)
+        if left < 0:
+            raise InputError(f"{place}: polygons: longer than any outline in an image of {size}; {CURE}")
     filled = [polygon for polygon in polygons if len(polygon) >= 6]
     if not filled:
         return np.zeros(size, bool)
@@ -197,18 +206,25 @@ def _near(value: Any, side: int) -> bool:
     return isinstance(value, int | float) and -side <= value <= 2 * side
 
 
+def _steps(polygon: list[float]) -> int:
+    """Pixels that the closed outline passes, as the C code counts them: it asks for memory by their number."""
+    corners = np.array(polygon, float).reshape(-1, 2)
+    return int(np.abs(corners - np.roll(corners, 1, 0)).max(1, initial=0).sum())
+
+
 def expanded(text: str, place: str) -> list[int]:
     """Run lengths of COCO's compressed form: six bits a character, each number the difference to the last but one.
 
     Raises:
-        InputError: a character that does not occur there, or no end of the last number.
+        InputError: a character that does not occur there, a number that is too long, or no end of the last one.
     """
     counts: list[int] = []
     number = shift = 0
     for character in text:
         bits = ord(character) - 48
-        if not 0 <= bits < 64:
-            raise InputError(f"{place}: {character!r} in compressed run lengths; {CURE}")
+        if not 0 <= bits < 64 or shift >= 5 * NUMBER:
+            what = "a number too long" if 0 <= bits < 64 else ascii(character)
+            raise InputError(f"{place}: {what} in compressed run lengths; {CURE}")
         number |= (bits & 31) << shift
         shift += 5
         if not bits & 32:  # the last character of a number
@@ -222,9 +238,10 @@ def expanded(text: str, place: str) -> list[int]:
 
 def _unrolled(counts: Sequence[Any], size: tuple[int, int], place: str) -> np.ndarray:
     """Columns below each other, outside and inside in turn. pycocotools leaves the rest of short runs undefined."""
-    whole = isinstance(counts, list) and all(isinstance(count, int) and count >= 0 for count in counts)
-    if not whole or sum(counts) != size[0] * size[1]:
-        total = f"run lengths sum up to {sum(counts)}" if whole else f"run lengths {str(counts)[:60]}"
+    pixels = size[0] * size[1]
+    whole = isinstance(counts, list) and all(type(count) is int and 0 <= count <= pixels for count in counts)
+    if not whole or sum(counts) != pixels:
+        total = f"run lengths sum up to {sum(counts)}" if whole else f"run lengths {shown(counts)}"
         raise InputError(f"{place}: {total}: the image has {size[0]} x {size[1]} pixels; {CURE}")
     inside = np.arange(len(counts)) % 2 == 1
     return np.repeat(inside, counts).reshape(size[::-1]).T
