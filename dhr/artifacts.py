@@ -17,11 +17,10 @@ from dhr.decoding import XML_BYTES, mask_values, open_image, read_file
 from dhr.disk.writing import part_of, writing
 from dhr.disk.writing import remove_orphans as remove_orphans
 from dhr.errors import InputError
-from dhr.file_names import IDS, UNUSABLE, printable
+from dhr.file_names import IDS, IMAGES, UNUSABLE, file_of, names_in, printable
 from dhr.tags import parse_tags
 
 IGNORED_COLOUR = (224, 224, 192)  # of index 255 in the masks that are written: a light grey
-IMAGE_SUFFIXES = (".jpg", ".png", ".jpeg")
 JSON_BYTES = 1 << 26  # of a file that is read as a whole; scores, records and audits have far less
 
 
@@ -194,10 +193,8 @@ class DataLayout:
         return self.home / split
 
     def image(self, split: str, id: str) -> Path:
-        """Path of an image; the first suffix that exists, .jpg where none does."""
-        folder = self.split(split) / "image"
-        candidates = [folder / f"{id}{suffix}" for suffix in IMAGE_SUFFIXES]
-        return next((path for path in candidates if path.exists()), candidates[0])
+        """Path of an image, whatever its ending and the case of that; .jpg where there is none."""
+        return file_of(self.split(split) / "image", id, IMAGES)
 
     def mask(self, split: str, id: str) -> Path:
         """Path of the human mask."""
@@ -234,7 +231,7 @@ class DataLayout:
                 f"split={split}: no folder {folder}; make it with python -m dhr.prepare dataset=..., "
                 f"or point paths.data (or DHR_DATA) to the folder that holds {self.folder}/"
             )
-        names = sorted(name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+        names = sorted(names_in(folder, IMAGES))
         if not names:
             raise InputError(f"split={split}: {folder} holds no image; run python -m dhr.prepare again")
         return names

@@ -1,8 +1,16 @@
-"""Names of files: which can be ids, and how any is shown."""
+"""Names of files: which can be ids, how any is shown, and their endings, in whatever case they are written."""
 
+import os
 import re
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from pathlib import Path
 
 SAFE_ID = re.compile(r"\w[\w.-]{0,199}", re.ASCII)  # no folder, nothing outside; with all endings below 255 bytes
+IMAGES = (".jpg", ".png", ".jpeg")  # endings of images
+JPEGS = (".jpg", ".jpeg")  # endings of the pictures of downloads
+MASKS = (".png",)
 IDS = "letters, digits and . _ - (at most 200)"  # what SAFE_ID allows, for messages
 # Control characters and ends of lines, which tear lists, logs and JSON lines; bytes of a name that is not UTF-8.
 UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -17,3 +25,26 @@ def _escaped(found: re.Match[str]) -> str:
     letter = found[0]
     is_byte = "\udc80" <= letter <= "\udcff"  # how Python holds a byte that is not UTF-8
     return f"\\x{ord(letter) - 0xDC00:02x}" if is_byte else ascii(letter)[1:-1]
+
+
+def has_ending(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether a name ends with one of these, as .JPG does with .jpg."""
+    return os.path.splitext(name)[1].lower() in suffixes
+
+
+def names_in(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Names of the entries of a folder that end with one of these; nothing where there is no folder."""
+    return (name for name in (os.listdir(folder) if folder.is_dir() else ()) if has_ending(name, suffixes))
+
+
+def file_of(folder: Path, id: str, suffixes: tuple[str, ...]) -> Path:
+    """The file of an id: the first of `spellings` that exists, the first of them where none does."""
+    paths = (f"{folder}/{id}{ending}" for ending in spellings(suffixes))
+    return Path(next(filter(os.path.exists, paths), f"{folder}/{id}{suffixes[0]}"))
+
+
+@cache
+def spellings(suffixes: tuple[str, ...]) -> tuple[str, ...]:
+    """Endings in every mixture of cases: first as given, then in capitals, then the rest."""
+    mixed = ("".join(letters) for each in suffixes for letters in product(*zip(each, each.upper(), strict=True)))
+    return tuple(dict.fromkeys([*suffixes, *map(str.upper, suffixes), *mixed]))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dhr.artifacts import IMAGE_SUFFIXES
 from dhr.dataset.classes import load_classes
+from dhr.file_names import IMAGES
 from dhr.training.wandb_account import wandb_mode
 
 NEEDED = (
@@ -157,7 +157,7 @@ def _dataset(data: Path, place: Place) -> Iterator[Finding]:
 
 
 def _split(folder: Path, split: str, place: Place, published: int | None) -> Finding:
-    images = _count(folder / "image", IMAGE_SUFFIXES)
+    images = _count(folder / "image", IMAGES)
     cure = f"python -m dhr.prepare dataset={place.name}{'' if place.is_drawn else ' source=<its download>'}"
     if images == 0:
         return Finding(place.name, split, "missing", f"no images in {folder / 'image'}", cure)

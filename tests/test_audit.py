@@ -82,7 +82,6 @@ BROKEN: dict[str, tuple[Callable[[Tiny], object], str, str, str, str]] = {
     "mask away": (lambda t: mask(t).unlink(), "mask: missing", ".png", "missing", "restore"),
     "tags away": (lambda t: tags(t).unlink(), "tags: missing", ".xml", "missing", "dhr.prepare"),
     "same id": (two_names, "id in two splits", ".jpg", "validation", "take it out"),
-    "ending": (lambda t: image(t).rename(image(t).with_suffix(".JPG")), "image: name", ".JPG", "JPG", "rename"),
     "id": (lambda t: image(t).rename(image(t).with_stem("a b")), "image: name", "a b.jpg", "id", "letters"),
     "twice": (lambda t: shutil.copy(image(t), image(t).with_suffix(".png")), "image: twice", ".png", "id", "delete"),
 }  # fmt: skip

@@ -135,10 +135,11 @@ def test_broken_images_are_named_and_the_others_done(tmp_path: Path) -> None:
     assert len(Split.open(layout, "train", TABLE)) == 5
 
 
-def test_another_file_in_the_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".jpeg", ".JPEG"])
+def test_another_file_in_the_place(tmp_path: Path, ending: str) -> None:
     source, layout = make_ade(tmp_path), DataLayout(tmp_path / "data", "ADE2016")
-    save(layout.image("train", "ADE_train_00000001"), picture(99))
-    with pytest.raises(InputError, match=r"ADE_train_00000001\.jpg: differs from"):
+    save(layout.image("train", "ADE_train_00000001").with_suffix(ending), picture(99))
+    with pytest.raises(InputError, match=rf"ADE_train_00000001\{ending}: differs from"):
         prepare(layout.root, source)
     assert (np.asarray(Image.open(layout.image("train", "ADE_train_00000001"))) != picture(1)).any()
 

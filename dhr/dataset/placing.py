@@ -64,7 +64,9 @@ class Job:
         if tags_from != "nowhere" and not place.exists():
             write_atomically(place, tags_text(id, size, tags), durable=False)
         # The image comes last, because a split is the list of its images.
-        image = self.layout.split(split) / "image" / f"{id}{example.image.suffix.lower()}"
+        image = self.layout.image(split, id)  # what is there keeps its ending, so that an id has one file
+        if not image.exists():
+            image = image.with_name(f"{id}{example.image.suffix.lower()}")
         return Entry(id, size, tags, labels, self._place_file(example.image, data, image), mask_mark, tags_from)
 
     def _mask(self, example: Example, size: tuple[int, int]) -> np.ndarray:

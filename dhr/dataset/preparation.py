@@ -104,7 +104,7 @@ class Preparer:
         workers = cores() if self.workers is None else self.workers
         headers = {split: write_split(job, self.name, split, workers=workers) for split in original.splits}
         staging.clear()
-        remarks = (*original.remarks, *self._sizes(headers))
+        remarks = (*original.remarks, *original.left_out, *self._sizes(headers))
         return Preparation(self.layout.home, headers, remarks)
 
     def _open(self, sources: Sources, staging: Staging) -> Original:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dhr.artifacts import IMAGE_SUFFIXES, DataLayout, remove_orphans, write_stream
+from dhr.artifacts import DataLayout, remove_orphans, write_stream
 from dhr.dataset.manifest import JOURNAL, NO_ENTRY, Entry, Header, Manifest, is_in_place, write_manifest
 from dhr.dataset.original.interface import Original
 from dhr.dataset.placing import Job, place_all, place_remembered, remember
 from dhr.dataset.stated import LINE_BYTES, lines
 from dhr.disk.writing import writing
 from dhr.errors import InputError
-from dhr.file_names import printable
+from dhr.file_names import IMAGES, names_in, printable
 from dhr.processes import flow, process_pool
 from dhr.progress import progress
 
@@ -85,8 +85,7 @@ def check_foreign(layout: DataLayout, split: str, ids: np.ndarray) -> None:
         InputError: it does.
     """
     images = layout.split(split) / "image"
-    stems = (path.stem for path in images.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    there = np.array([os.fsencode(stem) for stem in stems], dtype=np.bytes_)
+    there = np.array([os.fsencode(os.path.splitext(name)[0]) for name in names_in(images, IMAGES)], dtype=np.bytes_)
     foreign = np.sort(there[~np.isin(there, ids)])
     if len(foreign):
         shown = printable(os.fsdecode(foreign[0]))

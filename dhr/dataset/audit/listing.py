@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dhr.artifacts import IMAGE_SUFFIXES, DataLayout
+from dhr.artifacts import DataLayout
 from dhr.dataset.audit.finding import Notes
-from dhr.file_names import IDS, SAFE_ID, printable
+from dhr.file_names import IDS, IMAGES, SAFE_ID, has_ending, printable, spellings
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,15 @@ def list_images(folder: Path, notes: Notes) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in _entries(folder):
         id, suffix = path.stem, path.suffix
-        if suffix.lower() not in IMAGE_SUFFIXES:
+        if not has_ending(path.name, IMAGES):
             _note_stranger(path, notes)
-        elif suffix not in IMAGE_SUFFIXES:
-            notes.broken("image: name", path, f"ending {suffix}", f"rename it to {id}{suffix.lower()}", id=id)
         elif not SAFE_ID.fullmatch(id):
             cure = f"rename the image, its mask and its XML: {IDS}"
             notes.broken("image: name", path, "not usable as an id", cure, id=id)
         elif id in found:
             other = printable(path.with_suffix(found[id]).name)
             notes.broken("image: twice", path, f"{other} has the same id", "delete one of the two", id=id)
-            found[id] = min(found[id], suffix, key=IMAGE_SUFFIXES.index)  # the one that every stage reads
+            found[id] = min(found[id], suffix, key=spellings(IMAGES).index)  # the one that every stage reads
         else:
             found[id] = suffix
     return found

@@ -13,11 +13,12 @@ import numpy as np
 from PIL import Image
 
 from dhr.dataset.classes import IGNORE, load_classes
-from dhr.dataset.original.interface import Example, Given, Roots
+from dhr.dataset.original.interface import PICTURES, Example, Given, Roots
 from dhr.dataset.original.masks import MappedPng, lookup_table
-from dhr.dataset.original.splits import stems
+from dhr.dataset.original.splits import of_folders, stems
 from dhr.decoding import BROKEN
 from dhr.errors import InputError
+from dhr.file_names import JPEGS, MASKS, file_of, names_in
 
 SPLITS = {"train": "training", "validation": "validation"}
 RELEASE = "ADEChallengeData2016"
@@ -35,6 +36,7 @@ class AdeOriginal:
         images: folder of the pictures of each split.
         masks: folder of the masks of each split.
         lookup: (256) label -> class index, IGNORE or UNKNOWN.
+        left_out: files that are not taken.
         names: None, there is one order of the classes.
     """
 
@@ -43,11 +45,13 @@ class AdeOriginal:
     images: Mapping[str, Path]
     masks: Mapping[str, Path]
     lookup: np.ndarray
+    left_out: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
 
     def example(self, split: str, id: str) -> Example:
         """Files of one image; its tags are the classes in its mask."""
-        return Example(id, self.images[split] / f"{id}.jpg", MappedPng(self.masks[split] / f"{id}.png", self.lookup))
+        mask = MappedPng(file_of(self.masks[split], id, MASKS), self.lookup)
+        return Example(id, file_of(self.images[split], id, JPEGS), mask)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Ade2016:
         Raises:
             InputError: neither of the two splits is there, a split has pictures only, or it is the full data set.
         """
-        images = {split: found for split in SPLITS if (found := _folder(given.source, "images", split, "*.jpg"))}
+        images = {split: found for split in SPLITS if (found := _folder(given.source, "images", split, PICTURES))}
         if not images:
             raise _absent(given.source)
         masks = {split: _masks(given.source, split) for split in images}
@@ -70,12 +74,14 @@ class Ade2016:
         missing = [
             f"{split} is not there: no {RELEASE}/images/{SPLITS[split]}" for split in SPLITS if split not in images
         ]
+        splits = {split: stems(folder, JPEGS) for split, folder in images.items()}
         return AdeOriginal(
-            splits={split: stems(folder, ".jpg") for split, folder in images.items()},
+            splits=splits,
             remarks=tuple(missing),
             images=images,
             masks=masks,
             lookup=lookup_table({**classes, 0: IGNORE}, 256),
+            left_out=of_folders(images, masks, splits),
         )
 
 
@@ -89,7 +95,7 @@ def _masks(source: Roots, split: str) -> Path:
     found = _folder(source, "annotations", split, "*.png")
     if found is None:
         raise InputError(f"{source.argument}: no folder annotations/{SPLITS[split]} with *.png in it; {CURE}")
-    one = min(found.glob("*.png"))
+    one = found / min(names_in(found, MASKS))
     try:
         with Image.open(one) as picture:
             mode = picture.mode

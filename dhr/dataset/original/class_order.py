@@ -14,6 +14,7 @@ from dhr.artifacts import read_mask, read_tags
 from dhr.dataset.classes import IGNORE, load_classes
 from dhr.dataset.original.masks import MappedMat, looked_up
 from dhr.errors import InputError
+from dhr.file_names import MASKS, file_of
 
 ORDERS = ("by_459_id", "voc_first")
 CHOICE = f"use class_order={ORDERS[0]} (alphabetical) or class_order={ORDERS[1]} (the 20 classes of VOC first)"
@@ -90,7 +91,7 @@ def _examine(
     annotations: Path,
 ) -> Evidence:
     def vote(id: str, fits: Callable[[np.ndarray], bool]) -> Votes:
-        file = folder / f"{id}.png"
+        file = file_of(folder, id, MASKS)
         labels = read_mask(file)
         return tuple(fits(looked_up(labels, lookups[order], file)) for order in ORDERS)
 

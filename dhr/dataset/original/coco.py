@@ -5,6 +5,7 @@ painting. Ours is that of COCO-Stuff's official pixel maps: in the order of the 
 Crowd regions are known to hold the class, but not where: they are ignored.
 """
 
+import os
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +15,17 @@ from typing import ClassVar
 import numpy as np
 
 from dhr.dataset.classes import IGNORE, load_classes
-from dhr.dataset.original.interface import Example, Given, Roots, ids_array
+from dhr.dataset.original.interface import PICTURES, Example, Given, Roots, ids_array
 from dhr.dataset.original.json_stream import Element, array_elements
 from dhr.dataset.original.masks import lookup_table, source_ids
 from dhr.dataset.original.regions import CURE, RegionList, Regions
-from dhr.dataset.original.splits import row
+from dhr.dataset.original.splits import left_out, row
 from dhr.dataset.stated import shown
 from dhr.decoding import PIXELS
 from dhr.errors import InputError
-from dhr.file_names import SAFE_ID
+from dhr.file_names import JPEGS, SAFE_ID, file_of, has_ending
 
 FOLDERS = {"train": "train2014", "validation": "val2014"}
-SUFFIX = ".jpg"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,7 @@ class CocoSplit:
         regions: what is painted.
         classes: (M) class index of each region, those of crowds too.
         unlabelled: number of images without an annotation.
+        left_out: pictures that the file does not know.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class CocoSplit:
     regions: Regions
     classes: np.ndarray
     unlabelled: int
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,11 @@ class CocoOriginal:
         """Images with at least one annotation."""
         return {split: part.ids for split, part in self.parts.items()}
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Pictures that the files do not know."""
+        return tuple(said for part in self.parts.values() for said in part.left_out)
+
     def example(self, split: str, id: str) -> Example:
         """Files of one image, with the classes of all its annotations as tags."""
         part = self.parts[split]
@@ -68,7 +75,7 @@ class CocoOriginal:
         names = load_classes("coco").names
         return Example(
             id=id,
-            image=part.folder / f"{id}{SUFFIX}",
+            image=file_of(part.folder, id, JPEGS),
             mask=part.regions.mask(number),
             tags=tuple(names[label] for label in classes),
         )
@@ -97,7 +104,7 @@ class Coco2014:
 
 def _split(source: Roots, name: str) -> CocoSplit:
     cure = f"unpack {name}.zip and annotations_trainval2014.zip, and use source=<their folder>"
-    folder = source.need(name, f"images/{name}", holding=f"*{SUFFIX}", cure=cure)
+    folder = source.need(name, f"images/{name}", holding=PICTURES, cure=cure)
     file = source.file(f"annotations/instances_{name}.json", f"instances_{name}.json")
     if file is None:
         raise InputError(f"{source.argument}: no file annotations/instances_{name}.json in it; {cure}")
@@ -135,9 +142,10 @@ def _scan(file: Path) -> tuple[_Images, RegionList]:
 
 def _id(element: Element) -> str:
     name = element.value.get("file_name") if isinstance(element.value, dict) else None
-    if not isinstance(name, str) or not name.endswith(SUFFIX) or not SAFE_ID.fullmatch(name.removesuffix(SUFFIX)):
+    id = os.path.splitext(name)[0] if isinstance(name, str) and has_ending(name, JPEGS) else ""
+    if not SAFE_ID.fullmatch(id):
         raise InputError(f"{element.place}: file_name {shown(name)}: a name without folder is due; {CURE}")
-    return name.removesuffix(SUFFIX)
+    return id
 
 
 def _size(element: Element) -> tuple[int, int]:
@@ -166,4 +174,5 @@ def _indexed(folder: Path, file: Path, images: _Images, found: RegionList) -> Co
         regions=regions,
         classes=classes[np.lexsort((order, rows))],
         unlabelled=int((~labelled).sum()),
+        left_out=tuple(left_out(folder, JPEGS, images.ids)),
     )

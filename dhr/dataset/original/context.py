@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,12 +17,13 @@ from dhr.dataset.classes import IGNORE, load_classes
 from dhr.dataset.original.class_order import CHOICE, ORDERS, order_of
 from dhr.dataset.original.interface import Example, Given, MaskSource, Roots, read_ids
 from dhr.dataset.original.json_stream import Element, array_elements
-from dhr.dataset.original.masks import MappedMat, MappedPng, lookup_table, source_ids
+from dhr.dataset.original.masks import MATS, MappedMat, MappedPng, lookup_table, source_ids
 from dhr.dataset.original.regions import CURE, RegionList, Regions
-from dhr.dataset.original.splits import refuse_shared, row, stems
+from dhr.dataset.original.splits import left_out, refuse_shared, row, stems
 from dhr.dataset.stated import shown
 from dhr.decoding import PIXELS
 from dhr.errors import InputError
+from dhr.file_names import JPEGS, MASKS, file_of
 
 FOLDERS = ("VOCdevkit/VOC2010", "VOC2010", ".", "VOCdevkit")
 LISTS = ("ImageSets/SegmentationContext", "ImageSets/Main")
@@ -32,24 +33,17 @@ DETAIL = "annos_segmentation"  # key of the regions in the file of the Detail AP
 NUMBERS = 460  # of labels, with 0
 
 
-class MaskForm(Protocol):
-    """One of the forms in which the masks are distributed."""
-
-    def mask(self, id: str) -> MaskSource:
-        """The mask of one image."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Mats:
     """The original MATLAB files; `lookup` (460) of their labels."""
 
     folder: Path
     lookup: np.ndarray
+    suffixes: ClassVar = MATS
 
     def mask(self, id: str) -> MappedMat:
         """The mask of one image."""
-        return MappedMat(self.folder / f"{id}.mat", "LabelMap", self.lookup)
+        return MappedMat(file_of(self.folder, id, self.suffixes), "LabelMap", self.lookup)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +52,11 @@ class Pngs:
 
     folder: Path
     lookup: np.ndarray
+    suffixes: ClassVar = MASKS
 
     def mask(self, id: str) -> MappedPng:
         """The mask of one image."""
-        return MappedPng(self.folder / f"{id}.png", self.lookup)
+        return MappedPng(file_of(self.folder, id, self.suffixes), self.lookup)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,17 +81,19 @@ class ContextOriginal:
         images: folder of the pictures.
         form: masks.
         names: order of the classes in all masks, that of our table.
+        left_out: masks that are not taken; VOC has pictures of other tasks, as it should.
     """
 
     splits: Mapping[str, np.ndarray]
     remarks: tuple[str, ...]
     images: Path
-    form: MaskForm
+    form: Mats | Pngs | JsonRegions
     names: tuple[str, ...] | None
+    left_out: tuple[str, ...] = ()
 
     def example(self, split: str, id: str) -> Example:
         """Files of one image; its tags are the classes in its mask."""
-        return Example(id, self.images / f"{id}.jpg", self.form.mask(id))
+        return Example(id, file_of(self.images, id, JPEGS), self.form.mask(id))
 
 
 @dataclass(frozen=True)
@@ -122,14 +119,16 @@ class PascalContext:
         )
         splits = {split: read_ids(lists / file) for split, file in FILES.items()}
         refuse_shared(lists, splits)
-        form, remark = _form(given, np.concatenate(list(splits.values())), voc / "Annotations")
-        return ContextOriginal(splits, (remark,), voc / "JPEGImages", form, load_classes("context").names)
+        ids = np.concatenate(list(splits.values()))
+        form, remark = _form(given, ids, voc / "Annotations")
+        more = () if isinstance(form, JsonRegions) else tuple(left_out(form.folder, form.suffixes, ids))
+        return ContextOriginal(splits, (remark,), voc / "JPEGImages", form, load_classes("context").names, more)
 
 
-def _form(given: Given, ids: np.ndarray, annotations: Path) -> tuple[MaskForm, str]:
+def _form(given: Given, ids: np.ndarray, annotations: Path) -> tuple[Mats | Pngs | JsonRegions, str]:
     """The first form that is complete, or else the first, so that what is missing is named."""
     mats, pngs, file = _mats(given.source), _pngs(given.source), _json(given.source)
-    has_mats, has_pngs = (_complete(mats, ".mat", ids), _complete(pngs, ".png", ids))
+    has_mats, has_pngs = (_complete(mats, MATS, ids), _complete(pngs, MASKS, ids))
     if mats and (has_mats or not (has_pngs or file)):
         return Mats(mats, _lookup()), f"masks: .mat files of {mats}"
     if pngs and (has_pngs or not file):
@@ -154,8 +153,8 @@ def _json(source: Roots) -> Path | None:
     return source.file(*(f"{folder}/{name}" for name in JSON_FILES for folder in FOLDERS))
 
 
-def _complete(folder: Path | None, suffix: str, ids: np.ndarray) -> bool:
-    return folder is not None and bool(np.isin(ids, stems(folder, suffix)).all())
+def _complete(folder: Path | None, suffixes: tuple[str, ...], ids: np.ndarray) -> bool:
+    return folder is not None and bool(np.isin(ids, stems(folder, suffixes)).all())
 
 
 def _lookup() -> np.ndarray:
@@ -171,8 +170,8 @@ def _ordered(given: Given, ids: np.ndarray, folder: Path, mats: Path | None, ann
         order: lookup_table({0: IGNORE} | {label: table.names.index(name) for label, name in enumerate(names, 1)}, 256)
         for order, names in table.orders.items()
     }
-    there = [id.decode() for id in np.intersect1d(ids, stems(folder, ".png"))]
-    originals = [id.decode() for id in stems(mats, ".mat")] if mats else []
+    there = [id.decode() for id in np.intersect1d(ids, stems(folder, MASKS))]
+    originals = [id.decode() for id in stems(mats, MATS)] if mats else []
     order, reason = order_of(
         folder, there, lookups, mats={id: Mats(folder=mats or folder, lookup=_lookup()).mask(id) for id in originals},
         annotations=annotations, stated=given.class_order,

@@ -4,6 +4,7 @@ A reader is one file of this folder and one line in the YAML file of its data se
 only; decoding, checking and writing are the same for all downloads and stand in `dhr/dataset/preparation.py`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from dhr.errors import InputError
 from dhr.file_names import IDS, SAFE_ID, printable
 
 SHOWN = 80  # letters of a name in a message
+PICTURES = "*.jpg or *.jpeg"  # what a folder of pictures holds
+ENDING = re.compile(r"(?<=\*\.)[a-z]+")
 
 
 class MaskSource(Protocol):
@@ -58,7 +61,8 @@ class Original(Protocol):
 
     Attributes:
         splits: split of our layout -> (N) array of ids as bytes, sorted, each once.
-        remarks: what the user has to know: which of several forms was read, what was left out.
+        remarks: what the user has to know: which of several forms was read. A split made with others is made anew.
+        left_out: which files lie there and are not taken.
         names: class order of the masks where several are in use, None where there is one.
     """
 
@@ -67,6 +71,9 @@ class Original(Protocol):
 
     @property
     def remarks(self) -> tuple[str, ...]: ...
+
+    @property
+    def left_out(self) -> tuple[str, ...]: ...
 
     @property
     def names(self) -> tuple[str, ...] | None: ...
@@ -89,10 +96,14 @@ class Roots:
     folders: tuple[Path, ...]
 
     def find(self, *names: str, holding: str = "*") -> Path | None:
-        """First folder `<root>/<name>` with an entry that matches the glob `holding`; earlier names first."""
+        """First folder `<root>/<name>` with an entry that matches `holding`; earlier names first.
+
+        `holding` is a glob, or several with " or " between them; endings behind a star may be in any case.
+        """
+        globs = [ENDING.sub(_any_case, each) for each in holding.split(" or ")]
         for name in names:
             for root in self.folders:
-                if (root / name).is_dir() and any((root / name).glob(holding)):
+                if (root / name).is_dir() and any(any((root / name).glob(each)) for each in globs):
                     return root / name
         return None
 
@@ -110,6 +121,10 @@ class Roots:
     def file(self, *names: str) -> Path | None:
         """First file `<root>/<name>`; earlier names first."""
         return next((root / name for name in names for root in self.folders if (root / name).is_file()), None)
+
+
+def _any_case(ending: re.Match[str]) -> str:
+    return "".join(f"[{letter}{letter.upper()}]" for letter in ending[0])
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,19 @@
 """Data that lie in our layout already, as in the authors' downloads: <folder>/<split>/{image,mask,xml}/."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dhr.artifacts import IMAGE_SUFFIXES
 from dhr.dataset.classes import read_names
-from dhr.dataset.original.interface import Example, Roots, ids_array
+from dhr.dataset.original.interface import Example, Roots
 from dhr.dataset.original.masks import IndexPng
+from dhr.dataset.original.splits import left_out, some, stems
+from dhr.file_names import IMAGES, MASKS, file_of, names_in
+
+TAGS = (".xml",)
 
 
 @dataclass(frozen=True)
@@ -20,22 +24,23 @@ class LaidOut:
         root: its folder.
         splits: split -> ids.
         names: class order that `<folder>.json` beside the splits states, None without one.
+        remarks: that it is laid out.
+        left_out: see `Original`.
     """
 
     root: Path
     splits: Mapping[str, np.ndarray]
     names: tuple[str, ...] | None
     remarks: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def example(self, split: str, id: str) -> Example:
         """See `Original`; a split without masks or annotations has none of them for any image."""
         folder = self.root / split
-        candidates = [folder / "image" / f"{id}{suffix}" for suffix in IMAGE_SUFFIXES]
-        image = next((path for path in candidates if path.is_file()), candidates[0])
-        mask, annotation = folder / "mask" / f"{id}.png", folder / "xml" / f"{id}.xml"
+        mask, annotation = file_of(folder / "mask", id, MASKS), file_of(folder / "xml", id, TAGS)
         return Example(
             id=id,
-            image=image,
+            image=file_of(folder / "image", id, IMAGES),
             mask=IndexPng(mask) if mask.parent.is_dir() else None,
             annotation=annotation if annotation.is_file() else None,
         )
@@ -46,11 +51,17 @@ def find_laid_out(roots: Roots, folder: str) -> LaidOut | None:
     for place in (*(root / folder for root in roots.folders), *roots.folders):
         images = sorted(place.glob("*/image")) if place.is_dir() else []
         if images:
-            splits = {path.parent.name: _ids(path) for path in images if path.is_dir()}
+            splits = {path.parent.name: stems(path, IMAGES) for path in images if path.is_dir()}
             remark = f"{place} is laid out already: its masks are taken as they are"
-            return LaidOut(place, splits, read_names(place), (remark,))
+            left_out = [each for split, ids in splits.items() for each in _left_out(place / split, ids)]
+            return LaidOut(place, splits, read_names(place), (remark,), tuple(left_out))
     return None
 
 
-def _ids(images: Path) -> np.ndarray:
-    return ids_array((path.stem for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES), images)
+def _left_out(folder: Path, ids: np.ndarray) -> Iterator[str]:
+    """What is not taken of a split, and which images have no tags though others do."""
+    for kind, suffixes in (("image", IMAGES), ("mask", MASKS), ("xml", TAGS)):
+        yield from left_out(folder / kind, suffixes, ids)
+    tagged = np.array([os.fsencode(os.path.splitext(name)[0]) for name in names_in(folder / "xml", TAGS)], np.bytes_)
+    if len(tagged) and len(lacking := ids[~np.isin(ids, tagged)]):
+        yield f"{folder / 'xml'}: nothing of {some(lacking)}: their tags are the classes in their masks"

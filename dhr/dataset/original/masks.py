@@ -13,6 +13,7 @@ from dhr.artifacts import read_mask
 from dhr.dataset.classes import TABLES
 from dhr.errors import InputError
 
+MATS = (".mat",)
 UNKNOWN = -1  # in a lookup table: a label that the download cannot hold
 NO_CLASS = 254  # no data set has so many classes
 

@@ -1,5 +1,6 @@
 """Ids of splits: from folders, each in one split only, and back to their row."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,15 +8,52 @@ import numpy as np
 
 from dhr.dataset.original.interface import ids_array
 from dhr.errors import InputError
+from dhr.file_names import JPEGS, MASKS, has_ending, names_in, printable
+
+NAMED = 3  # names in a remark
 
 
-def stems(folder: Path, suffix: str) -> np.ndarray:
-    """(N) bytes, sorted: ids of the files of a folder that end with `suffix`.
+def stems(folder: Path, suffixes: tuple[str, ...]) -> np.ndarray:
+    """(N) bytes, sorted: ids of the files of a folder that end with one of `suffixes`, in any case.
 
     Raises:
-        InputError: no such file, or a name that is no id.
+        InputError: no such file, a name that is no id, or two files of one id.
     """
-    return ids_array((path.stem for path in folder.glob(f"*{suffix}")), folder)
+    return ids_array((os.path.splitext(name)[0] for name in names_in(folder, suffixes)), folder)
+
+
+def left_out(folder: Path, suffixes: tuple[str, ...], ids: np.ndarray) -> list[str]:
+    """Says which entries of a folder are not taken: those of another ending, and those of none of the sorted `ids`.
+
+    One sentence each with number and first names; none where all is taken, or there is no folder.
+    """
+    names = np.array([os.fsencode(name) for name in (os.listdir(folder) if folder.is_dir() else ())], np.bytes_)
+    taken = np.array([has_ending(os.fsdecode(name), suffixes) for name in names], bool)
+    stems = np.array([os.path.splitext(name)[0] for name in names.tolist()], np.bytes_)
+    others, extra = names[~taken], names[taken & ~np.isin(stems, ids)]
+    said = ((others, f"the ending is none of {', '.join(suffixes)}"), (extra, "no image of the split has this name"))
+    return [f"{folder}: left out: {some(np.sort(found))}: {why}" for found, why in said if len(found)]
+
+
+def of_folders(
+    images: Mapping[str, Path],
+    masks: Mapping[str, Path],
+    splits: Mapping[str, np.ndarray],
+    suffixes: tuple[str, ...] = MASKS,
+) -> tuple[str, ...]:
+    """`left_out` of the folders of pictures and of masks of all splits; splits may share a folder."""
+    found: dict[str, None] = {}
+    for split in splits:
+        for folders, endings in ((images, JPEGS), (masks, suffixes)):
+            sharing = [ids for other, ids in splits.items() if folders[other] == folders[split]]
+            found.update(dict.fromkeys(left_out(folders[split], endings, np.concatenate(sharing))))
+    return tuple(found)
+
+
+def some(names: np.ndarray) -> str:
+    """How many names there are, and the first of them."""
+    first = ", ".join(printable(os.fsdecode(name)) for name in names[:NAMED].tolist())
+    return f"{len(names):,} files ({first}{', ...' if len(names) > NAMED else ''})"
 
 
 def refuse_shared(place: Path, splits: Mapping[str, np.ndarray], validation: str = "validation") -> None:

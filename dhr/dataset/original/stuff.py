@@ -13,10 +13,11 @@ from typing import ClassVar
 import numpy as np
 
 from dhr.dataset.classes import IGNORE
-from dhr.dataset.original.interface import Example, Given, Roots, read_ids
-from dhr.dataset.original.masks import MappedMat, MappedPng, lookup_table, source_ids
-from dhr.dataset.original.splits import refuse_shared, stems
+from dhr.dataset.original.interface import PICTURES, Example, Given, Roots, read_ids
+from dhr.dataset.original.masks import MATS, MappedMat, MappedPng, lookup_table, source_ids
+from dhr.dataset.original.splits import of_folders, refuse_shared, stems
 from dhr.errors import InputError
+from dhr.file_names import JPEGS, MASKS, file_of
 
 FOLDERS = {"train": "train2017", "validation": "val2017"}
 LISTS = {"train": "train", "validation": "test"}
@@ -40,6 +41,7 @@ class StuffOriginal:
         masks: folder of the masks of each split.
         lookup: label -> class index, IGNORE or UNKNOWN.
         is_small: the masks are MATLAB files.
+        left_out: files that are not taken.
         names: None, there is one order of the classes.
     """
 
@@ -49,17 +51,18 @@ class StuffOriginal:
     masks: Mapping[str, Path]
     lookup: np.ndarray
     is_small: bool
+    left_out: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
 
     def example(self, split: str, id: str) -> Example:
         """Files of one image; its tags are the classes in its mask."""
         folder = self.masks[split]
         mask = (
-            MappedMat(folder / f"{id}.mat", "S", self.lookup)
+            MappedMat(file_of(folder, id, MATS), "S", self.lookup)
             if self.is_small
-            else MappedPng(folder / f"{id}.png", self.lookup)
+            else MappedPng(file_of(folder, id, MASKS), self.lookup)
         )
-        return Example(id, self.images[split] / f"{id}.jpg", mask)
+        return Example(id, file_of(self.images[split], id, JPEGS), mask)
 
 
 @dataclass(frozen=True)
@@ -89,28 +92,29 @@ def _maps(source: Roots, name: str) -> Path | None:
 def _open_large(source: Roots) -> StuffOriginal:
     images, masks = {}, {}
     for split, name in FOLDERS.items():
-        images[split] = source.need(f"images/{name}", name, holding="*.jpg", cure=CURE)
+        images[split] = source.need(f"images/{name}", name, holding=PICTURES, cure=CURE)
         found = _maps(source, name)
         if found is None:
             raise InputError(f"{source.argument}: no folder annotations/{name} with *.png in it; {CURE}")
         masks[split] = found
-    splits = {split: stems(folder, ".jpg") for split, folder in images.items()}
+    splits = {split: stems(folder, JPEGS) for split, folder in images.items()}
     refuse_shared(images["train"].parent, splits)
     classes = {number - 1: index for index, number in enumerate(source_ids("stuff"))}
     lookup = lookup_table({**classes, PIXEL_MAP_UNLABELLED: IGNORE}, 256)
     remark = f"COCO-Stuff 164k: pixel maps of {masks['train'].parent}"
-    return StuffOriginal(splits, (remark,), images, masks, lookup, is_small=False)
+    more = of_folders(images, masks, splits)
+    return StuffOriginal(splits, (remark,), images, masks, lookup, is_small=False, left_out=more)
 
 
 def _open_small(source: Roots, masks: Path) -> StuffOriginal:
     cure = "unpack cocostuff-10k-v1.1.zip completely, and use source=<its folder>"
-    images = source.need(*(f"{folder}images" for folder in SMALL), holding="*.jpg", cure=cure)
+    images = source.need(*(f"{folder}images" for folder in SMALL), holding=PICTURES, cure=cure)
     lists = source.need(*(f"{folder}imageLists" for folder in SMALL), holding="*.txt", cure=cure)
     splits = {split: read_ids(lists / f"{name}.txt") for split, name in LISTS.items()}
     refuse_shared(lists, splits)
     classes = {number: index for index, number in enumerate(source_ids("stuff"))}
     lookup = lookup_table({**classes, 0: IGNORE}, NUMBERS)
     remark = f"COCO-Stuff 10k: MATLAB files of {masks}; validation is its test list"
-    return StuffOriginal(
-        splits, (remark,), dict.fromkeys(splits, images), dict.fromkeys(splits, masks), lookup, is_small=True
-    )
+    pictures, mats = dict.fromkeys(splits, images), dict.fromkeys(splits, masks)
+    more = of_folders(pictures, mats, splits, MATS)
+    return StuffOriginal(splits, (remark,), pictures, mats, lookup, is_small=True, left_out=more)

@@ -14,9 +14,10 @@ import numpy as np
 
 from dhr.dataset.classes import load_classes
 from dhr.dataset.original.interface import Example, Given, MaskSource, Roots, read_ids
-from dhr.dataset.original.masks import IndexPng, MappedMat, lookup_table
-from dhr.dataset.original.splits import refuse_shared, stems
+from dhr.dataset.original.masks import MATS, IndexPng, MappedMat, lookup_table
+from dhr.dataset.original.splits import left_out, refuse_shared, stems
 from dhr.errors import InputError
+from dhr.file_names import JPEGS, MASKS, file_of
 
 FOLDERS = ("VOCdevkit/VOC2012", "VOC2012", ".")
 LISTS = "ImageSets/Segmentation"
@@ -37,6 +38,7 @@ class VocOriginal:
         augmented: folder of augmented PNGs, None where there is none or SBD is used.
         sbd: folder with cls/, None where SBD is not used.
         lookup: labels of SBD's masks -> class index.
+        left_out: augmented masks that are not taken; VOC has pictures of other tasks, as it should.
         names: None, there is one order of the classes.
     """
 
@@ -47,23 +49,24 @@ class VocOriginal:
     augmented: Path | None
     sbd: Path | None
     lookup: np.ndarray
+    left_out: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
 
     def example(self, split: str, id: str) -> Example:
         """Files of one image. In the test archive the XML names people only, so it is not used."""
         if split == "test":
-            return Example(id, (self.test or self.voc) / "JPEGImages" / f"{id}.jpg", None)
-        annotation = self.voc / "Annotations" / f"{id}.xml"
-        image = self.voc / "JPEGImages" / f"{id}.jpg"
+            return Example(id, file_of((self.test or self.voc) / "JPEGImages", id, JPEGS), None)
+        annotation = file_of(self.voc / "Annotations", id, (".xml",))
+        image = file_of(self.voc / "JPEGImages", id, JPEGS)
         return Example(id, image, self._mask(split, id), annotation if annotation.is_file() else None)
 
     def _mask(self, split: str, id: str) -> MaskSource:
         """VOC's own mask, which has borders of 255, is preferred; SBD's own masks of val are never scored on."""
-        official = self.voc / "SegmentationClass" / f"{id}.png"
+        official = file_of(self.voc / "SegmentationClass", id, MASKS)
         if self.sbd is not None and split == "train_aug" and not official.is_file():
-            return MappedMat(self.sbd / "cls" / f"{id}.mat", "GTcls.Segmentation", self.lookup)
+            return MappedMat(file_of(self.sbd / "cls", id, MATS), "GTcls.Segmentation", self.lookup)
         if self.augmented is not None and not official.is_file():
-            return IndexPng(self.augmented / f"{id}.png")
+            return IndexPng(file_of(self.augmented, id, MASKS))
         return IndexPng(official)
 
 
@@ -92,7 +95,9 @@ class Voc2012:
             splits["test"] = read_ids(test / LISTS / "test.txt")
         classes = load_classes("voc").num_classes
         lookup = lookup_table({label: label for label in range(classes)}, classes)
-        return VocOriginal(splits, (_made_of(augmented, sbd), *remarks), voc, test, augmented, sbd, lookup)
+        ids = np.concatenate(list(splits.values()))
+        more = () if augmented is None else tuple(left_out(augmented, MASKS, ids))
+        return VocOriginal(splits, (_made_of(augmented, sbd), *remarks), voc, test, augmented, sbd, lookup, more)
 
 
 def _trainval(source: Roots) -> Path:
@@ -124,7 +129,7 @@ def _train_aug(voc: Path, splits: Mapping[str, np.ndarray], augmented: Path | No
     elif (listed := voc / LISTS / "train_aug.txt").is_file():
         return read_ids(listed)
     else:
-        extra = stems(augmented, ".png")
+        extra = stems(augmented, MASKS)
     return np.union1d(train, np.setdiff1d(extra, validation))
 
 
@@ -134,7 +139,7 @@ def _test(source: Roots) -> tuple[Path | None, tuple[str, ...]]:
     if test is None:
         return None, ()
     ids = read_ids(test / LISTS / "test.txt")
-    if any((test / "JPEGImages" / f"{id.decode()}.jpg").is_file() for id in ids):
+    if any(file_of(test / "JPEGImages", id.decode(), JPEGS).is_file() for id in ids):
         return test, ()
     return None, (f"{test / LISTS / 'test.txt'}: left out, none of its pictures is there",)
 
