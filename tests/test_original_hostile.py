@@ -1,7 +1,10 @@
 """Downloads that were made to do harm: refused fast with file and cure, and nothing outside their folder is opened."""
 
 import json
+import os
+import struct
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,7 @@ from dhr.dataset.original.ade import Ade2016
 from dhr.dataset.original.coco import Coco2014
 from dhr.dataset.original.context import PascalContext
 from dhr.dataset.original.interface import Download
+from dhr.dataset.original.masks import MAT_BYTES, MappedMat
 from dhr.dataset.original.regions import RegionMask, region
 from dhr.dataset.original.stuff import CocoStuff
 from dhr.dataset.original.voc import Voc2012
@@ -163,3 +167,33 @@ def test_the_first_mask_of_ade(tmp_path: Path, mask: str) -> None:
     (tmp_path / "annotations" / "validation" / "a.png").write_bytes(content)
     with refused(r"a\.png: unreadable mask .*; fetch this file again"):
         Ade2016().open(given(tmp_path))
+
+
+def element(data: bytes, order: str = "<") -> bytes:
+    """A MATLAB file with one compressed element, whatever it holds."""
+    packed = zlib.compress(data, 9)
+    head = b"MATLAB 5.0".ljust(124) + struct.pack(f"{order}HH", 0x0100, 0x4D49)
+    return head + struct.pack(f"{order}II", 15, len(packed)) + packed
+
+
+MATS = {
+    "bomb": (lambda: element(bytes(MAT_BYTES + 1)), "bytes when it is unpacked"),
+    "bomb, big-endian": (lambda: element(bytes(MAT_BYTES + 1), ">"), "bytes when it is unpacked"),
+    "torn": (lambda: element(bytes(1000))[:-4], "no label map S"),
+    "text": (lambda: b"MATLAB".ljust(2000), "no label map S"),
+    "empty": (lambda: b"", "0 bytes"),
+}
+
+
+@pytest.mark.parametrize("case", MATS)
+def test_matlab_files(tmp_path: Path, case: str) -> None:
+    made, said = MATS[case]
+    (tmp_path / "a.mat").write_bytes(made())
+    with refused(rf"a\.mat: .*{said}.*; fetch"):
+        MappedMat(tmp_path / "a.mat", "S", np.zeros(9, np.int16)).read()
+
+
+def test_a_mask_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mat")
+    with refused(r"a\.mat: unreadable mask \(not a file\)"):
+        MappedMat(tmp_path / "a.mat", "S", np.zeros(9, np.int16)).read()

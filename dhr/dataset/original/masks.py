@@ -1,19 +1,26 @@
 """Masks of original downloads whose labels are looked up in a table."""
 
+import io
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from dhr.artifacts import read_mask
 from dhr.dataset.classes import TABLES
+from dhr.decoding import read_file
 from dhr.errors import InputError
 
 MATS = (".mat",)
+MAT_HEAD = 128  # bytes of a version 5 file before its elements
+COMPRESSED = 15  # kind of an element
+INFLATED = 1 << 20  # bytes at a time
+MAT_BYTES = 1 << 26  # of a file when it is unpacked; a map of 640 x 640 doubles has 3 MB
 UNKNOWN = -1  # in a lookup table: a label that the download cannot hold
 NO_CLASS = 254  # no data set has so many classes
 
@@ -119,12 +126,13 @@ def _label_map(file: Path, variable: str) -> np.ndarray:
     Raises:
         InputError: unreadable, or no map of whole numbers of that name.
     """
-    if not file.is_file():
-        raise InputError(f"{file}: this mask is missing; restore the file or take its id out of the split")
+    cure = "restore the file or take its id out of the split"
+    data = read_file(file, "mask", absent="this mask is missing", cure=cure)
     from scipy.io import loadmat  # takes longer to import than all the rest, and most downloads have no such file
 
     try:
-        value: Any = loadmat(file, appendmat=False, variable_names=[variable.partition(".")[0]])
+        _refuse_bomb(data)
+        value: Any = loadmat(io.BytesIO(data), appendmat=False, variable_names=[variable.partition(".")[0]])
         for name in variable.split("."):
             value = value[name]
             value = value.item() if value.dtype == object else value
@@ -136,3 +144,23 @@ def _label_map(file: Path, variable: str) -> np.ndarray:
             f"{file}: no label map {variable} to be read ({type(error).__name__}: {error}); fetch this file again"
         ) from error
     return labels
+
+
+def _refuse_bomb(data: bytes) -> None:
+    """Refuses a MATLAB file whose compressed elements grow beyond MAT_BYTES together; they are not kept.
+
+    Raises:
+        ValueError, zlib.error: they do, or are broken.
+    """
+    order: Literal["little", "big"] = "big" if data[126:128] == b"MI" else "little"
+    at, left = MAT_HEAD, MAT_BYTES
+    while at + 8 <= len(data):
+        kind, length = (int.from_bytes(data[place : place + 4], order) for place in (at, at + 4))
+        if kind == COMPRESSED:
+            inflating, rest = zlib.decompressobj(), data[at + 8 : at + 8 + length]
+            while rest and left > 0:
+                left -= len(inflating.decompress(rest, INFLATED))
+                rest = inflating.unconsumed_tail
+        if left <= 0:
+            raise ValueError(f"more than {MAT_BYTES:,} bytes when it is unpacked")
+        at += 8 + length
