@@ -17,7 +17,7 @@ from PIL import Image
 from relabel import crf_of
 from torchvision.transforms.v2 import functional
 
-from dhr.artifacts import DataLayout, read_mask, tags_text, write_atomically, write_mask
+from dhr.artifacts import DataLayout, read_mask, write_atomically, write_mask
 from dhr.building import build_network
 from dhr.config.compose import compose
 from dhr.dataset.classes import IGNORE, load_classes
@@ -29,6 +29,7 @@ from dhr.evaluation.scores import JointHistogram
 from dhr.prediction import Predictor, _masks
 from dhr.processes import cores
 from dhr.sample import Batch, Window
+from dhr.tags import tags_text
 
 TABLE = load_classes("voc")
 BATCH = 16  # of the published recipe

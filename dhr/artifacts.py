@@ -1,26 +1,22 @@
 """Every file the stages exchange: where it lies, how it is read, and how it is written whole or not at all."""
 
 import contextlib
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
-from PIL import Image
 
-from dhr.decoding import XML_BYTES, mask_values, open_image, read_file
+from dhr.decoding import XML_BYTES, encode_mask, mask_values, open_image, read_file
 from dhr.disk.writing import part_of, writing
 from dhr.disk.writing import remove_orphans as remove_orphans
 from dhr.errors import InputError
 from dhr.file_names import IDS, IMAGES, UNUSABLE, file_of, names_in, printable
-from dhr.tags import parse_tags
+from dhr.tags import parse_tags, tags_text
 
-IGNORED_COLOUR = (224, 224, 192)  # of index 255 in the masks that are written: a light grey
 JSON_BYTES = 1 << 26  # of a file that is read as a whole; scores, records and audits have far less
 
 
@@ -100,18 +96,6 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def encode_mask(mask: np.ndarray, palette: Sequence[Sequence[int]]) -> bytes:
-    """Encodes a (H,W) uint8 class-index mask as a palette PNG; index 255 is shown in a light grey."""
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(palette)] = np.asarray(palette, np.uint8)
-    colours[255] = IGNORED_COLOUR
-    picture = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8))
-    picture.putpalette(colours.tobytes())
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
 def write_mask(path: Path, mask: np.ndarray, palette: Sequence[Sequence[int]]) -> None:
     """Writes a (H,W) uint8 class-index mask as a palette PNG, atomically."""
     write_atomically(path, encode_mask(mask, palette))
@@ -159,16 +143,6 @@ def read_tags(path: Path, names: Sequence[str]) -> list[str]:
     cure = "run python -m dhr.prepare for the data set"
     data = read_file(path, "tags", absent="these tags are missing", cure=cure, limit=XML_BYTES)
     return parse_tags(data, path, names)
-
-
-def tags_text(id: str, size: tuple[int, int], names: Iterable[str]) -> bytes:
-    """Tags in the VOC annotation style; `size` is (height, width)."""
-    lines = [
-        f"  <filename>{escape(id)}.jpg</filename>",
-        f"  <size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>",
-        *(f"  <object><name>{escape(name)}</name></object>" for name in names),
-    ]
-    return "\n".join(["<annotation>", *lines, "</annotation>"]).encode()
 
 
 def write_tags(path: Path, size: tuple[int, int], names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import io
 import stat
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from dhr.errors import InputError
 
+IGNORED_COLOUR = (224, 224, 192)  # of index 255 in the masks that are written: a light grey
 PIXELS = 89_478_485  # of an image; beyond it Pillow warns of a decompression bomb, at twice as many it refuses
 FILE_BYTES = 1 << 28  # of an image or mask: as many bytes as PIXELS in RGB
 XML_BYTES = 1 << 20  # of an annotation; those of VOC have a few thousand
@@ -242,3 +243,15 @@ def _check_sums(data: bytes) -> list[memoryview]:
             pixels.append(view[start + 8 : end])
         start = end + 4
     return pixels
+
+
+def encode_mask(mask: np.ndarray, palette: Sequence[Sequence[int]]) -> bytes:
+    """Encodes a (H,W) uint8 class-index mask as a palette PNG; index 255 is shown in a light grey."""
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(palette)] = np.asarray(palette, np.uint8)
+    colours[255] = IGNORED_COLOUR
+    picture = Image.fromarray(np.ascontiguousarray(mask, dtype=np.uint8))
+    picture.putpalette(colours.tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

@@ -11,13 +11,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from dhr.artifacts import RunFolder, encode_mask
+from dhr.artifacts import RunFolder
 from dhr.building import build_network, open_split, open_split_of_run
 from dhr.config.parts import build
 from dhr.config.stored import load_run_config
 from dhr.crf.interface import Crf
 from dhr.dataset.photometric import normalise
 from dhr.dataset.reader import Split
+from dhr.decoding import encode_mask
 from dhr.disk.mark import sha256_of
 from dhr.disk.output import Keep, Output
 from dhr.errors import InputError

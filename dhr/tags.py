@@ -1,8 +1,9 @@
 """Annotations in the style of VOC: which objects they name, or why they are refused."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
+from xml.sax.saxutils import escape
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
@@ -104,3 +105,13 @@ class _Objects:
 
     def close(self) -> None:
         """The parser asks for it."""
+
+
+def tags_text(id: str, size: tuple[int, int], names: Iterable[str]) -> bytes:
+    """Tags in the VOC annotation style; `size` is (height, width)."""
+    lines = [
+        f"  <filename>{escape(id)}.jpg</filename>",
+        f"  <size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>",
+        *(f"  <object><name>{escape(name)}</name></object>" for name in names),
+    ]
+    return "\n".join(["<annotation>", *lines, "</annotation>"]).encode()

@@ -23,8 +23,9 @@ from audited import (
 from PIL import Image
 from tiny import Tiny
 
-from dhr.artifacts import encode_mask, read_json, read_mask, write_mask, write_tags
+from dhr.artifacts import read_json, read_mask, write_mask, write_tags
 from dhr.dataset.manifest import NAME, Entry, FileMark, Header, write_manifest
+from dhr.decoding import encode_mask
 
 
 @pytest.fixture

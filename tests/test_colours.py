@@ -11,10 +11,10 @@ from audited import ID, findings, make, mask
 from PIL import Image
 from tiny import Tiny
 
-from dhr.artifacts import encode_mask, mask_content, read_mask, write_mask
+from dhr.artifacts import mask_content, read_mask, write_mask
 from dhr.dataset.classes import bit_palette, load_classes
 from dhr.dataset.colours import MaskColours
-from dhr.decoding import mask_values, palette_entries
+from dhr.decoding import encode_mask, mask_values, palette_entries
 from dhr.errors import InputError
 
 TOY, VOC, ADE, CONTEXT = (load_classes(name) for name in ("toy", "voc", "ade", "context"))

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dhr.artifacts import encode_mask
-from dhr.decoding import BadFileError, _unfiltered, mask_values
+from dhr.decoding import BadFileError, _unfiltered, encode_mask, mask_values
 from dhr.evaluation.scores import joint_histogram_of
 
 PLACE = Path("mask.png")

@@ -83,7 +83,7 @@ def test_every_stage_names_the_place_it_cannot_write(tmp_path: Path, verb: str) 
     masks = there.layout.split("validation") / "mask"
     (masks.parent / "mask.validation.scores.json").mkdir()
     words = [word.format(file=file, masks=masks) for word in STAGES[verb]]
-    with pytest.raises(InputError, match=r"cannot be written \(.*directory: \S+\); move away what lies there"):
+    with pytest.raises(InputError, match=r"cannot be written \(.*: \S+\); move away what lies there"):
         there.call(verb, *words)
     assert file.read_bytes() == b"kept"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dhr.artifacts import IGNORED_COLOUR, mask_content
+from dhr.artifacts import mask_content
 from dhr.dataset.classes import IGNORE, ClassTable, Palette, bit_palette
-from dhr.decoding import BadFileError, mask_values, palette_entries
+from dhr.decoding import IGNORED_COLOUR, BadFileError, mask_values, palette_entries
 
 Colour = tuple[int, int, int]
 Places = Mapping[Colour, Sequence[int]]

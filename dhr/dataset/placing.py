@@ -7,16 +7,17 @@ from typing import Literal
 
 import numpy as np
 
-from dhr.artifacts import DataLayout, encode_mask, read_tags, tags_text, write_atomically
+from dhr.artifacts import DataLayout, read_tags, write_atomically
 from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.dataset.manifest import Entry, FileMark
 from dhr.dataset.original.interface import Example, Original
 from dhr.dataset.original.layout import LaidOut
 from dhr.dataset.original.masks import IndexPng, histogram
 from dhr.dataset.original.regions import RegionMask
-from dhr.decoding import AGAIN, open_image, read_file
+from dhr.decoding import AGAIN, encode_mask, open_image, read_file
 from dhr.disk.writing import UnwritableError, writing
 from dhr.errors import InputError
+from dhr.tags import tags_text
 
 CURE = "unpack the original download completely"
 Transfer = Literal["link", "copy"]

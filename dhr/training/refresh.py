@@ -11,8 +11,9 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from dhr.artifacts import RunFolder, encode_mask
+from dhr.artifacts import RunFolder
 from dhr.dataset.reader import MaskFolder, TrainDataset
+from dhr.decoding import encode_mask
 from dhr.disk.output import Keep, Make, Output
 from dhr.ranks import Ranks
 from dhr.sample import Batch

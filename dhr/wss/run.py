@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dhr.artifacts import encode_mask, read_json, write_atomically, write_json
+from dhr.artifacts import read_json, write_atomically, write_json
 from dhr.building import open_split, wss_masks
 from dhr.config.parts import build
 from dhr.dataset.check import TrainingFiles
@@ -24,6 +24,7 @@ from dhr.dataset.datamodule import SegmentationData
 from dhr.dataset.photometric import normalise
 from dhr.dataset.reader import Split, TrainDataset
 from dhr.dataset.transforms import TrainTransform
+from dhr.decoding import encode_mask
 from dhr.disk.ledger import digest_of
 from dhr.disk.lock import only_writer
 from dhr.disk.mark import sha256_of
