@@ -15,6 +15,7 @@ from dhr.config.compose import compose
 GOLDEN = "golden"
 SHRUNK = {  # what makes a class of backbone or decoder small
     "ResNet": ["backbone.widths=[8,8,8,8]"],
+    "TimmNetwork": ["backbone.name=test_efficientnet"],
     "WideResNet38": ["backbone.width=4", "backbone.frozen=false"],
     "Swin": ["backbone.embed=12", "backbone.depths=[1,2,1,1]", "backbone.heads=[3,3,6,6]", "backbone.window=4"],
     "Vit": ["backbone.embed=24", "backbone.depth=4", "backbone.heads=3"],

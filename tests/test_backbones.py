@@ -28,7 +28,7 @@ SMALL = {"swin": small_swin, "vit": small_vit, "wide_resnet38": small_wide}
 PARAMETERS = {  # published, in millions, less the classifier
     "resnet18": 11.2, "resnet34": 21.3, "resnet50": 23.5, "resnet101": 42.5, "resnet152": 58.1, "wide_resnet38": 105.1,
     "swin_tiny": 27.5, "swin_base": 86.9, "swin_large": 195.2, "vit_small": 21.7, "vit_base": 85.8,
-    "resnet18_half": 2.8,
+    "resnet18_half": 2.8, "timm": 3.0,
 }  # fmt: skip
 
 
@@ -225,5 +225,7 @@ def test_weights_that_cannot_be_fetched_are_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_small_options_are_of_every_class() -> None:
-    assert {target("backbone", option) for option in options("backbone")} == {"ResNet", "Swin", "Vit", "WideResNet38"}
+    assert {target("backbone", option) for option in options("backbone")} == {
+        *("ResNet", "Swin", "Vit", "WideResNet38", "TimmNetwork")
+    }
     assert words("vit_base", "deeplabv1")[1:3] == ["backbone=vit_base", "decoder=deeplabv1"]

@@ -1,5 +1,6 @@
 """Where a backbone starts from: timm's architectures with their published weights, or a file of weights."""
 
+from collections.abc import Collection
 from typing import Any
 
 import timm
@@ -30,7 +31,7 @@ def create(name: str, *, weights: str | None, **options: Any) -> Any:
         ) from error
 
 
-def load_file(layers: nn.Module, weights: str, *, body: str = "") -> None:
+def load_file(layers: nn.Module, weights: str, *, body: str = "", spare: Collection[str] = ()) -> None:
     """Loads a file of weights under the names of `layers`, or of an ImageNet classifier.
 
     Args:
@@ -38,6 +39,7 @@ def load_file(layers: nn.Module, weights: str, *, body: str = "") -> None:
         weights: name of the file; one that saw pixel labels is refused unless they are admitted, see `supervision`.
         body: name, in `layers`, of the part that an ImageNet classifier shares with us; what is beside it then keeps
             its first values.
+        spare: names that the file may hold for nothing.
 
     Raises:
         InputError: missing, unreadable, or of other names or shapes.
@@ -47,7 +49,7 @@ def load_file(layers: nn.Module, weights: str, *, body: str = "") -> None:
         raise InputError(
             f"backbone.weights={path}: no such file; allowed are null, a file, and imagenet where timm has it"
         )
-    found = _without_heads(read_weights(path))
+    found = {name: value for name, value in _without_heads(read_weights(path)).items() if name not in spare}
     if not admitted:
         refuse_pixel_labels(path, found)
     whole = not body or any(name.startswith(f"{body}.") for name in found)

@@ -2,12 +2,13 @@
 
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from dhr.backbone.frozen import FreezableBackbone
 from dhr.backbone.pretrained import create, load_file
 
 
-class ResNet(nn.Module):
+class ResNet(FreezableBackbone):
     """A ResNet that returns C2..C5.
 
     Args:
@@ -17,6 +18,8 @@ class ResNet(nn.Module):
             nothing dilated at stride 16), or "timm" as timm and torchvision do it.
         weights: "imagenet" for timm's pretrained weights, a file of weights under torchvision's names, or None.
         widths: channels inside the blocks of the four stages, None for the standard ones.
+        frozen_stages: 0: none; k: nothing that C2..C(k+1) are computed from learns.
+        frozen_norms: batch norms keep their running statistics; their scale and shift learn.
     """
 
     def __init__(
@@ -27,6 +30,8 @@ class ResNet(nn.Module):
         dilation: Literal["official", "timm"] = "official",
         weights: str | None = None,
         widths: tuple[int, int, int, int] | None = None,
+        frozen_stages: int = 0,
+        frozen_norms: bool = False,
     ) -> None:
         super().__init__()
         options: dict[str, Any] = {} if widths is None else {"channels": tuple(widths)}
@@ -38,6 +43,7 @@ class ResNet(nn.Module):
         self.layers = layers
         self.output_stride = output_stride
         self.channels: tuple[int, int, int, int] = tuple(layers.feature_info.channels()[1:])
+        self.freeze(frozen_stages, norms=frozen_norms)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(B,3,H,W) -> C2 (stride 4), C3 (8), C4 and C5 (at most the output stride)."""

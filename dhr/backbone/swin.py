@@ -5,12 +5,13 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dhr.backbone.frozen import FreezableBackbone
 from dhr.backbone.pretrained import create, load_file, refuse_uneven
 
 PATCH = 4
 
 
-class Swin(nn.Module):
+class Swin(FreezableBackbone):
     """A Swin transformer whose four stages, each with a layer norm of its own, are C2..C5.
 
     Sizes that are no multiple of the patch or of a window are padded with zeros, below and on the right, as in the
@@ -25,6 +26,8 @@ class Swin(nn.Module):
         drop_path: largest probability that a block is skipped in training; it grows with the depth.
         gradient_checkpointing: keeps no activations inside the stages: less memory, a second forward pass.
         weights: "imagenet" for timm's pretrained weights, a file of weights under timm's names or ours, or None.
+        frozen_stages: 0: none; k: nothing that C2..C(k+1) are computed from learns, their norms included.
+        frozen_norms: of batch norms; a Swin transformer has none, so it changes nothing.
 
     Raises:
         InputError: a width that its heads cannot share.
@@ -46,6 +49,8 @@ class Swin(nn.Module):
         drop_path: float = 0.0,
         gradient_checkpointing: bool = False,
         weights: str | None = None,
+        frozen_stages: int = 0,
+        frozen_norms: bool = False,
     ) -> None:
         super().__init__()
         self.channels: tuple[int, int, int, int] = (embed, 2 * embed, 4 * embed, 8 * embed)
@@ -69,6 +74,7 @@ class Swin(nn.Module):
         self.layers: Any = nn.ModuleDict({"body": body, "norms": norms})
         if weights is not None and weights != "imagenet":
             load_file(self.layers, weights, body="body")
+        self.freeze(frozen_stages, norms=frozen_norms)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(B,3,H,W) -> C2 (stride 4), C3 (8), C4 (16) and C5 (32)."""

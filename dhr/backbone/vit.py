@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from dhr.backbone.frozen import FreezableBackbone
 from dhr.backbone.pretrained import create, load_file, refuse_uneven
 from dhr.numerics import resize
 
@@ -11,7 +12,7 @@ PATCH = 16
 STRIDES = (4, 8, 16)  # of C2, C3 and C4
 
 
-class Vit(nn.Module):
+class Vit(FreezableBackbone):
     """A vision transformer: the tokens of four blocks, evenly spread, become C2..C5.
 
     They are those after a quarter, half, three quarters and all of the depth, so that C4 and C5, which rebalancing
@@ -27,6 +28,9 @@ class Vit(nn.Module):
         drop_path: largest probability that a block is skipped in training; it grows with the depth.
         gradient_checkpointing: keeps no activations inside the blocks: less memory, a second forward pass.
         weights: "imagenet" for timm's pretrained weights, a file of weights under timm's names, or None.
+        frozen_stages: 0: none; k: the embedding, the first k quarters of the blocks and the last norm do not learn:
+            C2 is computed from that norm as well.
+        frozen_norms: of batch norms; a vision transformer has none, so it changes nothing.
 
     Raises:
         InputError: a width that its heads cannot share, or a depth that is no multiple of four.
@@ -46,6 +50,8 @@ class Vit(nn.Module):
         drop_path: float = 0.0,
         gradient_checkpointing: bool = False,
         weights: str | None = None,
+        frozen_stages: int = 0,
+        frozen_norms: bool = False,
     ) -> None:
         super().__init__()
         refuse_uneven(embed, heads, place="backbone.heads")
@@ -68,6 +74,7 @@ class Vit(nn.Module):
         self.layers: Any = body
         if weights is not None and weights != "imagenet":
             load_file(self.layers, weights)
+        self.freeze(frozen_stages, norms=frozen_norms)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(B,3,H,W) -> C2 (stride 4), C3 (8), C4 (16) and C5 (the output stride)."""

@@ -1,10 +1,10 @@
 """Wide-ResNet-38 (Wu, Shen, van den Hengel: Wider or Deeper, 2016), at output stride 8, under its official names."""
 
 from itertools import pairwise
-from typing import Self
 
 from torch import Tensor, nn
 
+from dhr.backbone.frozen import FreezableBackbone
 from dhr.backbone.pretrained import load_file
 
 MOMENTUM = 3e-4  # of the batch norms, where they are not frozen
@@ -19,41 +19,39 @@ STAGES = {
 BOTTLENECKS = {"b6": ((8, 16, 32), 0.3), "b7": ((16, 32, 64), 0.5)}  # widths and dropout; the 3x3 has dilation 4
 
 
-class WideResNet38(nn.Module):
+class WideResNet38(FreezableBackbone):
     """A pre-activated residual network of few wide blocks.
 
     Args:
         weights: a file of weights under the official names (conv1a.weight, b2.bn_branch2a.weight, ...), or None.
         frozen: the first convolution and every batch norm stay as they were loaded, as the field trains it.
         width: of the first convolution; 64 in the paper.
+        frozen_stages: 0: none; k: nothing that C2..C(k+1) are computed from learns.
+        frozen_norms: batch norms keep their running statistics; their scale and shift learn.
     """
 
-    def __init__(self, *, weights: str | None = None, frozen: bool = True, width: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        weights: str | None = None,
+        frozen: bool = True,
+        width: int = 64,
+        frozen_stages: int = 0,
+        frozen_norms: bool = False,
+    ) -> None:
         super().__init__()
         self.layers = Layers(width)
-        self.frozen = frozen
         self.output_stride = 8
         self.channels: tuple[int, int, int, int] = (4 * width, 8 * width, 16 * width, 64 * width)
         if weights is not None:
             load_file(self.layers, weights)
-        if frozen:
-            self._freeze()
+        self.freeze(frozen_stages, norms=frozen_norms or frozen)
+        for part in (self.layers.conv1a, *self._norms()) if frozen else ():
+            part.requires_grad_(False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(B,3,H,W) -> C2 (stride 4), C3, C4 and C5 (stride 8)."""
         return self.layers(image)
-
-    def train(self, mode: bool = True) -> Self:
-        """Frozen batch norms keep their statistics."""
-        super().train(mode)
-        for norm in self._norms() if self.frozen else ():
-            norm.eval()
-        return self
-
-    def _freeze(self) -> None:
-        for part in (self.layers.conv1a, *self._norms()):
-            part.requires_grad_(False)
-        self.train(self.training)
 
     def _norms(self) -> list[nn.Module]:
         return [module for module in self.layers.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -82,6 +82,7 @@ RANGES = {  # for lists: of every element
     **dict.fromkeys(("positive", "negative", "shift"), COSINE),
     **dict.fromkeys(("temperature", "bandwidth"), Range(0.001, 1000)),
     **dict.fromkeys(("texture", "light"), Range(0, 1000)),
+    "frozen_stages": Range(0, 4),  # C2..C5
     "dim": Range(2, 16384, even=True),
     "clip": Range(0, 1_000_000, above=True),
     # of Lightning's trainer

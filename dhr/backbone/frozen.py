@@ -1,0 +1,68 @@
+"""What of a backbone does not learn: its first stages, and the statistics of its batch norms."""
+
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+TRIAL = (64, 64)  # of the image that shows which weights a map is computed from
+
+
+class FreezableBackbone(nn.Module):
+    """A backbone, parts of which stay in eval mode whatever is trained around them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # By name, so that copies, and norms that Lightning replaces by synchronised ones, are meant as well.
+        self._still: tuple[str, ...] = ()
+
+    def freeze(self, stages: int, *, norms: bool) -> None:
+        """Keeps the first stages, and the statistics of the batch norms, as they are.
+
+        Args:
+            stages: 0: none; k: nothing that C2..C(k+1) are computed from learns, and all of it stays in eval mode.
+            norms: batch norms use and keep their running statistics; their scale and shift still learn.
+        """
+        if stages:
+            needed = weights_of(self, self._first_maps(stages))
+            for parameter in needed:
+                parameter.requires_grad_(False)
+            self._still += tuple(_filled_by(self, {id(each) for each in needed}))
+        if norms:
+            self._still += tuple(name for name, each in self.named_modules() if isinstance(each, _BatchNorm))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen parts stay in eval mode."""
+        super().train(mode)
+        for name in self._still:
+            self.get_submodule(name).eval()
+        return self
+
+    def _first_maps(self, number: int) -> Sequence[Tensor]:
+        training = self.training
+        self.eval()  # statistics do not move, and nothing is skipped by chance
+        with torch.enable_grad():
+            maps = self(torch.zeros(1, 3, *TRIAL, device=next(self.parameters()).device))
+        self.train(training)
+        return maps[:number]
+
+
+def weights_of(module: nn.Module, maps: Sequence[Tensor]) -> list[nn.Parameter]:
+    """The parameters of `module`, of those that learn, that the maps are computed from."""
+    parameters = [each for each in module.parameters() if each.requires_grad]
+    total = torch.stack([each.sum() for each in maps]).sum()
+    gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+    return [each for each, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
+
+
+def _filled_by(module: nn.Module, needed: set[int], name: str = "") -> Iterator[str]:
+    """Names of the outermost modules that have parameters, all of them among those needed."""
+    own = [id(each) for each in module.parameters()]
+    if own and needed.issuperset(own):
+        yield name
+    elif own:
+        for child, each in module.named_children():
+            yield from _filled_by(each, needed, f"{name}.{child}" if name else child)
