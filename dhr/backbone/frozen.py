@@ -26,7 +26,7 @@ class FreezableBackbone(nn.Module):
             norms: batch norms use and keep their running statistics; their scale and shift still learn.
         """
         if stages:
-            needed = weights_of(self, self._first_maps(stages))
+            needed = self._needed(stages)
             for parameter in needed:
                 parameter.requires_grad_(False)
             self._still += tuple(_filled_by(self, {id(each) for each in needed}))
@@ -41,13 +41,15 @@ class FreezableBackbone(nn.Module):
             self.get_submodule(name).eval()
         return self
 
-    def _first_maps(self, number: int) -> Sequence[Tensor]:
+    def _needed(self, stages: int) -> list[nn.Parameter]:
+        """What the first maps are computed from, as a small image shows."""
         training = self.training
         self.eval()  # statistics do not move, and nothing is skipped by chance
         with torch.enable_grad():
             maps = self(torch.zeros(1, 3, *TRIAL, device=next(self.parameters()).device))
+            needed = weights_of(self, maps[:stages])
         self.train(training)
-        return maps[:number]
+        return needed
 
 
 def weights_of(module: nn.Module, maps: Sequence[Tensor]) -> list[nn.Parameter]:
@@ -58,11 +60,11 @@ def weights_of(module: nn.Module, maps: Sequence[Tensor]) -> list[nn.Parameter]:
     return [each for each, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
 
 
-def _filled_by(module: nn.Module, needed: set[int], name: str = "") -> Iterator[str]:
-    """Names of the outermost modules that have parameters, all of them among those needed."""
-    own = [id(each) for each in module.parameters()]
-    if own and needed.issuperset(own):
-        yield name
-    elif own:
-        for child, each in module.named_children():
-            yield from _filled_by(each, needed, f"{name}.{child}" if name else child)
+def _filled_by(module: nn.Module, needed: set[int], place: str = "") -> Iterator[str]:
+    """Names of the outermost modules inside that have parameters, all of them among those needed."""
+    for name, child in module.named_children():
+        own = [id(each) for each in child.parameters()]
+        if own and needed.issuperset(own):
+            yield f"{place}{name}"
+        elif own:
+            yield from _filled_by(child, needed, f"{place}{name}.")
