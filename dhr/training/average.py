@@ -1,25 +1,29 @@
 """The averaged network: validated, saved and predicted with, and the one that label_maker=ema asks for labels."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging
-from torch import distributed, nn
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor, distributed, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dhr.network import SegmentationNetwork
 from dhr.ranks import are_several
 
 
-class EmaAverage(EMAWeightAveraging):
+class EmaAverage(WeightAveraging):
     """Moving average of parameters and buffers after every step, on the device of the training, in eval mode.
+
+    What does not change in training is the same in the average, bit by bit; whole numbers are not averaged.
 
     Args:
         decay: what an average keeps of itself in a step.
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(decay=decay, use_buffers=True)
+        super().__init__(use_buffers=True, multi_avg_fn=_moving(decay))
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Makes the copy that will be the average."""
@@ -43,6 +47,20 @@ class EmaAverage(EMAWeightAveraging):
         if self._average_model is None:
             raise RuntimeError("there is no average before training has been set up")
         return self._average_model
+
+
+def _moving(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
+    """Does average + (1 - decay) * (current - average) in place; other ways to write it drift where both are equal."""
+    move: Any = get_ema_multi_avg_fn(decay)
+
+    def update(averages: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            move(averages, current, steps)
+            return
+        for average, value in zip(averages, current, strict=True):  # counters, and indices such as a Swin's
+            average.copy_(value)
+
+    return update
 
 
 @torch.no_grad()
