@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model
 from transformers_of import TINY, picture, saved, transformer
 
-from dhr.uss import vit
+from dhr.uss import vit, zoo
 from dhr.uss.vit import VisionTransformer, resample_positions
 
 
@@ -124,7 +124,7 @@ def tiny_dinov2(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     create, big = timm.create_model, {"tiny_mlp": "vit_small_patch14_dinov2", "tiny_swiglu": "vit_giant_patch14_dinov2"}
     ratio = {} if name == "tiny_mlp" else {"mlp_ratio": 256 / 48}
     shape = {"embed_dim": 48, "depth": 2, "num_heads": 3, "img_size": 70, **ratio}
-    monkeypatch.setattr(vit.timm, "create_model", lambda _, **settings: create(big[name], **shape, **settings))
+    monkeypatch.setattr(zoo.timm, "create_model", lambda _, **settings: create(big[name], **shape, **settings))
 
 
 @pytest.mark.parametrize("size", [(70, 70), (56, 98), (140, 84)])

@@ -16,7 +16,7 @@ from dhr.config.tree import options
 from dhr.errors import InputError
 from dhr.uss.vit import VisionTransformer
 
-BACKBONES = [name for name in options("uss/tokens") if name != "colour"]
+BACKBONES = [name for name in options("uss/tokens") if name.partition("_")[0] in ("dino", "dinov2")]
 
 
 def full_checkpoint(weights: dict[str, Tensor]) -> dict[str, Any]:

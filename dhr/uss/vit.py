@@ -1,11 +1,9 @@
 """Tokens of DINO (Caron et al., 2021) and DINOv2 (Oquab et al., 2023), frozen, through timm."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer as Layers
 from torch import Tensor
@@ -13,9 +11,9 @@ from torch.nn import functional
 
 from dhr.errors import InputError
 from dhr.uss.frozen import Frozen, mixed
-from dhr.weights import load_strictly, only_tensors, read_checkpoint, read_weights
+from dhr.uss.zoo import PLACE, create, read_file, refuse_no_weights
+from dhr.weights import load_strictly, only_tensors
 
-PLACE = "uss.tokens"
 OFFSET = 0.1  # cells; both families resample their positions as if the new grid were that much larger
 RENAMED = {".mlp.w12.": ".mlp.fc1.", ".mlp.w3.": ".mlp.fc2.", "register_tokens": "reg_token"}  # DINOv2 -> timm
 TRAINING_ONLY = ("head.", "dino_head.", "ibot_head.", "mask_token")
@@ -43,15 +41,11 @@ class VisionTransformer(Frozen):
         precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     ) -> None:
         super().__init__()
-        if weights is None:
-            raise InputError(
-                f"{PLACE}.weights: null: features of an untrained network are noise; use pretrained or a file"
-            )
-        if sha256 is not None and weights in ("pretrained", "random"):
-            raise InputError(f"{PLACE}.sha256: {sha256}: belongs to a file; set {PLACE}.weights=<file> too")
+        refuse_no_weights(weights, sha256)
         self.layers = _create(name, pretrained=weights == "pretrained")
-        if weights not in ("pretrained", "random"):
-            _load(self.layers, Path(weights), sha256)
+        if weights is not None and weights not in ("pretrained", "random"):
+            path = Path(weights)
+            load_strictly(self.layers, only_tensors(timm_names(read_file(path, sha256)), path), path)
         self.precision = precision
         self.patch_size: int = self.layers.patch_embed.patch_size[0]
         self.dim: int = self.layers.embed_dim
@@ -103,38 +97,13 @@ def resample_positions(positions: Tensor, grid: tuple[int, int], *, registers: b
 
 
 def _create(name: str, *, pretrained: bool) -> Layers:
-    # Two names of timm's zoo lie behind one: architecture and, after the dot, weights.
-    if not timm.is_model(name.partition(".")[0]):
-        raise InputError(f"{PLACE}.name: {name}: timm has no such model; write {PLACE}.name=vit_small_patch8_224.dino")
-    try:
-        layers = timm.create_model(name, pretrained=pretrained, num_classes=0, dynamic_img_size=True)
-    except (OSError, RuntimeError, TypeError) as error:
-        if not pretrained or isinstance(error, TypeError) or "Invalid pretrained tag" in str(error):
-            raise InputError(f"{PLACE}.name: {name}: no vision transformer of timm ({error})") from error
-        known = timm.get_pretrained_cfg(name)
-        raise InputError(
-            f"{PLACE}.weights: pretrained: the weights of {name} could not be fetched ({type(error).__name__}); "
-            f"connect to the network once, or bring {known.url if known else 'the file'} and set {PLACE}.weights=<file>"
-        ) from error
+    layers = create(name, pretrained=pretrained, what="vision transformer", dynamic_img_size=True)
     if not isinstance(layers, Layers):
-        raise InputError(f"{PLACE}.name: {name}: is a {type(layers).__name__}, not a plain vision transformer")
+        raise InputError(
+            f"{PLACE}.name: {name}: is a {type(layers).__name__}, not a plain vision transformer; "
+            f"use uss/tokens=timm {PLACE}.name={name}"
+        )
     return layers
-
-
-def _load(layers: Layers, path: Path, sha256: str | None) -> None:
-    if not path.is_file():
-        raise InputError(f"{PLACE}.weights: {path}: no such file; allowed are pretrained or a file of weights")
-    if sha256 is not None:
-        _compare(path, sha256)
-    content = read_weights(path) if path.suffix == ".safetensors" else read_checkpoint(path)
-    load_strictly(layers, only_tensors(timm_names(content), path), path)
-
-
-def _compare(path: Path, sha256: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256.lower():
-        raise InputError(f"{path}: sha256 is {found}, {PLACE}.sha256 says {sha256}; download the file again")
 
 
 def timm_names(content: Mapping[str, Any]) -> dict[str, Tensor]:
