@@ -66,6 +66,7 @@ WRONG = [  # command, what is typed, what the message has to say
     ("train", "rebalancing.rebalancer.seed=3", ("rebalancing.rebalancer.seed", "3")),
     ("train", "experiment=none_such", ("experiment", "none_such", "reproduce_voc")),
     ("train", "logger.mode=live", ("logger.mode", "live", "offline")),
+    ("train", "features=computed uss.centred=true", ("uss.centred", "features=stored")),
     ("train", "~backbone", ("backbone", "missing")),
     ("train", "tau", ("tau", "key=value")),
     ("train", "paths.data=${nowhere}", ("paths.data", "nowhere")),
@@ -186,7 +187,7 @@ def test_a_stored_configuration_is_read_back(tmp_path: Path) -> None:
 def test_a_run_may_be_older_than_a_key(tmp_path: Path) -> None:
     path = stored_run(tmp_path / "run") / "config.yaml"
     older = OmegaConf.load(path)
-    for key in ("tokens", "weights", "recipe", "form", "components"):
+    for key in ("tokens", "weights", "recipe", "form", "components", "centred"):
         del older.uss[key]
     path.write_text(OmegaConf.to_yaml(older))
     assert load_run_config(tmp_path / "run") == compose("train", ["seed=4"])

@@ -60,7 +60,7 @@ def test_weights_are_recorded_by_their_content(tmp_path: Path) -> None:
 OTHER = {
     "scales": ("uss.scales=[2.0]",), "flip": ("uss.flip=true",), "form": ("uss.form=safetensors",),
     "components": ("uss.components=8",), "extractor": ("uss.extractor.bandwidth=0.2",),
-    "extractor, patch_size": ("uss.extractor.patch_size=8",),
+    "centred": ("uss.centred=true",), "extractor, patch_size": ("uss.extractor.patch_size=8",),
 }  # fmt: skip
 
 
@@ -146,6 +146,29 @@ def test_fewer_components_lie_beside_the_features(there: Tiny, caplog: pytest.Lo
             there.call("extract_uss", f"uss.components={wrong}", "overwrite=true")
 
 
+@pytest.mark.parametrize("components", [None, 12])
+def test_centred_features_lack_the_mean_of_the_split(there: Tiny, components: int | None) -> None:
+    words = ("uss.centred=true", *([] if components is None else [f"uss.components={components}"]))
+    there.call("extract_uss")
+    full = {path.name: torch.load(path, weights_only=True).double() for path in there.features.iterdir()}
+    mean = torch.cat([each.flatten(1) for each in full.values()], 1).mean(1)
+    there.call("extract_uss", *words, "overwrite=true")
+    record, basis = (
+        read_json(there.features.with_name("colour.json")),
+        there.features.with_name("colour_components.safetensors"),
+    )
+    assert record["centred"] is True and record["channels"] == (components or 64)
+    directions = Basis.load(basis).directions.double()
+    for name, values in full.items():
+        stored = torch.load(there.features / name, weights_only=True)
+        expected = torch.einsum("dhw,dc->chw", values - mean[:, None, None], directions)
+        torch.testing.assert_close(stored.double(), expected, atol=2e-3, rtol=0)
+    (there.features / "train_00001.pt").unlink()
+    before = contents(there)
+    there.call("extract_uss", *words)
+    assert {name: data for name, data in contents(there).items() if name in before} == before
+
+
 def test_training_reads_both_forms(tiny: Tiny, tmp_path: Path) -> None:
     """The same losses, whatever the form."""
     losses = []
@@ -180,7 +203,7 @@ def test_a_killed_extraction_is_continued(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_make_what_one_makes(there: Tiny) -> None:
-    words = ("uss.components=16", "uss.form=safetensors")
+    words = ("uss.components=16", "uss.centred=true", "uss.form=safetensors")
     assert finish(with_two(there.command("extract_uss", *words))).count("4 made") == 2
     two = contents(there)
     there.call("extract_uss", *words, "overwrite=true")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dhr.errors import InputError
-from dhr.uss.pca import Basis, Moment, mean_cosine_change
+from dhr.uss.pca import Basis, Mean, Moment, mean_cosine_change
 
 
 def maps(count: int = 3, rank: int = 6, *, noise: float = 0.05, offset: float = 1.0) -> list[Tensor]:
@@ -24,8 +24,8 @@ def maps(count: int = 3, rank: int = 6, *, noise: float = 0.05, offset: float = 
     return made
 
 
-def basis_of(made: list[Tensor], components: int) -> Basis:
-    moment = Moment(20)
+def basis_of(made: list[Tensor], components: int, mean: Tensor | None = None) -> Basis:
+    moment = Moment(20, mean)
     for each in made:
         moment.add(each)
     return moment.basis(components)
@@ -75,11 +75,47 @@ def test_subtracting_the_mean_would_change_cosines_however_many_are_kept() -> No
     assert full < 1e-6 and moved > 0.3 > 0.01 > mean_cosine_change(made[0], basis_of(made, 7))
 
 
+def mean_of(made: list[Tensor]) -> Tensor:
+    mean = Mean(20)
+    for each in made:
+        mean.add(each)
+    return mean.value()
+
+
+def test_the_mean_is_that_of_all_cells() -> None:
+    made = maps()
+    rows = np.concatenate([each.flatten(1).double().numpy() for each in made], axis=1)
+    np.testing.assert_allclose(mean_of(made), rows.mean(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("components", "change"), [(20, 1e-6), (7, 0.01)])
+def test_centred_features_have_the_cosines_around_the_mean(components: int, change: float) -> None:
+    made = maps(offset=3.0)
+    centred = [each - mean_of(made)[:, None, None] for each in made]
+    basis = basis_of(made, components, mean_of(made))
+    expected, found = (
+        torch.nn.functional.normalize(each.flatten(1), dim=0) for each in (centred[0], basis.project(made[0]))
+    )
+    difference = float((expected.T @ expected - found.T @ found).abs().mean())
+    assert difference < change and mean_cosine_change(made[0], basis) == pytest.approx(difference, abs=1e-6)
+    torch.testing.assert_close(basis.directions, basis_of(centred, components).directions, atol=1e-4, rtol=0)
+    raw = torch.nn.functional.normalize(made[0].flatten(1), dim=0)
+    assert float((raw.T @ raw).mean()) > 0.4 > 0.2 > abs(float((found.T @ found).mean()))
+
+
 def test_how_the_cells_come_does_not_matter() -> None:
     made = maps()
     whole = torch.cat([each.flatten(1) for each in made], 1)[:, None]
     torch.testing.assert_close(basis_of([whole], 5).directions, basis_of(made, 5).directions, atol=1e-5, rtol=0)
     assert torch.equal(basis_of(made, 5).directions, basis_of(made, 5).directions)
+
+
+def test_a_centred_basis_lies_on_disk_with_its_mean(tmp_path: Path) -> None:
+    made, path = maps(), tmp_path / "colour_components.safetensors"
+    basis = basis_of(made, 5, mean_of(made))
+    basis.save(path)
+    assert torch.equal(Basis.load(path).project(made[0]), basis.project(made[0]))
+    assert Basis.load(path).digest == basis.digest != Basis(basis.directions, basis.energy).digest
 
 
 def test_it_lies_on_disk_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -99,3 +135,5 @@ def test_what_cannot_be_fitted_is_said() -> None:
         basis_of(maps(), 21)
     with pytest.raises(InputError, match=r"uss\.components: all features are zero"):
         basis_of([torch.zeros(20, 3, 3)], 2)
+    with pytest.raises(InputError, match=r"uss\.centred: all features are the same"):
+        basis_of([torch.ones(20, 3, 3)], 2, torch.ones(20))

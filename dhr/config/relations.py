@@ -93,6 +93,13 @@ def _train(values: Mapping[str, Any]) -> None:
             )
     if values["choices"].get("features") == "computed":
         _extract_uss(values)
+        _refuse_centred(values)
+
+
+def _refuse_centred(values: Mapping[str, Any]) -> None:
+    """The mean is that of a split, and a batch has none; left in without a word, it would change every cosine."""
+    if values["uss"].get("centred"):
+        raise InputError("uss.centred: true: is for features of a store; use features=stored, or uss.centred=false")
 
 
 def _predict(values: Mapping[str, Any]) -> None:

@@ -70,7 +70,7 @@ class Uss:
     """Where the features of a USS model lie, and how they are made if we can make them.
 
     `tokens` is the frozen backbone of a trained head, whose file `weights` is and which train_uss makes by `recipe`;
-    `form` and `components` say how the store keeps the features.
+    `form`, `components` and `centred` say how the store keeps the features.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Uss:
     recipe: Part | None = None
     form: Literal["pt", "safetensors"] = "pt"
     components: int | None = None
+    centred: bool = False
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Fewer channels: features projected on the directions that carry most of their energy."""
+"""Features without their mean, and in fewer channels: projected on the directions that carry most of their energy."""
 
 import hashlib
 from dataclasses import dataclass
@@ -19,23 +19,33 @@ KEYS = {"directions", "energy"}
 
 @dataclass(frozen=True)
 class Basis:
-    """Orthonormal `directions` (D,C) float32, and the share of the `energy` that each of them carries (C), falling."""
+    """What features are projected on.
+
+    Attributes:
+        directions: (D,C) float32, orthonormal.
+        energy: (C) the share that each of them carries, falling.
+        mean: (D) what is taken from the features before; None takes nothing.
+    """
 
     directions: Tensor
     energy: Tensor
+    mean: Tensor | None = None
 
     def project(self, features: Tensor) -> Tensor:
         """(D,h,w) -> (C,h,w) float32."""
-        return torch.einsum("dhw,dc->chw", features.float(), self.directions.to(features.device))
+        return torch.einsum("dhw,dc->chw", without(self.mean, features.float()), self.directions.to(features.device))
 
     @property
     def digest(self) -> str:
-        """Of the directions; other directions give other features."""
-        return hashlib.blake2b(self.directions.contiguous().numpy().tobytes(), digest_size=16).hexdigest()
+        """Of directions and mean; others give other features."""
+        parts = [self.directions] if self.mean is None else [self.directions, self.mean]
+        content = b"".join(each.contiguous().numpy().tobytes() for each in parts)
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
 
     def save(self, path: Path) -> None:
         """Writes it atomically."""
-        write_atomically(path, save({"directions": self.directions.contiguous(), "energy": self.energy.contiguous()}))
+        parts = {"directions": self.directions, "energy": self.energy, "mean": self.mean}
+        write_atomically(path, save({name: each.contiguous() for name, each in parts.items() if each is not None}))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -49,9 +59,37 @@ class Basis:
         except (SafetensorError, OSError) as error:
             cure = "overwrite=true makes it and its features anew"
             raise InputError(f"{path}: no whole basis ({type(error).__name__}); {cure}") from None
-        if set(parts) != KEYS or parts["directions"].ndim != 2:
+        if set(parts) - {"mean"} != KEYS or parts["directions"].ndim != 2:
             raise InputError(f"{path}: holds {', '.join(sorted(parts))}, no basis; overwrite=true makes it anew")
         return cls(**parts)
+
+
+def without(mean: Tensor | None, features: Tensor) -> Tensor:
+    """(D,h,w) less the mean (D) of every cell."""
+    return features if mean is None else features - mean.to(features)[:, None, None]
+
+
+class Mean:
+    """Mean feature vector, accumulated in float64 in one pass.
+
+    Args:
+        dim: D.
+
+    Attributes:
+        total: (D+1) the sums of the channels, and the number of cells.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.total = torch.zeros(dim + 1, dtype=torch.float64)
+
+    def add(self, features: Tensor) -> None:
+        """Counts every cell of (D,h,w) once."""
+        cells = features.flatten(1).double()
+        self.total += torch.cat([cells.sum(1), cells.new_tensor([cells.shape[1]])]).cpu()
+
+    def value(self) -> Tensor:
+        """(D) float32."""
+        return (self.total[:-1] / self.total[-1]).float()
 
 
 class Moment:
@@ -61,18 +99,22 @@ class Moment:
     eigenvectors of the second moment are those on which the unit vectors lose least (Eckart and Young, 1936), and
     projecting on them is linear and fixes the origin. Subtracting the mean first, as in textbook PCA, would change
     every cosine however many components were kept. Vectors are taken at unit length because only their direction
-    counts later. `benchmarks/uss_pca.py` measures the choices.
+    counts later. `benchmarks/uss_pca.py` measures the choices. Where the mean is taken away on purpose
+    (`uss.centred`), because the tokens share so much that all their cosines are near 1, it moves the origin, and the
+    cosines that are kept are those at the new one.
 
     Args:
         dim: D.
+        mean: (D) the new origin; None for the old one.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, mean: Tensor | None = None) -> None:
         self.total = torch.zeros(dim, dim, dtype=torch.float64)
+        self.mean = mean
 
     def add(self, features: Tensor) -> None:
         """Counts every cell of (D,h,w) once; the sum does not depend on the grid it is cut into."""
-        cells = unit_vectors(features.flatten(1).double(), dim=0)
+        cells = unit_vectors(without(self.mean, features.double()).flatten(1), dim=0)
         self.total += (cells @ cells.T).cpu()
 
     def basis(self, components: int) -> Basis:
@@ -85,15 +127,19 @@ class Moment:
             raise InputError(f"uss.components: {components}: the model gives {len(self.total)}; use fewer, or null")
         energy, vectors = torch.linalg.eigh(self.total)
         if not energy[-1] > 0:
-            raise InputError("uss.components: all features are zero; is this the right model? or use null")
+            where, what = ("components", "zero") if self.mean is None else ("centred", "the same")
+            raise InputError(f"uss.{where}: all features are {what}; is this the right model? or leave it out")
         energy, vectors = energy.flip(0)[:components], vectors.flip(1)[:, :components]
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
         share = energy.clamp_min(0) / self.total.trace()
-        return Basis((vectors * largest.sign()).float(), share.float())
+        return Basis((vectors * largest.sign()).float(), share.float(), self.mean)
 
 
 def mean_cosine_change(features: Tensor, basis: Basis) -> float:
-    """Mean absolute change of the cosine between any two cells of (D,h,w) by the projection, in [0,2]."""
-    full = unit_vectors(features.flatten(1).float(), dim=0)
+    """Mean absolute change of the cosine between any two cells of (D,h,w) by the projection, in [0,2].
+
+    The cosines before are those at the origin of the basis.
+    """
+    full = unit_vectors(without(basis.mean, features.float()).flatten(1), dim=0)
     reduced = unit_vectors(basis.project(features).flatten(1), dim=0)
     return float((full.T @ full - reduced.T @ reduced).abs().mean())

@@ -6,9 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from torch import distributed
 
 from dhr.artifacts import read_json
 from dhr.building import feature_store, open_split
@@ -17,15 +15,14 @@ from dhr.dataset.reader import Split
 from dhr.disk.mark import sha256_of
 from dhr.disk.output import Keep, Output
 from dhr.errors import InputError
-from dhr.progress import progress
 from dhr.ranks import Ranks
 from dhr.uss.feature_file import FORMS, encode
+from dhr.uss.fitting import Sample, fitted_basis
 from dhr.uss.frugal import Frugal
-from dhr.uss.pca import Basis, Moment, mean_cosine_change
+from dhr.uss.pca import Basis
 from dhr.uss.pipeline import Features, features_of
 from dhr.uss.store import FeatureStore
 
-SAMPLE = 256  # images whose cells the directions of uss.components are fitted to, spread over the split
 log = logging.getLogger("dhr.extract_uss")
 
 
@@ -52,10 +49,11 @@ def extract(cfg: DictConfig) -> Path:
         ranks.leave()
         return store.folder
     features = Features(extractor, tuple(cfg.uss.scales), cfg.uss.flip, ranks.device)
-    if cfg.uss.components is not None:
+    if cfg.uss.components is not None or cfg.uss.centred:
         _with_basis(output, _known_basis(store)).refuse_mixture(ids, overwrite=cfg.overwrite)
         basis = None if cfg.overwrite else _stored_basis(store, output.there(ids))
-        basis = basis or _made_basis(features, cfg.uss.components, split, ids, store, ranks)
+        sample = Sample.of(ids, split, features, ranks)
+        basis = basis or fitted_basis(sample, cfg.uss.components, store.basis, centred=cfg.uss.centred)
         features, output = replace(features, basis=basis), _with_basis(output, basis.digest)
 
     def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
@@ -113,6 +111,7 @@ def _settings(cfg: DictConfig, extractor: Frugal) -> dict[str, object]:
         "flip": uss["flip"],
         "form": uss["form"],
         "components": components,
+        **({"centred": True} if uss["centred"] else {}),  # stores of before know no such word
         "patch_size": extractor.patch_size,
         "channels": extractor.dim if components is None else components,
     }
@@ -131,25 +130,3 @@ def _digest_of(weights: object) -> object:
 
 def _is_released(store: FeatureStore, ids: Sequence[str]) -> bool:
     return not store.record.exists() and all(store.path(id).exists() for id in ids)
-
-
-def _made_basis(
-    features: Features, components: int, split: Split, ids: Sequence[str], store: FeatureStore, ranks: Ranks
-) -> Basis:
-    """The directions that a sample of the split's images asks for, which are kept in the store."""
-    moment, spread = Moment(features.extractor.dim), np.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).round()
-    sample = ranks.share([ids[int(position)] for position in spread])
-    made = features_of(features, sample, split.pixels, lambda _, values: moment.add(values), writers=1)
-    for _ in progress(made, f"components {split.name}", total=len(sample), visible=ranks.first):
-        pass
-    if ranks.count > 1:
-        distributed.all_reduce(moment.total)
-    basis = moment.basis(components)
-    if ranks.first:
-        basis.save(store.basis)
-        kept, change = float(basis.energy.sum()), mean_cosine_change(features(split.pixels(ids[0])).cpu(), basis)
-        log.info(
-            f"{store.basis}: {components} of {features.extractor.dim} directions carry {100 * kept:.2f} % of the "
-            f"energy of {len(spread)} images; the cosine of two cells of {ids[0]} changes by {change:.4f} on average"
-        )
-    return basis
