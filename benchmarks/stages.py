@@ -26,6 +26,7 @@ from dhr.dataset.reader import MaskFolder, Split, TrainDataset
 from dhr.dataset.transforms import TrainTransform
 from dhr.evaluation.run import _scored
 from dhr.evaluation.scores import JointHistogram
+from dhr.evaluation.small import SmallObjects
 from dhr.prediction import Predictor, _masks
 from dhr.processes import cores
 from dhr.sample import Batch, Window
@@ -103,7 +104,7 @@ def evaluate(split: Split, rounds: int) -> list[Row]:
             list(pool.map(decode, ids))
 
     def scoring() -> None:
-        for _ in _scored(JointHistogram(), split, folder, ids):
+        for _ in _scored(JointHistogram(), SmallObjects(), split, folder, ids):
             pass
 
     plain, whole = best_of(rounds, decoding, scoring)

@@ -11,20 +11,23 @@ import statistics
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 COLUMNS = (
     ("miou", "mIoU %", 1),
     ("mfpr", "mFPR", 3),
     ("mfnr", "mFNR", 3),
-    ("small_mfnr", "small mFNR", 3),
+    ("small_mfnr", "small classes mFNR", 3),
+    ("small.miou", "small objects mIoU %", 1),
+    ("small.mfnr", "small objects mFNR", 3),
     ("seconds", "seconds", 0),
 )
 PLAIN, UPPER, METHOD = "none", "truth", "dhr"
 
 
-def collect(folder: Path, prefix: str, split: str) -> dict[str, list[dict[str, float]]]:
+def collect(folder: Path, prefix: str, split: str) -> dict[str, list[dict[str, Any]]]:
     """Scores of every option, one entry per seed, options by falling mean mIoU."""
-    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for run in sorted(folder.glob(f"{prefix}-*-seed*")):
         match = re.fullmatch(rf"{re.escape(prefix)}-(.+)-seed\d+", run.name)
         scores = run / "scores" / f"{split}.json"
@@ -34,16 +37,26 @@ def collect(folder: Path, prefix: str, split: str) -> dict[str, list[dict[str, f
     return dict(sorted(found.items(), key=lambda item: -_mean(item[1], "miou")))
 
 
-def _mean(scores: list[dict[str, float]], key: str) -> float:
-    return statistics.fmean(score[key] for score in scores)
+def _values(scores: list[dict[str, Any]], key: str) -> list[float]:
+    """The values of a key; small.miou is miou inside small, which older score files lack."""
+    group, _, inner = key.rpartition(".")
+    found = [(score.get(group, {}) if group else score).get(inner) for score in scores]
+    return [value for value in found if value is not None]
 
 
-def _cell(scores: list[dict[str, float]], key: str, digits: int) -> str:
-    spread = statistics.stdev(score[key] for score in scores) if len(scores) > 1 else 0.0
-    return f"{_mean(scores, key):.{digits}f} +- {spread:.{digits}f}"
+def _mean(scores: list[dict[str, Any]], key: str) -> float:
+    return statistics.fmean(_values(scores, key))
 
 
-def table(found: dict[str, list[dict[str, float]]]) -> str:
+def _cell(scores: list[dict[str, Any]], key: str, digits: int) -> str:
+    values = _values(scores, key)
+    if len(values) < len(scores):
+        return "-"
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.fmean(values):.{digits}f} +- {spread:.{digits}f}"
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> str:
     """One line per option: number of seeds, then mean and standard deviation of every score."""
     head = ["option", "seeds", *(title for _, title, _ in COLUMNS)]
     rows = [
@@ -56,7 +69,7 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
     )
 
 
-def gap(found: dict[str, list[dict[str, float]]]) -> str:
+def gap(found: dict[str, list[dict[str, Any]]]) -> str:
     """How much of the way from plain training to training on the truth the method goes; empty without all three."""
     if not {PLAIN, UPPER, METHOD} <= found.keys():
         return ""

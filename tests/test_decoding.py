@@ -115,7 +115,7 @@ def test_a_flipped_bit_changes_nothing_or_is_refused(data: st.DataObject) -> Non
 def test_runs_count_what_pixels_count(seed: int, count: int, labels: int) -> None:
     rng = np.random.default_rng(seed)
     pairs = [tuple(rng.integers(0, labels, (2, 9, 7)).astype(np.uint8)) for _ in range(count)]
-    joint, holders = joint_histogram_of(pairs)
+    joint, holders, _ = joint_histogram_of(pairs)
     expected, held = np.zeros((256, 256), int), np.zeros(256, int)
     for prediction, truth in pairs:
         np.add.at(expected, (truth, prediction), 1)

@@ -186,9 +186,9 @@ def test_what_is_counted_does_not_pile_up(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         counts = _histograms(split, predictions, [split.id(position) for position in range(count)])
-        pairs, _, images = next(counts)
+        pairs, _, _, images = next(counts)
         time.sleep(1)  # whoever adds them up is slower than they come
-        for more, _, others in counts:
+        for more, _, _, others in counts:
             pairs, images = pairs + more, images + others
         _, peak = tracemalloc.get_traced_memory()
     finally:

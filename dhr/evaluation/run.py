@@ -17,7 +17,8 @@ from dhr.config.stored import load_run_config
 from dhr.dataset.reader import Split
 from dhr.disk.products import Products
 from dhr.errors import InputError
-from dhr.evaluation.scores import LABELS, JointHistogram, as_json, check_labels, joint_histogram_of, scores_of
+from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram_of, scores_of
+from dhr.evaluation.small import LABELS, SmallObjects
 from dhr.evaluation.tables import score_table
 from dhr.processes import cores, flow
 from dhr.progress import progress
@@ -25,7 +26,7 @@ from dhr.ranks import Ranks
 
 SHOWN = 5  # ids named in one message
 CHUNK = 16  # pairs that are counted together
-Counted = tuple[np.ndarray, np.ndarray, int]  # pairs, holders, images, as JointHistogram takes them
+Counted = tuple[np.ndarray, np.ndarray, np.ndarray, int]  # what `joint_histogram_of` counts, and of how many images
 log = logging.getLogger("dhr.evaluate")
 
 
@@ -82,14 +83,14 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
     ranks = Ranks.join()
     inventory = Inventory.of(split, folder)
     inventory.check(folder, strict=cfg.strict, allow_missing=cfg.allow_missing)
-    _refuse_no_truth(split, inventory.found)
-    histogram = JointHistogram().to("cpu")
+    refuse_no_truth(split, inventory.found)
+    histogram, small = JointHistogram().to("cpu"), SmallObjects().to("cpu")
     mine = ranks.share(inventory.found)
     Products.at(folder, "run the stage that made them again").check_all([folder / f"{id}.png" for id in mine])
-    for _ in progress(_scored(histogram, split, folder, mine), "evaluate", total=len(mine), visible=ranks.first):
+    for _ in progress(_scored(histogram, small, split, folder, mine), "evaluate", total=len(mine), visible=ranks.first):
         pass
     result = as_json(
-        scores_of(*histogram.compute(), split.table),
+        scores_of(*histogram.compute(), split.table, small=small.compute()),
         split.table,
         dataset=dataset,
         split=split.name,
@@ -107,7 +108,7 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
     return result
 
 
-def _refuse_no_truth(split: Split, ids: Sequence[str]) -> None:
+def refuse_no_truth(split: Split, ids: Sequence[str]) -> None:
     """Refuses images without a human mask: left out of the score, they would make it one of another split.
 
     Raises:
@@ -142,12 +143,15 @@ def _title(cfg: DictConfig, folder: Path) -> str:
     return folder.parent.name if cfg.run is None else Path(cfg.run).name
 
 
-def _scored(histogram: JointHistogram, split: Split, folder: Path, ids: Sequence[str]) -> Iterator[None]:
+def _scored(
+    histogram: JointHistogram, small: SmallObjects, split: Split, folder: Path, ids: Sequence[str]
+) -> Iterator[None]:
     """Adds the pairs to the histogram when all are counted, and tells of every image for the bar."""
     pairs, holders = np.zeros((LABELS, LABELS), np.int64), np.zeros(LABELS, np.int64)
-    for more, held, images in _histograms(split, folder, ids):
+    for more, held, objects, images in _histograms(split, folder, ids):
         pairs += more
         holders += held
+        small.update(torch.from_numpy(objects))
         yield from [None] * images
     histogram.update(torch.from_numpy(pairs), torch.from_numpy(holders), len(ids))
 
@@ -157,14 +161,14 @@ def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[Coun
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
 
     def count(chunk: Sequence[str]) -> Counted:
-        pairs, holders = joint_histogram_of(_pair(split, folder, id) for id in chunk)
+        pairs, holders, small = joint_histogram_of(_pair(split, folder, id) for id in chunk)
         try:
             check_labels(pairs, split.table.num_classes, chunk[0])
         except InputError:
             for id in chunk:  # which of them it is
                 check_labels(joint_histogram_of([_pair(split, folder, id)])[0], split.table.num_classes, id)
             raise
-        return pairs, holders, len(chunk)
+        return pairs, holders, small, len(chunk)
 
     with ThreadPoolExecutor(cores()) as pool:
         yield from flow(pool, count, chunks, workers=cores())

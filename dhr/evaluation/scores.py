@@ -11,12 +11,22 @@ from torchmetrics import Metric
 
 from dhr.dataset.classes import IGNORE, ClassTable
 from dhr.errors import InputError
+from dhr.evaluation.small import DEFINITION as SMALL
+from dhr.evaluation.small import (
+    LABELS,
+    ROWS,
+    SmallObjects,
+    SmallScores,
+    mean_of,
+    number_or_null,
+    small_of,
+    small_of_runs,
+)
 
-LABELS = 256  # every value an 8-bit mask can hold, so that no nonsense can hide
 DEFINITION = (
     "one confusion matrix over all images, truth 255 left out; per class IoU = TP/U, FPR = (P-TP)/U, FNR = (T-TP)/U "
     "with U = T+P-TP; means over classes with U > 0; small classes: those whose mean area, in images that have them, "
-    "is below the median"
+    f"is below the median; {SMALL}"
 )
 
 
@@ -60,29 +70,31 @@ def joint_histogram(prediction: Tensor, truth: Tensor) -> Tensor:
     return torch.bincount(code, minlength=LABELS * LABELS).view(LABELS, LABELS)
 
 
-def joint_histogram_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Joint histogram of several (prediction, truth) pairs of uint8 masks (H,W), and how many hold each truth label.
+def joint_histogram_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Joint histogram of several (prediction, truth) pairs of uint8 masks (H,W), and what is counted of each image.
 
     Counts the runs of equal pairs, which are a few thousand in a mask, and not the pixels. A compiled loop would take
     half the time, but its compiler takes longer to be imported than all masks of VOC to be scored.
 
     Returns:
-        (256,256) int64, rows truth, and (256) int64; zeros of no pair.
+        (256,256) int64, rows truth; (256) how many images hold each truth label; (4,256) counts of small objects, see
+        `dhr.evaluation.small.small_counts`. Zeros of no pair.
     """
-    codes, ends, holders, pixels = [np.zeros(0, np.uint16)], [np.zeros(0, np.int64)], np.zeros(LABELS, np.int64), 0
+    codes, lengths = [np.zeros(0, np.uint16)], [np.zeros(0, np.int64)]
+    holders, small = np.zeros(LABELS, np.int64), np.zeros((len(ROWS), LABELS), np.int64)
     for prediction, truth in pairs:
         labels, others = truth.ravel(), prediction.ravel()
         last = np.ones(labels.size, bool)  # whether a run ends here
         np.not_equal(labels[1:], labels[:-1], out=last[:-1])
         last[:-1] |= others[1:] != others[:-1]
         places = np.flatnonzero(last)
-        codes.append(labels[places].astype(np.uint16) << 8 | others[places])
-        ends.append(places + pixels)
-        holders += np.bincount(labels[places], minlength=LABELS) > 0
-        pixels += labels.size
-    lengths = np.diff(np.concatenate(ends), prepend=-1)
-    counts = np.bincount(np.concatenate(codes), weights=lengths, minlength=LABELS * LABELS)
-    return counts.astype(np.int64).reshape(LABELS, LABELS), holders
+        labels, others, length = labels[places], others[places], np.diff(places, prepend=-1)
+        codes.append(labels.astype(np.uint16) << 8 | others)
+        lengths.append(length)
+        holders += np.bincount(labels, minlength=LABELS) > 0
+        small += small_of_runs(labels, others, length)
+    counts = np.bincount(np.concatenate(codes), weights=np.concatenate(lengths), minlength=LABELS * LABELS)
+    return counts.astype(np.int64).reshape(LABELS, LABELS), holders, small
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,7 @@ class Scores:
 
     `miou` and `iou` are percent, the rates are fractions; a class that occurs nowhere is NaN. `confusion` is (K,K),
     rows truth. `small_mfnr` is NaN where fewer than two tag classes occur, or all of them have the same area.
+    `small` are the scores of small objects, None where they were not counted.
     """
 
     miou: float
@@ -101,6 +114,7 @@ class Scores:
     fpr: np.ndarray
     fnr: np.ndarray
     confusion: np.ndarray
+    small: SmallScores | None = None
 
 
 def check_labels(pairs: np.ndarray, num_classes: int, id: str) -> None:
@@ -122,8 +136,8 @@ def check_labels(pairs: np.ndarray, num_classes: int, id: str) -> None:
         )
 
 
-def scores_of(pairs: Tensor, holders: Tensor, table: ClassTable) -> Scores:
-    """Scores of a joint histogram whose labels were checked."""
+def scores_of(pairs: Tensor, holders: Tensor, table: ClassTable, *, small: Tensor | None = None) -> Scores:
+    """Scores of a joint histogram whose labels were checked, and of the counts of small objects."""
     count = table.num_classes
     confusion = pairs[:count, :count].cpu().numpy()
     hit = confusion.diagonal().astype(np.float64)
@@ -133,14 +147,15 @@ def scores_of(pairs: Tensor, holders: Tensor, table: ClassTable) -> Scores:
         iou, fpr, fnr = hit / union, (predicted - hit) / union, (truth - hit) / union
         area = truth / holders[:count].cpu().numpy()
     return Scores(
-        miou=float(np.nanmean(iou)) * 100 if (union > 0).any() else float("nan"),
-        mfpr=float(np.nanmean(fpr)) if (union > 0).any() else float("nan"),
-        mfnr=float(np.nanmean(fnr)) if (union > 0).any() else float("nan"),
+        miou=mean_of(iou) * 100,
+        mfpr=mean_of(fpr),
+        mfnr=mean_of(fnr),
         small_mfnr=_small_mean(fnr[table.first_tag :], area[table.first_tag :]),
         iou=iou * 100,
         fpr=fpr,
         fnr=fnr,
         confusion=confusion,
+        small=None if small is None else SmallScores.of(small, table),
     )
 
 
@@ -156,31 +171,30 @@ def as_json(scores: Scores, table: ClassTable, **described: object) -> dict[str,
     classes = [
         {
             "name": name,
-            "iou": _number(scores.iou[index]),
-            "fpr": _number(scores.fpr[index]),
-            "fnr": _number(scores.fnr[index]),
+            "iou": number_or_null(scores.iou[index]),
+            "fpr": number_or_null(scores.fpr[index]),
+            "fnr": number_or_null(scores.fnr[index]),
             "truth_pixels": int(scores.confusion[index].sum()),
         }
         for index, name in enumerate(table.names)
     ]
-    means = {key: _number(getattr(scores, key)) for key in ("miou", "mfpr", "mfnr", "small_mfnr")}
+    means = {key: number_or_null(getattr(scores, key)) for key in ("miou", "mfpr", "mfnr", "small_mfnr")}
     return {
         "definition": DEFINITION,
         "measured": "here",
         **described,
         **means,
+        **({} if scores.small is None else {"small": scores.small.as_json(table)}),
         "classes": classes,
         "confusion": scores.confusion.tolist(),
     }
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
 def score_pairs(pairs: Sequence[tuple[Tensor, Tensor]], table: ClassTable) -> Scores:
     """Scores of (prediction, truth) masks in memory, of this process alone: waits for no other rank."""
-    histogram = JointHistogram(sync_on_compute=False)
+    histogram, small = JointHistogram(sync_on_compute=False), SmallObjects(sync_on_compute=False)
     for prediction, truth in pairs:
-        histogram.update(joint_histogram(prediction, truth))
-    return scores_of(*histogram.compute(), table)
+        joint = joint_histogram(prediction, truth)
+        histogram.update(joint)
+        small.update(torch.from_numpy(small_of(joint.cpu().numpy())))
+    return scores_of(*histogram.compute(), table, small=small.compute())

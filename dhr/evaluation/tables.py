@@ -48,7 +48,10 @@ def origin(value: object) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its head, its key in the scores, how it is written, and which end is good (0: neither)."""
+    """One column: its head, its key in the scores, how it is written, and which end is good (0: neither).
+
+    A key with a dot is one inside another, as in small.miou.
+    """
 
     head: str
     key: str
@@ -59,6 +62,13 @@ class Column:
     def numeric(self) -> bool:
         """Whether the column is aligned to the right."""
         return self.text in (percent, ratio, count)
+
+    def value(self, scores: Mapping[str, Any]) -> object:
+        """What the scores say; None where they do not, as files that are older than the column."""
+        found: Any = scores
+        for key in self.key.split("."):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,9 @@ COLUMNS = (
     Column("mIoU %", "miou", percent, good=1),
     Column("mFPR", "mfpr", ratio, good=-1),
     Column("mFNR", "mfnr", ratio, good=-1),
-    Column("small mFNR", "small_mfnr", ratio, good=-1),
+    Column("small classes mFNR", "small_mfnr", ratio, good=-1),
+    Column("small objects mIoU %", "small.miou", percent, good=1),
+    Column("small objects mFNR", "small.mfnr", ratio, good=-1),
     Column("images", "images", count),
     Column("missing", "missing", count),
     Column("extra", "extra", count),
@@ -84,12 +96,16 @@ COLUMNS = (
 
 
 def columns_of(rows: Sequence[Scored]) -> list[Column]:
-    """The columns that say something: data set, small mFNR and extra only where they carry information."""
+    """The columns that say something: data set, those of small things and extra only where they carry information."""
     scores = [entry for _, entry in rows]
     left_out = {
         "dataset": len({words(entry.get("dataset")) for entry in scores}) < 2,
-        "small_mfnr": all(number(entry.get("small_mfnr")) is None for entry in scores),
         "extra": not any(number(entry.get("extra")) for entry in scores),
+        **{
+            column.key: all(number(column.value(entry)) is None for entry in scores)
+            for column in COLUMNS
+            if column.key.startswith("small")
+        },
     }
     return [column for column in COLUMNS if not left_out.get(column.key, False)]
 
@@ -97,15 +113,15 @@ def columns_of(rows: Sequence[Scored]) -> list[Column]:
 def cells_of(rows: Sequence[Scored], columns: Sequence[Column]) -> list[list[Cell]]:
     """Written values, one list per row. Values that are written alike are equally good."""
     return [
-        [Cell(column.text(scores.get(column.key)), _best(scores, rows, column)) for column in columns]
+        [Cell(column.text(column.value(scores)), _best(scores, rows, column)) for column in columns]
         for _, scores in rows
     ]
 
 
 def _best(scores: Mapping[str, Any], rows: Sequence[Scored], column: Column) -> bool:
-    own = number(scores.get(column.key))
+    own = number(column.value(scores))
     place = (scores.get("dataset"), scores.get("split"))
-    rivals = [entry.get(column.key) for _, entry in rows if (entry.get("dataset"), entry.get("split")) == place]
+    rivals = [column.value(entry) for _, entry in rows if (entry.get("dataset"), entry.get("split")) == place]
     values = [value for value in map(number, rivals) if value is not None]
     if not column.good or own is None or len(values) < 2:
         return False
