@@ -276,6 +276,10 @@ class RunFolder:
         """Folder of the labels that training made of all its images in a round, counted from 0."""
         return self.root / "labels" / f"round_{round}"
 
+    def label_scores(self, split: str) -> Path:
+        """Scores of labels that several options make of a split; the labels themselves lie in a folder of its name."""
+        return self.root / "labels" / f"{split}.json"
+
     def masks(self, split: str) -> Path:
         """Folder of the predictions of a split."""
         return self.root / "masks" / split
@@ -293,5 +297,4 @@ def scores_beside(masks: Path, split: str) -> Path:
 
 def update_record(path: Path, values: Mapping[str, object]) -> None:
     """Adds `values` to a JSON object on disk, which is made if it is not there."""
-    known = read_object(path) if path.exists() else {}
-    write_json(path, {**known, **values})
+    write_json(path, {**(read_object(path) if path.exists() else {}), **values})

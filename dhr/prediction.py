@@ -16,6 +16,7 @@ from dhr.building import build_network, open_split, open_split_of_run
 from dhr.config.parts import build
 from dhr.config.stored import load_run_config
 from dhr.crf.interface import Crf
+from dhr.dataset.classes import ClassTable
 from dhr.dataset.photometric import normalise
 from dhr.dataset.reader import Split
 from dhr.decoding import encode_mask
@@ -85,8 +86,8 @@ def predict(cfg: DictConfig) -> Path:
     Raises:
         InputError: no such run, or its masks were made with other settings.
     """
-    source, run = _source(cfg)
-    split, ranks = _split(cfg, source), Ranks.join()
+    source, run = source_of(cfg)
+    split, ranks = opened_split(cfg, source), Ranks.join()
     ids = [split.id(position) for position in range(len(split))]
     predictor = _predictor(cfg, source, split, ranks.device)
 
@@ -121,10 +122,13 @@ def _masks(predictor: Predictor, split: Split, ids: Sequence[str]) -> Iterator[t
             yield id, mask.result()
 
 
-def _source(cfg: DictConfig) -> tuple[DictConfig, RunFolder]:
+def source_of(cfg: DictConfig) -> tuple[DictConfig, RunFolder]:
     """The configuration that says which network and data, and the folder of what is made of it.
 
     Files of weights that have the same name, as last.ckpt, do not share a folder.
+
+    Raises:
+        InputError: no such run, or it is not finished.
     """
     if cfg.run is not None:
         run = RunFolder(Path(cfg.run))
@@ -138,21 +142,19 @@ def _source(cfg: DictConfig) -> tuple[DictConfig, RunFolder]:
     return cfg, RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "weights" / name)
 
 
-def _split(cfg: DictConfig, source: DictConfig) -> Split:
+def opened_split(cfg: DictConfig, source: DictConfig) -> Split:
+    """The split `cfg.split` of the data of the run or, without a run, of those that are configured.
+
+    Raises:
+        InputError: it is not on disk, or its labels mean other classes than those that the run learnt.
+    """
     run = None if cfg.run is None else RunFolder(Path(cfg.run))
     return open_split(source, cfg.split) if run is None else open_split_of_run(source, run, cfg.split)
 
 
 def _predictor(cfg: DictConfig, source: DictConfig, split: Split, device: torch.device) -> Predictor:
-    if "weights" in source.backbone:
-        source.backbone.weights = None  # where training started from: all of it is in the run's own weights
-    network = build_network(source, split.table)
-    path = _weights(cfg)
-    load_network(network, path)
-    if cfg.run is None:
-        log.info(f"{path}: fits; it does not say its output stride, {network.backbone.output_stride} is taken")
     return Predictor(
-        network=network.to(device).eval(),
+        network=trained_network(cfg, source, split.table).to(device).eval(),
         crf=build(cfg.crf),
         scales=_scales(cfg),
         flip=cfg.flip,
@@ -161,7 +163,24 @@ def _predictor(cfg: DictConfig, source: DictConfig, split: Split, device: torch.
     )
 
 
-def _weights(cfg: DictConfig) -> Path:
+def trained_network(cfg: DictConfig, source: DictConfig, table: ClassTable) -> SegmentationNetwork:
+    """The network that `source` describes, with the weights of `cfg.weights`, or the averaged ones of `cfg.run`.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    if "weights" in source.backbone:
+        source.backbone.weights = None  # where training started from: all of it is in the run's own weights
+    network = build_network(source, table)
+    path = weights_of(cfg)
+    load_network(network, path)
+    if cfg.run is None:
+        log.info(f"{path}: fits; it does not say its output stride, {network.backbone.output_stride} is taken")
+    return network
+
+
+def weights_of(cfg: DictConfig) -> Path:
+    """The file of weights that is asked for."""
     return Path(cfg.weights) if cfg.run is None else RunFolder(Path(cfg.run)).last
 
 
@@ -173,7 +192,7 @@ def _settings(cfg: DictConfig, source: DictConfig, split: Split) -> dict[str, ob
     """Masks of one folder come from one network, one meaning of its classes and one way to ask it."""
     parts: Any = {name: OmegaConf.to_container(source[name], resolve=True) for name in NETWORK}
     return {
-        "weights": sha256_of(_weights(cfg)),
+        "weights": sha256_of(weights_of(cfg)),
         **{name: {key: value for key, value in part.items() if key != "weights"} for name, part in parts.items()},
         "classes": list(split.table.names),
         "scales": list(_scales(cfg)),

@@ -2,15 +2,12 @@
 
 import itertools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from dhr.config.check import check, with_defaults
@@ -18,7 +15,7 @@ from dhr.config.overrides import FROM_RUN, UNLESS_TYPED, check_typed, loosen, pa
 from dhr.config.relations import USUAL, check_relations
 from dhr.config.schema import SCHEMAS
 from dhr.config.texts import as_typed
-from dhr.config.tree import config_folder
+from dhr.config.tree import opened
 from dhr.errors import InputError
 from dhr.words import open_home
 
@@ -63,20 +60,10 @@ def compose(verb: str, words: Sequence[str] = (), *, folder: str | None = None) 
             key, _, values = str(override.input_line).partition("=")
             raise InputError(f"{key}: {values}: several values; add -m to sweep over them, or write a list as [a,b]")
     further = [f"hydra.searchpath=[{folder}]"] if folder else []
-    with _apart(), initialize_config_dir(str(config_folder()), version_base="1.3", job_name=verb):
+    with opened(verb):
         raw = hydra_compose(verb, [*map(loosen, words), *further], return_hydra_config=True)
         check_hydra(raw.hydra)
         return finish(verb, raw, raw.hydra)
-
-
-@contextmanager
-def _apart() -> Iterator[None]:
-    """Sets a Hydra that is at work aside: a launcher, which it calls, composes jobs too."""
-    outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
-    try:
-        yield
-    finally:
-        GlobalHydra.instance().hydra = outer
 
 
 def jobs(verb: str, words: Sequence[str]) -> list[list[str]]:
@@ -186,6 +173,16 @@ def _with_stored(values: dict[str, Any], keys: AbstractSet[str]) -> dict[str, An
     from dhr.config.stored import load_run_config  # brings numpy, for which --help should not wait
 
     stored: Any = OmegaConf.to_container(load_run_config(Path(values["run"])))
-    taken = {key: stored[key] for key in sorted(keys)}
+    there, here = stored["paths"]["data"], values["paths"]["data"]
+    taken = {key: _moved(stored[key], there, here) for key in sorted(keys)}
     choices = {**values["choices"], **{key: stored["choices"].get(key) for key in taken if key in stored["choices"]}}
     return {**values, **taken, "choices": choices}
+
+
+def _moved(value: Any, there: str, here: str) -> Any:
+    """The value with all paths below one folder in another: the data may lie elsewhere than when the run began."""
+    if isinstance(value, dict):
+        return {key: _moved(each, there, here) for key, each in value.items()}
+    if isinstance(value, str) and value.startswith(f"{there.rstrip('/')}/"):
+        return here.rstrip("/") + value[len(there.rstrip("/")) :]
+    return value

@@ -52,7 +52,7 @@ RANGES = {  # for lists: of every element
     "seed": SEED,
     "workers": WORKERS,
     **dict.fromkeys(("start_epoch", "rebalancing_start"), EPOCHS),
-    **dict.fromkeys(("max_epochs", "epochs", "halving"), COUNT),
+    **dict.fromkeys(("max_epochs", "epochs", "halving", "limit"), COUNT),
     "steps": STEPS,
     **dict.fromkeys(("backbone_lr", "head_lr", "lr"), RATE),
     "weight_decay": Range(0, 10),
@@ -96,7 +96,9 @@ RANGES = {  # for lists: of every element
     "reload_dataloaders_every_n_epochs": EPOCHS,
 }
 MAY_BE_EMPTY = frozenset({"compare"})
-DISTINCT = frozenset({"scales", "test_scales", "compare"})  # an element that stands twice would count twice
+DISTINCT = frozenset(
+    {"scales", "test_scales", "compare", "options", "keep"}
+)  # an element that stands twice would count twice
 
 
 def range_problem(key: str, value: object) -> str | None:

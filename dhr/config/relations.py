@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dhr.config.label_options import GIVEN, OF_NETWORK, rebalancers_of
 from dhr.config.tree import PACKAGE, config_folder, options
 from dhr.config.values import nearest
 from dhr.errors import InputError
@@ -108,6 +109,23 @@ def _predict(values: Mapping[str, Any]) -> None:
         raise InputError(f"weights: {values['weights']}: no such file; use weights=<file> or run=<folder>")
 
 
+def _labels(values: Mapping[str, Any]) -> None:
+    _predict(values)
+    asked = [option for option in values["options"] if option not in (GIVEN, *OF_NETWORK)]
+    if asked and values["classifier"]["_target_"].endswith(".NoClassifier"):
+        raise InputError(
+            f"options: {asked[0]}: reads class activation maps, and this network was trained with classifier=none; "
+            f"leave it out, or take a network trained with classifier=cam"
+        )
+    if asked and values["choices"].get("features") == "computed":
+        _extract_uss(values)
+    for option in values["keep"] if isinstance(values["keep"], list) else []:
+        if option not in (GIVEN, *values["options"]):
+            known = ", ".join([GIVEN, *values["options"]])
+            raise InputError(f"keep: {option}: is not made here; allowed: {known}; or add it to options")
+    rebalancers_of(values)
+
+
 def _evaluate(values: Mapping[str, Any]) -> None:
     _exactly_one(values, "run", "masks")
     if values["masks"] is None:
@@ -168,6 +186,7 @@ def _audit(values: Mapping[str, Any]) -> None:
 _RULES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "train": _train,
     "predict": _predict,
+    "labels": _labels,
     "evaluate": _evaluate,
     "report": _report,
     "audit": _audit,

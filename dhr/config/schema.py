@@ -158,6 +158,26 @@ class Predict(Common):
 
 
 @dataclass
+class Labels(Common):
+    """`dhr.labels`. `options` are those of rebalancing, each with its settings, see `dhr.config.label_options`."""
+
+    dataset: Dataset
+    backbone: Part
+    decoder: Part
+    classifier: Part
+    wss: Wss
+    uss: Uss
+    crf: Part
+    features: Part
+    run: str | None
+    weights: str | None
+    split: str | None
+    options: list[str]
+    limit: int | None
+    keep: bool | list[str]
+
+
+@dataclass
 class Evaluate(Common):
     """`dhr.evaluate`."""
 
@@ -242,6 +262,7 @@ class Doctor(Common):
 SCHEMAS: dict[str, type[Common]] = {
     "train": Train,
     "predict": Predict,
+    "labels": Labels,
     "evaluate": Evaluate,
     "report": Report,
     "prepare": Prepare,

@@ -1,0 +1,130 @@
+"""Scores of labels that several options make of the same images, side by side (`dhr.labels`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from dhr.dataset.classes import IGNORE, ClassTable
+from dhr.evaluation.scores import as_json, check_labels, joint_histogram_of, scores_of
+from dhr.evaluation.small import LABELS, ROWS
+from dhr.evaluation.tables import Column, number, percent, ratio
+
+SHOWN = 10  # images named for an option that gain most, and that lose most
+DEFINITION = (
+    "pixels that a label leaves out (255) are in no score, as they are in no loss, and counted in `unlabelled`, a "
+    "share of the pixels that the truth does not leave out; image_miou: mean IoU in percent over the classes of truth "
+    "or label in one image; seconds: per image, what all options share left out"
+)
+
+
+def seconds(value: object) -> str:
+    """Seconds with three decimals."""
+    return ratio(value)
+
+
+COLUMNS = (
+    Column("mIoU %", "miou", percent),
+    Column("mFPR", "mfpr", ratio),
+    Column("mFNR", "mfnr", ratio),
+    Column("small objects mIoU %", "small.miou", percent),
+    Column("small objects mFPR", "small.mfpr", ratio),
+    Column("small objects mFNR", "small.mfnr", ratio),
+    Column("unlabelled %", "unlabelled", percent),
+    Column("s/image", "seconds", seconds),
+)
+
+
+@dataclass
+class Tally:
+    """What is counted of the labels of one option, image after image."""
+
+    pairs: np.ndarray = field(default_factory=lambda: np.zeros((LABELS, LABELS), np.int64))
+    holders: np.ndarray = field(default_factory=lambda: np.zeros(LABELS, np.int64))
+    small: np.ndarray = field(default_factory=lambda: np.zeros((len(ROWS), LABELS), np.int64))
+    seconds: float = 0.0
+    image_miou: dict[str, float] = field(default_factory=dict)
+
+    def add(self, id: str, label: np.ndarray, truth: np.ndarray, seconds: float) -> None:
+        """Counts the label (H,W) uint8 of an image against its truth; it took `seconds`."""
+        pairs, holders, small = joint_histogram_of([(label, truth)])
+        self.pairs += pairs
+        self.holders += holders
+        self.small += small
+        self.seconds += seconds
+        self.image_miou[id] = _image_miou(pairs[:IGNORE, :IGNORE])
+
+    def scores(self, table: ClassTable) -> dict[str, Any]:
+        """Scores as in a score file, the share of pixels without a label, and seconds per image."""
+        scored = self.pairs[:IGNORE]
+        labelled = self.pairs.copy()
+        labelled[:, IGNORE] = 0
+        check_labels(labelled, table.num_classes, "labels")
+        pairs, holders, small = map(torch.from_numpy, (labelled, self.holders, self.small))
+        found = as_json(scores_of(pairs, holders, table, small=small), table)
+        unlabelled = float(scored[:, IGNORE].sum() / max(scored.sum(), 1))
+        return {**found, "unlabelled": unlabelled, "seconds": self.seconds / max(len(self.image_miou), 1)}
+
+
+def _image_miou(pairs: np.ndarray) -> float:
+    hit, union = pairs.diagonal(), pairs.sum(0) + pairs.sum(1) - pairs.diagonal()
+    return float(100 * (hit[union > 0] / union[union > 0]).mean()) if union.any() else float("nan")
+
+
+def summary(tallies: Mapping[str, Tally], table: ClassTable, against: str) -> dict[str, Any]:
+    """Scores of every option, of every image, and which images gain and lose most against one of the options."""
+    options = {name: tally.scores(table) for name, tally in tallies.items()}
+    definition = next(iter(options.values()))["definition"]
+    common = {"definition", "measured"}
+    images = {
+        id: {name: _rounded(tally.image_miou[id]) for name, tally in tallies.items()}
+        for id in tallies[against].image_miou
+    }
+    return {
+        "definition": f"{definition}; {DEFINITION}",
+        "measured": "here",
+        "options": {
+            name: {key: value for key, value in scores.items() if key not in common} for name, scores in options.items()
+        },
+        "against": against,
+        "changes": {name: changes(images, name, against) for name in tallies if name != against},
+        "image_miou": images,
+    }
+
+
+def changes(images: Mapping[str, Mapping[str, float | None]], name: str, against: str) -> dict[str, list[list[Any]]]:
+    """Images that an option helps most and hurts most, each [id, points of mIoU], the greatest change first."""
+    gains = [
+        (id, round(of[name] - of[against], 2))  # type: ignore[operator]
+        for id, of in images.items()
+        if of[name] is not None and of[against] is not None
+    ]
+    ordered = sorted(gains, key=lambda gain: -gain[1])
+    return {
+        "helps": [[id, gain] for id, gain in ordered[:SHOWN] if gain > 0],
+        "hurts": [[id, gain] for id, gain in ordered[::-1][:SHOWN] if gain < 0],
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 3)
+
+
+def markdown(options: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table of all options, in their order; without the column of unlabelled pixels where there are none."""
+    any_left_out = any(number(scores.get("unlabelled")) for scores in options.values())
+    columns = [column for column in COLUMNS if any_left_out or column.key != "unlabelled"]
+    rows = [["labels", *(column.head for column in columns)]]
+    for name, scores in options.items():
+        scores = {**scores, "unlabelled": 100 * (number(scores.get("unlabelled")) or 0)}
+        rows.append([f"`{name}`", *(column.text(column.value(scores)) for column in columns)])
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = [_line([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]) for cells in rows]
+    ruler = _line(["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])])
+    return "\n".join([lines[0], ruler, *lines[1:]])
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,75 @@
+"""Ways from one look of a network to labels, beside the rebalancers: `dhr.labels` compares them."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dhr.crf.interface import Crf, Field
+from dhr.network import SegmentationNetwork
+from dhr.numerics import winner
+from dhr.rebalancing.slots import Slots
+from dhr.sample import Batch, NetworkOutput
+
+Way = Callable[[Batch, NetworkOutput], Tensor]
+"""From a batch and what the network says of it to labels (B,H,W)."""
+
+
+@dataclass(frozen=True)
+class SharedField:
+    """A CRF whose field of a batch serves all that ask for it one after the other in one thread.
+
+    Attributes:
+        crf: makes the fields.
+    """
+
+    crf: Crf
+    _kept: threading.local = field(default_factory=threading.local, init=False, repr=False, compare=False)
+
+    def on(self, pixels: Tensor, valid: Tensor) -> Field:
+        """See `dhr.crf.interface.Crf`."""
+        kept = getattr(self._kept, "last", None)
+        if kept is None or kept[0] is not pixels or not torch.equal(kept[1], valid):
+            kept = self._kept.last = (pixels, valid, self.crf.on(pixels, valid))
+        return kept[2]
+
+
+@dataclass(frozen=True)
+class NetworkLabels:
+    """The most probable class of every pixel among the image's tags and the background, after the CRF if there is one.
+
+    Attributes:
+        network: whose probabilities these are.
+        first_tag: class index of the first tag.
+        crf: makes them whole; None leaves them.
+    """
+
+    network: SegmentationNetwork
+    first_tag: int
+    crf: Crf | None
+
+    def __call__(self, batch: Batch, output: NetworkOutput) -> Tensor:
+        """(B,H,W) class indices."""
+        size, stride = (batch.pixels.shape[-2], batch.pixels.shape[-1]), self.network.decoder.stride
+        maps = self.network.cells.on_grid(output.logits.float().softmax(1), view=size, image=size, stride=stride)
+        probabilities = self.network.cells.on_image(maps, size, stride=stride)
+        slots = Slots.of(batch.tags, first_tag=self.first_tag, most_tags=batch.most_tags)
+        absent = ~slots.present[:, :, None, None]
+        places = slots.index.masked_fill(~slots.present, 0)[:, :, None, None].expand(-1, -1, *size)
+        chosen = probabilities.gather(1, places).masked_fill(absent, 0)
+        if self.crf is not None:
+            chosen = self.crf.on(batch.pixels, batch.valid)(chosen, slots.present)
+        return slots.to_classes(winner(chosen.masked_fill(absent, -1), dim=1))
+
+
+def pseudo_mask_of(rebalancer: Any) -> Way:
+    """What a rebalancer would have learnt."""
+
+    def way(batch: Batch, output: NetworkOutput) -> Tensor:
+        mask: Tensor = rebalancer(batch, output).pseudo_mask
+        return mask
+
+    return way
