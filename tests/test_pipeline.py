@@ -43,7 +43,7 @@ CURVES = {
 LABEL_CURVES = {"train/label_miou", "train/label_mfpr", "train/label_mfnr"}
 SCORED = {
     "definition", "dataset", "split", "masks", "images", "missing", "extra", "miou", "mfpr", "mfnr", "small_mfnr",
-    "classes", "confusion", "measured", "command",
+    "small", "classes", "confusion", "measured", "command",
 }  # fmt: skip
 
 
