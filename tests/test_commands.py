@@ -46,7 +46,7 @@ def test_wrong_input_found_by_the_job_itself(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "doctor"])
+@pytest.mark.parametrize("verb", ["train", "labels", "evaluate", "doctor"])
 def test_help_names_the_command(tmp_path: Path, verb: str) -> None:
     done = run(tmp_path, verb, "--help")
     assert done.returncode == 0

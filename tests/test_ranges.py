@@ -89,6 +89,7 @@ LISTS = [
     ("train_wss", "cam.scales"),
     ("train_uss", "cause.crops.ratios"),
     ("predict", "weights=setup.py scales"),
+    ("labels", "weights=setup.py options"),
 ]
 
 
@@ -107,7 +108,7 @@ def test_a_list_needs_an_element(capsys: pytest.CaptureFixture[str], verb: str, 
 
 @pytest.mark.parametrize(("verb", "words"), [case for case in LISTS if case[1].rpartition(".")[2] in DISTINCT])
 def test_what_would_count_twice_is_refused(capsys: pytest.CaptureFixture[str], verb: str, words: str) -> None:
-    assert "twice" in complaint(capsys, verb, f"{words}=[1,0.5,1.0]".split())
+    assert "twice" in complaint(capsys, verb, f"{words}=[1,0.5,1.0,1]".split())
 
 
 WRONG = [

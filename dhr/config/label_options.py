@@ -1,5 +1,6 @@
 """Options of `dhr.labels`: what could be typed behind `rebalancing=` at train, each with settings of its own."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,14 +31,34 @@ def rebalancers_of(values: Mapping[str, Any]) -> dict[str, DictConfig]:
     return {option: _rebalancer(option, values) for option in values["options"] if option not in (GIVEN, *OF_NETWORK)}
 
 
+def folder_of(option: str) -> str:
+    """The option as the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9._=-]+", "-", option)
+
+
+def refuse_doubles(values: Mapping[str, Any]) -> None:
+    """Makes sure that no two options would lie in one folder.
+
+    Raises:
+        InputError: names the two.
+    """
+    seen: dict[str, str] = {}
+    for option in values["options"]:
+        other = seen.setdefault(folder_of(option).lower(), option)
+        if other != option:
+            raise InputError(f"options: {option}: has the folder of {other}, {folder_of(other)}; leave one of them out")
+
+
 def _rebalancer(option: str, values: Mapping[str, Any]) -> DictConfig:
     try:
-        name, *words = shlex.split(option)
+        name, *words = shlex.split(option) or [""]
     except ValueError as error:
         raise InputError(f"options: {option}: {error}; quote as in a shell") from None
     known = sorted({*options("rebalancing"), GIVEN, *OF_NETWORK} - {"none"})
     if name == "none":
         raise InputError(f"options: {option}: makes no labels; the row {GIVEN} has the masks that it learns")
+    if name in (GIVEN, *OF_NETWORK):
+        raise InputError(f"options: {option}: has no settings; write {name} alone")
     if name not in known:
         raise InputError(f"options: {option}: no such option; {nearest(name, known)}allowed: {', '.join(known)}")
     try:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dhr.config.label_options import GIVEN, OF_NETWORK, rebalancers_of
+from dhr.config.label_options import GIVEN, OF_NETWORK, rebalancers_of, refuse_doubles
 from dhr.config.tree import PACKAGE, config_folder, options
 from dhr.config.values import nearest
 from dhr.errors import InputError
@@ -115,7 +115,7 @@ def _labels(values: Mapping[str, Any]) -> None:
     if asked and values["classifier"]["_target_"].endswith(".NoClassifier"):
         raise InputError(
             f"options: {asked[0]}: reads class activation maps, and this network was trained with classifier=none; "
-            f"leave it out, or take a network trained with classifier=cam"
+            "leave it out, or take a network trained with classifier=cam"
         )
     if asked and values["choices"].get("features") == "computed":
         _extract_uss(values)
@@ -123,6 +123,7 @@ def _labels(values: Mapping[str, Any]) -> None:
         if option not in (GIVEN, *values["options"]):
             known = ", ".join([GIVEN, *values["options"]])
             raise InputError(f"keep: {option}: is not made here; allowed: {known}; or add it to options")
+    refuse_doubles(values)
     rebalancers_of(values)
 
 

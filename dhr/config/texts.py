@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
@@ -36,7 +36,7 @@ def as_typed(verb: str, word: str, *, sweep: bool = False) -> str:
         return word
     head, key, value = match.groups()
     kinds = kinds_of(verb, key)
-    if kinds and all(get_origin(kind) is list and get_args(kind) == (str,) for kind in kinds):
+    if kinds and all(map(_is_texts, kinds)):
         inner = value.strip()
         if not re.fullmatch(r"\[.*\S.*\]", inner, re.DOTALL):
             return word
@@ -84,6 +84,11 @@ def _pieces(value: str) -> Iterator[str]:
 def _is_text(kind: Any) -> bool:
     """True for text and for text or null."""
     return kind is str or {*get_args(kind)} == {str, NoneType}
+
+
+def _is_texts(kind: Any) -> bool:
+    """True for a list of texts, and for that or a switch."""
+    return kind == list[str] or {*get_args(kind)} == {bool, list[str]}
 
 
 def kinds_of(verb: str, key: str) -> list[Any]:

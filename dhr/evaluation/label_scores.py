@@ -13,6 +13,7 @@ from dhr.evaluation.small import LABELS, ROWS
 from dhr.evaluation.tables import Column, number, percent, ratio
 
 SHOWN = 10  # images named for an option that gain most, and that lose most
+TOLD = 3  # of them on the terminal
 DEFINITION = (
     "pixels that a label leaves out (255) are in no score, as they are in no loss, and counted in `unlabelled`, a "
     "share of the pixels that the truth does not leave out; image_miou: mean IoU in percent over the classes of truth "
@@ -106,6 +107,19 @@ def changes(images: Mapping[str, Mapping[str, float | None]], name: str, against
         "helps": [[id, gain] for id, gain in ordered[:SHOWN] if gain > 0],
         "hurts": [[id, gain] for id, gain in ordered[::-1][:SHOWN] if gain < 0],
     }
+
+
+def changed(found: Mapping[str, Mapping[str, list[list[Any]]]], against: str) -> str:
+    """A line for each option: the images that it helps and hurts most."""
+    lines = []
+    for name, ends in found.items():
+        said = [
+            f"{what} {', '.join(f'{id} {gain:+.1f}' for id, gain in ends[what][:TOLD])}"
+            for what in ("helps", "hurts")
+            if ends[what]
+        ]
+        lines.append(f"{name}: against {against}, mIoU of an image: {'; '.join(said) or 'no image changes'}")
+    return "\n".join(lines)
 
 
 def _rounded(value: float) -> float | None:

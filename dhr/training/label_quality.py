@@ -1,7 +1,6 @@
 """`dhr.labels`: labels of whole images by several options and one network, scored against the truth."""
 
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from dhr.artifacts import RunFolder, write_json
 from dhr.building import feature_store, wss_masks
 from dhr.config.command import command_line
-from dhr.config.label_options import GIVEN, OF_NETWORK, rebalancers_of
+from dhr.config.label_options import GIVEN, OF_NETWORK, folder_of, rebalancers_of
 from dhr.config.parts import build, check_signatures
 from dhr.crf.interface import Crf
 from dhr.dataset.check import TrainingFiles
@@ -24,7 +23,7 @@ from dhr.dataset.reader import Split
 from dhr.decoding import encode_mask
 from dhr.disk.output import Keep, Output
 from dhr.errors import InputError
-from dhr.evaluation.label_scores import Tally, markdown, summary
+from dhr.evaluation.label_scores import Tally, changed, markdown, summary
 from dhr.evaluation.run import refuse_no_truth
 from dhr.network import SegmentationNetwork
 from dhr.prediction import opened_split, source_of, trained_network, weights_of
@@ -129,13 +128,14 @@ def label_quality(cfg: DictConfig) -> dict[str, Any]:
         "of": total,
         "network": str(weights_of(cfg)),
         "settings": _settings(cfg, bench),
+        "rebalancers": {name: OmegaConf.to_container(node) for name, node in _nodes(cfg).items()},
         **summary(tallies, split.table, GIVEN),
         "ids": list(bench.images.ids),
     }
     path = run.label_scores(split.name)
     write_json(path, result)
     head = f"labels of {split.name}, {len(bench.images.ids):,} of {total:,} images, by {weights_of(cfg)}"
-    log.info(f"{head}\n\n{markdown(result['options'])}\n\n{path}")
+    log.info(f"{head}\n\n{markdown(result['options'])}\n\n{changed(result['changes'], GIVEN)}\n{path}")
     return result
 
 
@@ -198,8 +198,8 @@ def _settings(cfg: DictConfig, bench: Bench) -> dict[str, Any]:
     return {
         "network": digest_of_state(bench.network),
         "classes": list(bench.images.split.table.names),
-        "wss": plain["wss"]["masks"],
-        "uss": {key: plain["uss"][key] for key in ("name", "store", "stride")},
+        "wss": plain["wss"]["name"],
+        "uss": {key: plain["uss"][key] for key in ("name", "stride")},
         "features": plain["features"],
         "crf": {key: value for key, value in plain["crf"].items() if key != "workers"},
     }
@@ -227,16 +227,17 @@ class Kept:
         Raises:
             InputError: one of them holds labels that were made with other settings.
         """
-        split, masks, kept = bench.images.split, bench.images.wss_masks, cfg.keep
+        split, masks, features, kept = bench.images.split, bench.images.wss_masks, bench.images.features, cfg.keep
         names = [] if kept is False else [GIVEN, *bench.ways] if kept is True else list(kept)
         nodes = {name: OmegaConf.to_container(node) for name, node in _nodes(cfg).items()}
 
         def sources(id: str) -> list[Path]:
-            return [split.layout.image(split.name, id), split.layout.tags(split.name, id), masks.path(id)]
+            stored = [] if features is None else [features.path(id)]
+            return [split.layout.image(split.name, id), split.layout.tags(split.name, id), masks.path(id), *stored]
 
         outputs = {
             name: Output(
-                folder=run.label_scores(split.name).with_suffix("") / _folder(name),
+                folder=run.label_scores(split.name).with_suffix("") / folder_of(name),
                 settings={**_settings(cfg, bench), "option": nodes.get(name, name)},
                 sources=sources,
                 what="labels",
@@ -263,8 +264,3 @@ class Kept:
                     yield
 
             output.fill(self.ids, make, alone, title=f"write {output.folder.name}", overwrite=overwrite)
-
-
-def _folder(option: str) -> str:
-    """Name of an option as a folder."""
-    return re.sub(r"[^A-Za-z0-9._=-]+", "-", option)
