@@ -214,7 +214,7 @@ def test_pixels_without_a_label_are_in_no_score_and_counted() -> None:
 
 
 def test_images_that_gain_and_lose() -> None:
-    tallies = {"given": Tally(), "ours": Tally()}
+    tallies = {name: Tally(seconds=[1.0]) for name in ("given", "ours")}
     for number in range(25):
         tallies["given"].image_miou[f"i{number:02}"] = 50.0
         tallies["ours"].image_miou[f"i{number:02}"] = 50.0 + number - 12

@@ -17,7 +17,7 @@ TOLD = 3  # of them on the terminal
 DEFINITION = (
     "pixels that a label leaves out (255) are in no score, as they are in no loss, and counted in `unlabelled`, a "
     "share of the pixels that the truth does not leave out; image_miou: mean IoU in percent over the classes of truth "
-    "or label in one image; seconds: per image, what all options share left out"
+    "or label in one image; seconds: median over the images, without what all options share"
 )
 
 
@@ -45,7 +45,7 @@ class Tally:
     pairs: np.ndarray = field(default_factory=lambda: np.zeros((LABELS, LABELS), np.int64))
     holders: np.ndarray = field(default_factory=lambda: np.zeros(LABELS, np.int64))
     small: np.ndarray = field(default_factory=lambda: np.zeros((len(ROWS), LABELS), np.int64))
-    seconds: float = 0.0
+    seconds: list[float] = field(default_factory=list)
     image_miou: dict[str, float] = field(default_factory=dict)
 
     def add(self, id: str, label: np.ndarray, truth: np.ndarray, seconds: float) -> None:
@@ -54,7 +54,7 @@ class Tally:
         self.pairs += pairs
         self.holders += holders
         self.small += small
-        self.seconds += seconds
+        self.seconds.append(seconds)
         self.image_miou[id] = _image_miou(pairs[:IGNORE, :IGNORE])
 
     def scores(self, table: ClassTable) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Tally:
         pairs, holders, small = map(torch.from_numpy, (labelled, self.holders, self.small))
         found = as_json(scores_of(pairs, holders, table, small=small), table)
         unlabelled = float(scored[:, IGNORE].sum() / max(scored.sum(), 1))
-        return {**found, "unlabelled": unlabelled, "seconds": self.seconds / max(len(self.image_miou), 1)}
+        return {**found, "unlabelled": unlabelled, "seconds": float(np.median(self.seconds))}
 
 
 def _image_miou(pairs: np.ndarray) -> float:

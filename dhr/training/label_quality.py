@@ -5,8 +5,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -37,6 +39,7 @@ from dhr.training.label_ways import NetworkLabels, SharedField, Way, pseudo_mask
 from dhr.training.refresh import digest_of_state
 from dhr.training.whole_images import WholeImages
 
+IN_MEMORY = 1 << 28  # bytes of labels; what is more waits in a temporary file
 UNSOUND = "are these weights sound? train anew, or take those of an earlier epoch"
 log = logging.getLogger("dhr.labels")
 
@@ -207,7 +210,7 @@ def _settings(cfg: DictConfig, bench: Bench) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Kept:
-    """Labels that are to be written, held back until all are made: a folder is filled option by option.
+    """Labels that are to be written, held back until all are made, since folders are filled one after the other.
 
     Attributes:
         outputs: a folder for each option that is kept.
@@ -218,7 +221,8 @@ class Kept:
     outputs: Mapping[str, Output]
     palette: Sequence[Sequence[int]]
     ids: Sequence[str]
-    _files: dict[tuple[str, str], bytes] = field(default_factory=dict, init=False, repr=False)
+    _places: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict, init=False, repr=False)
+    _held: IO[bytes] = field(default_factory=partial(SpooledTemporaryFile, IN_MEMORY), init=False, repr=False)
 
     @classmethod
     def of(cls, cfg: DictConfig, run: RunFolder, bench: Bench) -> "Kept":
@@ -251,7 +255,9 @@ class Kept:
     def take(self, name: str, id: str, label: np.ndarray) -> None:
         """One label; nothing happens if its option is not kept."""
         if name in self.outputs:
-            self._files[name, id] = encode_mask(label, self.palette)
+            data = encode_mask(label, self.palette)
+            self._places[name, id] = self._held.tell(), len(data)
+            self._held.write(data)
 
     def write(self, *, overwrite: bool) -> None:
         """Fills the folders."""
@@ -260,7 +266,9 @@ class Kept:
 
             def make(todo: Sequence[str], keep: Keep, name: str = name) -> Iterator[None]:
                 for id in todo:
-                    keep(id, self._files[name, id])
+                    start, length = self._places[name, id]
+                    self._held.seek(start)
+                    keep(id, self._held.read(length))
                     yield
 
             output.fill(self.ids, make, alone, title=f"write {output.folder.name}", overwrite=overwrite)
