@@ -34,6 +34,7 @@ def crop(number: int, first_tag: int = 1) -> Crop:
         c5=rng.normal(0, 1, (3, 3, 4)),
         wss_mask=np.where(valid, mask, IGNORE),
         valid=valid,
+        logits=rng.normal(0, 1, (TAGS + first_tag, *GRID)),
         whole=number % 5 == 4,
     )
 
@@ -57,7 +58,7 @@ def stack(crops: list[Crop], dtype: torch.dtype = torch.float32) -> tuple[Batch,
     ids = tuple(map(str, range(len(crops))))
     whole = torch.tensor([one.whole for one in crops])
     batch = Batch(ids, pixels, tags, masks, boxes, int(tags.sum(1).max()), whole, Maps.on_cells(together("uss")))
-    return batch, NetworkOutput(together("cams"), together("cams"), (together("c4"), together("c5")))
+    return batch, NetworkOutput(together("logits"), together("cams"), (together("c4"), together("c5")))
 
 
 def plain(view: View) -> tuple[View, NoField]:

@@ -100,6 +100,26 @@ def transport(scores: Array, cells: Array, mass: Sequence[float] | None = None) 
     return np.array([unit_range(one, cells) for one in plan]).reshape(scores.shape)
 
 
+def pure_shares(pixels: Array, grid: Sequence[int], *, least: float) -> Array:
+    """Area shares of the cells in which the class has at least `least`; of all its cells where there is none."""
+    shares = area_shares(pixels, grid)
+    if not any(shares[cell] >= least for cell in places(grid)):
+        return shares
+    for cell in places(grid):
+        shares[cell] = shares[cell] if shares[cell] >= least else 0.0
+    return shares
+
+
+def direction(features: Array, share: Array) -> Array:
+    """Mean of the features of a class, each made one long before; zeros without a cell."""
+    total, weight = np.zeros(len(features)), 0.0
+    for cell in places(share.shape):
+        vector = features[(slice(None), *cell)]
+        total += share[cell] * vector / (np.sqrt((vector**2).sum()) or 1.0)
+        weight += share[cell]
+    return total / max(weight, 1e-12)
+
+
 def prototype(features: Array, share: Array) -> Array:
     """Mean of the features (D,h,w), each cell weighted with the share (h,w) that the class has of it."""
     total, weight = np.zeros(len(features)), 0.0
@@ -135,7 +155,10 @@ def components(close: Array) -> list[set[int]]:
 
 @dataclass(frozen=True)
 class Crop:
-    """One crop: tags (T) bool, cams (T,h,w), uss c4 c5 (D,h,w), wss_mask (H,W), valid (H,W) bool; all of its image?"""
+    """One crop: tags (T) bool, cams (T,h,w), uss c4 c5 (D,h,w), wss_mask (H,W), valid (H,W) bool; all of its image?
+
+    logits (K,h,w) are what the network says.
+    """
 
     tags: Array
     cams: Array
@@ -144,6 +167,7 @@ class Crop:
     c5: Array
     wss_mask: Array
     valid: Array
+    logits: Array
     whole: bool = False
 
 
@@ -191,6 +215,25 @@ def seeded(crop: Crop, tags: list[int], first_tag: int, *, threshold: float = 0.
         if crop.valid[y, x] and winner > 0 and rivals[winner] / sum(rivals) > threshold:
             result[y, x] = tags[winner - 1] + first_tag
     return result
+
+
+def answered(crop: Crop, tags: list[int], first_tag: int, *, share: float) -> Array:
+    """Seeds from the network's answer among `tags` and the background; classes that it lost keep their WSS pixels."""
+    classes = ([0] if first_tag else []) + [tag + first_tag for tag in tags]
+    seeds = crop.wss_mask.copy()
+    if not classes:
+        return seeds
+    odds = np.exp(crop.logits - crop.logits.max(0))
+    chances = [bilinear(odds[number] / odds.sum(0), crop.valid.shape) for number in classes]
+    for pixel in places(crop.valid.shape):
+        if crop.valid[pixel]:
+            seeds[pixel] = classes[int(np.argmax([chance[pixel] for chance in chances]))]
+    answer = seeds.copy()
+    for number in classes:
+        given = (crop.wss_mask == number) & crop.valid
+        if ((answer == number) & crop.valid).sum() < share * given.sum():
+            seeds[given] = number
+    return seeds
 
 
 def own_likeness(crop: Crop, shares: list[Array], cells: Array) -> Array:

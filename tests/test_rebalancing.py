@@ -17,7 +17,7 @@ from dhr.crf.none import NoCrf
 from dhr.crf.pydensecrf import PyDenseCrf
 from dhr.rebalancing.inter_class import InterClass
 from dhr.rebalancing.intra_class import ConnectedGroups, IntraClass, NoIntraClass
-from dhr.rebalancing.prototypes import AreaShares
+from dhr.rebalancing.prototypes import AreaShares, MeanFeature
 from dhr.rebalancing.rebalancer import Rebalancer, Relabelled, SeedOnly
 from dhr.rebalancing.refine import AreaMass, FinalTransport, Refine
 from dhr.rebalancing.seed import NoSeeds, Overwrite, Seeds
@@ -42,7 +42,7 @@ def explicit(first_tag: int, *, power: float = 0.0) -> Rebalancer:
         crf=NoCrf(),
         evidence=CropEvidence(),
         seed=Seeds(Transport(), Overwrite()),
-        inter_class=InterClass(AreaShares()),
+        inter_class=InterClass(AreaShares(), MeanFeature()),
         intra_class=IntraClass(ConnectedGroups(tau=0.8), Transport()),
         refine=Refine(FinalTransport(Transport(), AreaMass(power))),
     )
@@ -171,6 +171,7 @@ def siblings() -> tuple[Crop, np.ndarray]:
         c5=own + rng.normal(0, 0.2, (3, 8, 8)),
         wss_mask=np.minimum(wide, 1),
         valid=np.ones((32, 32), bool),
+        logits=4 * own + rng.normal(0, 0.3, (3, 8, 8)),
     )
     return one, wide
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dhr.rebalancing.inter_class import Heatmaps, InterClass, NoInterClass
 from dhr.rebalancing.intra_class import ConnectedGroups, IntraClass
-from dhr.rebalancing.prototypes import AreaShares, likeness, prototypes_of
+from dhr.rebalancing.prototypes import AreaShares, MeanDirection, MeanFeature, PureShares, likeness, prototypes_of
 from dhr.rebalancing.refine import AreaMass, FinalTransport, NoFinalTransport
 from dhr.rebalancing.released import MajorityShares, UpperTriangleGroups
 from dhr.rebalancing.transport import Transport
@@ -33,12 +33,42 @@ def test_area_shares(grid: tuple[int, int]) -> None:
         np.testing.assert_allclose(shares[image, slot].numpy(), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("least", [0.5, 0.9])
+def test_pure_shares(least: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    kinds = torch.rand(2, 4, *GRID, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    pixels = torch.rand(2, 4, *SIZE, generator=generator) < kinds * torch.tensor([1.5, 1.0, 0.15, 0.0]).view(1, 4, 1, 1)
+    shares, area = PureShares(least)(pixels, GRID), AreaShares()(pixels, GRID)
+    for image, slot in reference.places((2, 4)):
+        expected = reference.pure_shares(pixels[image, slot].numpy(), GRID, least=least)
+        np.testing.assert_allclose(shares[image, slot].numpy(), expected, atol=1e-6)
+    changed = (shares != area).flatten(2).any(2)
+    assert changed[:, 0].all()
+    assert not changed[:, 2:].any()  # nowhere wide, or not there
+
+
+def test_the_mean_direction_does_not_know_lengths() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, shares = torch.randn(2, 6, *GRID, generator=generator), torch.rand(2, 3, *GRID, generator=generator)
+    features[0, :, 0, 0], shares[1, 2] = 0, 0
+    made = MeanDirection()(features, shares)
+    for image, slot in reference.places((2, 3)):
+        expected = reference.direction(features[image].numpy(), shares[image, slot].numpy())
+        np.testing.assert_allclose(made[image, slot].numpy(), expected, atol=1e-5)
+    lengths = torch.rand(2, 1, *GRID, generator=generator) + 0.1
+    torch.testing.assert_close(MeanDirection()(features * lengths, shares), made)
+    assert not torch.allclose(MeanFeature()(features * lengths, shares), MeanFeature()(features, shares))
+
+
 def test_a_class_without_a_majority_keeps_its_prototype_by_area() -> None:
     mask = np.zeros(SIZE, int)
     mask[5, 5:8] = 3  # three pixels of a cell of sixteen
     one = scene(wss_mask=mask)
     view, seeds = view_of(one), torch.from_numpy(mask)[None]
-    by_area, by_majority = InterClass(AreaShares())(view, seeds), InterClass(MajorityShares())(view, seeds)
+    by_area, by_majority = (
+        InterClass(AreaShares(), MeanFeature())(view, seeds),
+        InterClass(MajorityShares(), MeanFeature())(view, seeds),
+    )
     assert by_area.present.tolist() == [[True, False, True]]
     assert by_majority.present.tolist() == [[True, False, False]]
     assert by_area.shares[0, 2, 1, 1] == pytest.approx(3 / 16)
@@ -84,7 +114,9 @@ def test_closeness_is_the_positive_cosine_of_prototypes() -> None:
     features[0, :, :2], features[0, :, 2:], features[1, :2, 2:] = 1.0, -1.0, 3.0  # the right half turns upwards
     mask = np.zeros(SIZE, int)
     mask[:, :8], mask[:8, 8:] = 2, 3
-    maps = InterClass(AreaShares())(view_of(scene(uss=features, wss_mask=mask)), torch.from_numpy(mask)[None])
+    maps = InterClass(AreaShares(), MeanFeature())(
+        view_of(scene(uss=features, wss_mask=mask)), torch.from_numpy(mask)[None]
+    )
     expected = [[1, 0, 0.1**0.5], [0, 1, 0], [0.1**0.5, 0, 1]]  # background points left, class 3 left and upwards
     torch.testing.assert_close(maps.closeness[0], torch.tensor(expected))
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reference
 import torch
 from crops import SIZE, cams, crop, plain, scene, view_of
 from reference import IGNORE
 
 from dhr.rebalancing.released import ReleasedSeeds, ReleasedTransport
-from dhr.rebalancing.seed import Overwrite, Restore, Seeds
+from dhr.rebalancing.seed import AnswerSeeds, Overwrite, Restore, Seeds
 from dhr.rebalancing.slots import Slots
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import AllTags, CropEvidence
@@ -30,6 +31,13 @@ def test_slots(first_tag: int) -> None:
     assert torch.equal(slots.present, slots.index != IGNORE)
     maps = torch.arange(4.0).view(1, 4, 1, 1).expand(3, 4, 2, 2) + 10
     assert slots.of_tags(maps)[:, :, 0, 0].tolist() == [[11, 13], [0, 0], [10, 0]]
+    maps = torch.arange(4.0 + first_tag).view(1, -1, 1, 1).expand(3, -1, 2, 2) + 10
+    of_classes = slots.of_classes(maps)[:, :, 0, 0]
+    assert of_classes.tolist() == [
+        [10 * first_tag, 11 + first_tag, 13 + first_tag],
+        [10 * first_tag, 0, 0],
+        [10 * first_tag, 10 + first_tag, 0],
+    ]
     mask = torch.tensor([[[1 + first_tag, 3 + first_tag, none, IGNORE, 2 + first_tag]]]).expand(3, 1, 5)
     shown = slots.one_hot(mask)[0, :, 0]
     assert shown[1:].tolist() == [[True, *[False] * 4], [False, True, False, False, False]]
@@ -157,3 +165,33 @@ def test_restore_counts_shares() -> None:
     given[0, 0, 3, :3], given[0, 1, 3, :2] = True, True
     kept = Restore(share=0.25)(confident, given)
     assert kept.sum((2, 3)).tolist() == [[0, 10]]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.5])
+@pytest.mark.parametrize("first_tag", [0, 1])
+def test_answers_equal_the_loops(first_tag: int, share: float) -> None:
+    lost = 0
+    for number in range(24):
+        one = crop(number, first_tag)
+        tags = np.nonzero(one.tags)[0].tolist()
+        made = AnswerSeeds(share)(*plain(view_of(one, first_tag=first_tag)))[0].numpy()
+        assert (made == reference.answered(one, tags, first_tag, share=share)).all(), number
+        lost += (made != reference.answered(one, tags, first_tag, share=0.0)).any()
+    assert (lost > 0) == (share > 0)
+
+
+def test_the_answer_is_among_the_classes_that_take_part() -> None:
+    one = scene(logits=np.where(np.arange(6)[:, None, None] == 5, 9.0, crop(0).logits))  # sure of a class without a tag
+    view = view_of(one, replace(one, tags=np.zeros(5, bool)))
+    answer = view.answer(SIZE)
+    assert torch.allclose(answer.sum(1), torch.ones(2, *SIZE))
+    assert (answer[1, 0] == 1).all()
+    assert not answer[1, 1:].any()
+    assert set(AnswerSeeds()(*plain(view))[0].unique().tolist()) <= {0, 2, 3}
+
+
+def test_an_answer_of_no_mass_is_no_nonsense() -> None:
+    logits = np.full((6, 4, 5), -1e4)
+    logits[5] = 1e4
+    answer = view_of(scene(logits=logits)).answer(SIZE)
+    assert torch.allclose(answer, torch.full((1, 3, *SIZE), 1 / 3))

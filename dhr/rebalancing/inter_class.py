@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dhr.rebalancing.prototypes import Shares, likeness, prototypes_of
+from dhr.rebalancing.prototypes import Prototypes, Shares, likeness
 from dhr.rebalancing.view import View
 
 
@@ -25,14 +25,20 @@ class Heatmaps:
 
 @dataclass(frozen=True)
 class InterClass:
-    """Likeness of every cell to the USS prototype of every class in the seeded mask, background included."""
+    """Likeness of every cell to the USS prototype of every class in the seeded mask, background included.
+
+    Attributes:
+        shares: how much of each cell a class owns.
+        prototypes: from the features of these cells to the one vector of a class.
+    """
 
     shares: Shares
+    prototypes: Prototypes
 
     def __call__(self, view: View, seeds: Tensor) -> Heatmaps:
         """Heat maps from the seeded mask (B,H,W)."""
         shares, present = class_shares(view, seeds, self.shares)
-        prototypes = prototypes_of(view.uss_features, shares)
+        prototypes = self.prototypes(view.uss_features, shares)
         values = likeness(view.uss_features, prototypes, view.cells) * present[:, :, None, None]
         unit = torch.nn.functional.normalize(prototypes, dim=2)
         closeness = torch.einsum("bmd,bnd->bmn", unit, unit).relu()

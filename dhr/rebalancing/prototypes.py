@@ -27,6 +27,51 @@ class AreaShares:
         return functional.adaptive_avg_pool2d(pixels.float(), grid)
 
 
+@dataclass(frozen=True)
+class PureShares:
+    """Area shares, of the cells that a class covers for the most part where it has any.
+
+    Cells on a border mix the surroundings into the prototype of a class; one that is nowhere wide keeps all its cells.
+
+    Attributes:
+        least: share of a pure cell, in (0,1].
+    """
+
+    least: float = 0.5
+
+    def __call__(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Adaptive average pooling of the one-hot mask, without the mixed cells of classes that have pure ones."""
+        area = functional.adaptive_avg_pool2d(pixels.float(), grid)
+        pure = area * (area >= self.least)
+        return torch.where(pure.any(-1).any(-1)[:, :, None, None], pure, area)
+
+
+class Prototypes(Protocol):
+    """One vector for each class."""
+
+    def __call__(self, features: Tensor, shares: Tensor) -> Tensor:
+        """(B,D,h,w) features and (B,M,h,w) shares -> (B,M,D); zeros for a class without a cell."""
+        ...
+
+
+@dataclass(frozen=True)
+class MeanFeature:
+    """The mean feature of a class, as published: cells with long vectors count more."""
+
+    def __call__(self, features: Tensor, shares: Tensor) -> Tensor:
+        """See `prototypes_of`."""
+        return prototypes_of(features, shares)
+
+
+@dataclass(frozen=True)
+class MeanDirection:
+    """The mean of the unit vectors of a class: every cell counts by its share alone, as it does in a cosine."""
+
+    def __call__(self, features: Tensor, shares: Tensor) -> Tensor:
+        """See `prototypes_of`, of features of length 1."""
+        return prototypes_of(unit_vectors(features, dim=1), shares)
+
+
 def prototypes_of(features: Tensor, shares: Tensor) -> Tensor:
     """Mean feature of each class: (B,D,h,w) and shares (B,M,h,w) -> (B,M,D); zeros for a class without a cell."""
     total = torch.einsum("bdhw,bmhw->bmd", features, shares)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dhr.crf.interface import Crf, Field
 from dhr.rebalancing.inter_class import Heatmaps
+from dhr.rebalancing.seed import SeedStep
 from dhr.rebalancing.view import Evidence, View
 from dhr.sample import Batch, NetworkOutput
 
@@ -18,14 +19,6 @@ class Relabelled:
 
     seeds: Tensor
     pseudo_mask: Tensor
-
-
-class SeedStep(Protocol):
-    """Step 1."""
-
-    def __call__(self, view: View, field: Field) -> Tensor:
-        """Seeded mask (B,H,W)."""
-        ...
 
 
 class InterClassStep(Protocol):

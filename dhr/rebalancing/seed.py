@@ -7,9 +7,18 @@ import torch
 from torch import Tensor
 
 from dhr.crf.interface import Field
+from dhr.dataset.classes import IGNORE
 from dhr.numerics import resize, winner
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import View
+
+
+class SeedStep(Protocol):
+    """Step 1."""
+
+    def __call__(self, view: View, field: Field) -> Tensor:
+        """Seeded mask (B,H,W)."""
+        ...
 
 
 class Policy(Protocol):
@@ -98,6 +107,55 @@ def normalised_cams(cams: Tensor, on: Tensor, tagged: Tensor) -> Tensor:
     positive = cams.relu() * on * tagged[:, :, None, None]
     top = positive.amax((-2, -1), keepdim=True)
     return positive / top.masked_fill(top == 0, 1.0)
+
+
+@dataclass(frozen=True)
+class AnswerSeeds:
+    """The network's own answer among the tags; a class that it has lost keeps its place in the WSS mask.
+
+    A network that has learnt from many masks repeats what they have in common and not the errors of each, and the
+    tags forbid it to mistake one class of the data set for another.
+
+    Attributes:
+        share: a class is lost when the answer gives it fewer pixels than this share of its WSS pixels.
+    """
+
+    share: float = 0.25
+
+    def __call__(self, view: View, field: Field) -> Tensor:
+        """Seeded mask (B,H,W); the WSS mask outside the valid box and in images whose classes are all unknown."""
+        best = winner(view.answer((view.pixels.shape[-2], view.pixels.shape[-1])), dim=1)
+        answer = view.slots.to_classes(best)
+        own, given = view.shown(answer), view.shown(view.wss_mask)
+        lost = own.sum((-2, -1)) < self.share * given.sum((-2, -1))
+        kept = (given & lost[:, :, None, None]).any(1)
+        answered = view.valid[:, 0] & view.slots.present.any(1)[:, None, None] & ~kept
+        return torch.where(answered, answer, view.wss_mask)
+
+
+@dataclass(frozen=True)
+class AgreedSeeds:
+    """Pixels on which a mask and the network's answer among the tags agree; IGNORE where they do not.
+
+    Each is wrong in other places: the mask on its own image alone, the network where many masks are wrong alike.
+
+    Attributes:
+        of: the step that makes the mask.
+        share: a class of which less than this share of its pixels is agreed on keeps all of them.
+    """
+
+    of: SeedStep
+    share: float = 0.25
+
+    def __call__(self, view: View, field: Field) -> Tensor:
+        """Seeded mask (B,H,W)."""
+        mask = self.of(view, field)
+        best = winner(view.answer((view.pixels.shape[-2], view.pixels.shape[-1])), dim=1)
+        given = view.shown(mask)
+        agreed = given & view.slots.one_hot(view.slots.to_classes(best))
+        lost = agreed.sum((-2, -1)) < self.share * given.sum((-2, -1))
+        kept = agreed | given & lost[:, :, None, None]
+        return torch.where(kept.any(1), mask, IGNORE)
 
 
 @dataclass(frozen=True)

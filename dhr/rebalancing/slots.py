@@ -45,6 +45,12 @@ class Slots:
         picked = torch.gather(maps, 1, self.tag[:, :, None, None].expand(-1, -1, *maps.shape[2:]))
         return picked * self.present[:, 1:, None, None]
 
+    def of_classes(self, maps: Tensor) -> Tensor:
+        """Picks the slots' maps from (B,K,h,w), one map per class: (B,M,h,w); slots that hold no class are 0."""
+        index = self.index.masked_fill(~self.present, 0)
+        picked = torch.gather(maps, 1, index[:, :, None, None].expand(-1, -1, *maps.shape[2:]))
+        return picked * self.present[:, :, None, None]
+
     def one_hot(self, mask: Tensor) -> Tensor:
         """(B,H,W) class indices -> (B,M,H,W) bool; labels that no slot holds, IGNORE among them, are in no map."""
         return (mask[:, None] == self.index[:, :, None, None]) & self.present[:, :, None, None]

@@ -16,7 +16,9 @@ from dhr.sample import Batch, NetworkOutput
 class View:
     """A batch in terms of slots.
 
-    Shapes: cams (B,M-1,h,w) signed scores of the slots' tags on the grid of the CAMs; uss_features (B,D,h,w);
+    Shapes: cams (B,M-1,h,w) signed scores of the slots' tags on the grid of the CAMs; probabilities (B,M,h,w) what
+    the network says of the slots' classes, on the grid of its logits, summing to 1 with the other classes of the data
+    set; uss_features (B,D,h,w);
     wss_features C4 and C5, (B,D,h,w) each, on the grid of the USS map; wss_mask (B,H,W); pixels (B,3,H,W) uint8;
     valid (B,1,H,W) bool; cells (B,1,h,w) bool, the USS cells that lie on image; whole (B,) bool, crops that show
     the whole image.
@@ -24,6 +26,7 @@ class View:
 
     slots: Slots
     cams: Tensor
+    probabilities: Tensor
     uss_features: Tensor
     wss_features: tuple[Tensor, Tensor]
     wss_mask: Tensor
@@ -43,6 +46,7 @@ class View:
         return cls(
             slots=slots,
             cams=slots.of_tags(output.cams),
+            probabilities=slots.of_classes(output.logits.softmax(1)),
             uss_features=batch.uss_features,
             wss_features=(c4, c5),
             wss_mask=batch.wss_mask.long(),
@@ -55,6 +59,15 @@ class View:
     def valid_on(self, grid: tuple[int, int]) -> Tensor:
         """(B,1,h,w) bool: cells of `grid` that touch image, so that a narrow box keeps at least one."""
         return functional.adaptive_max_pool2d(self.valid.float(), grid) > 0
+
+    def answer(self, size: tuple[int, int]) -> Tensor:
+        """(B,M,H,W): the network's probabilities among the classes that take part, resized to `size`; sums to 1.
+
+        0 for the others; the same for all where the network gives none of them any mass.
+        """
+        taking_part = self.slots.present[:, :, None, None]
+        mass = (resize(self.probabilities, size) + torch.finfo(torch.float32).tiny) * taking_part
+        return mass / mass.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
 
     def shown(self, mask: Tensor) -> Tensor:
         """(B,M,H,W) bool: pixels of each slot in `mask` (B,H,W) inside the valid box."""

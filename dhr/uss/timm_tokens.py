@@ -25,6 +25,8 @@ class TimmTokens(Frozen):
             for tests and timings.
         sha256: of the file; None takes any.
         block: whose map, from 0: layers of a transformer, stages of others. None is the last.
+        final_layers: the map that ImageNet's classifier pools, behind the layers that follow the last block of a
+            convolutional network; `block` has to be None.
         output_stride: pixels per cell of the last stage, of networks that can be dilated; None leaves them alone.
         precision: of the matrix products; what comes out is float32.
 
@@ -40,6 +42,7 @@ class TimmTokens(Frozen):
         weights: str | None,
         sha256: str | None = None,
         block: int | None = None,
+        final_layers: bool = False,
         output_stride: Literal[8, 16, 32] | None = None,
         precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     ) -> None:
@@ -48,7 +51,10 @@ class TimmTokens(Frozen):
         self.layers = _create(name, weights == "pretrained", output_stride)
         if weights is not None and weights not in ("pretrained", "random"):
             _load(self.layers, Path(weights), sha256)
+        if final_layers and block is not None:
+            raise InputError(f"{PLACE}.block: {block}: final_layers=true reads none; set {PLACE}.block=null")
         self.block, self.patch_size = _chosen(self.layers, name, block)
+        self.final_layers = final_layers
         self.precision = precision
         self.colours = recolouring(self.layers.pretrained_cfg)
         self.freeze()
@@ -61,9 +67,12 @@ class TimmTokens(Frozen):
             planes = zip(image.unbind(1), self.colours, strict=True)
             image = torch.stack([plane * factor + shift for plane, (factor, shift) in planes], 1)
         with mixed(self.precision, image.device):
-            (cells,) = self.layers.forward_intermediates(
-                image, indices=[self.block], norm=True, stop_early=True, output_fmt="NCHW", intermediates_only=True
-            )
+            if self.final_layers:
+                cells = self.layers.forward_features(image)
+            else:
+                (cells,) = self.layers.forward_intermediates(
+                    image, indices=[self.block], norm=True, stop_early=True, output_fmt="NCHW", intermediates_only=True
+                )
         return cells.float()
 
 
@@ -125,6 +134,8 @@ def _probed(tokens: TimmTokens, name: str) -> int:
         raise InputError(
             f"{PLACE}.name: {name}: gives no map of {height} x {width} pixels ({error}); {cure}"
         ) from error
+    if made.ndim == 3:  # tokens of a transformer
+        raise InputError(f"{PLACE}.final_layers: true: {name} has no layers behind its last block; set it to false")
     if made.shape[2:] != (2, 3):
         found = " x ".join(map(str, made.shape[2:]))
         raise InputError(f"{PLACE}.name: {name}: {height} x {width} pixels give {found} cells, not 2 x 3; {cure}")
