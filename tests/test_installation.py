@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tiny import environment
+from tiny import Tiny, environment
 from wandb.sdk import wandb_setup
 
 from dhr.artifacts import RunFolder
@@ -84,6 +84,70 @@ def test_a_run_does_without_wandb(
     monkeypatch.setattr(wandb_setup, "_singleton", None)
     (said,) = [each for each in findings(machine, machine, {}) if each.name == "wandb"]
     assert told in said.found
+
+
+# Packages that are not there
+
+WITHOUT = """
+import runpy, sys
+
+class Without:  # finds what the others find, but for some packages
+    def __init__(self, packages):
+        self.packages, self.others = packages, list(sys.meta_path)
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.packages:
+            return None
+        return next((spec for each in self.others if (spec := each.find_spec(name, path, target))), None)
+
+    def find_distributions(self, *context):
+        return (found for each in self.others if hasattr(each, "find_distributions")
+                for found in each.find_distributions(*context))
+
+sys.meta_path[:] = [Without({"wandb", "numba", "pydensecrf"})]
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+def without(*words: str) -> subprocess.CompletedProcess[str]:
+    """Calls `python -m dhr.<verb>` where wandb, numba and pydensecrf are not installed."""
+    command = [sys.executable, "-c", WITHOUT, *words]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+
+
+def test_a_run_needs_no_package_that_it_does_not_use(tiny: Tiny) -> None:
+    words = tiny.words("train", "wss=cam", "crf=auto", "crf.workers=0", "dataset.max_epochs=1", "logger=wandb")
+    done = without("dhr.train", *words, "rebalancing.start_epoch=0", "name=without")
+    assert done.returncode == 0, done.stderr
+    assert "logger=wandb: No module named 'wandb'; pip install wandb, or logger=csv; the curves are in" in done.stdout
+    assert tiny.run("without").metrics.is_file()
+
+
+@pytest.mark.parametrize(
+    ("crf", "package", "name"), [("native", "numba", "numba"), ("pydensecrf",) * 2 + ("pydensecrf2",)]
+)
+def test_a_part_without_its_package_is_refused(tiny: Tiny, crf: str, package: str, name: str) -> None:
+    done = without("dhr.train", *tiny.words("train", f"crf={crf}", "name=refused"))
+    assert done.returncode == 2 and not tiny.run("refused").root.exists()
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"crf: dhr.crf.{crf}.") and f"needs {package}" in line and f"; pip install {name}," in line
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "warnings"), [("csv", "auto", 0), ("wandb", "disabled", 0), ("wandb", "auto", 1)]
+)
+def test_wandb_is_missed_only_where_it_is_meant(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    mode: str,
+    warnings: int,
+) -> None:
+    for module in [module for module in sys.modules if module.partition(".")[0] == "wandb"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    loggers = make_loggers(RunFolder(tmp_path), name=name, project="p", entity=None, mode=mode)
+    assert len(loggers) == 1 and len(caplog.messages) == warnings
 
 
 # Terminals

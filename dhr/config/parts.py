@@ -2,27 +2,30 @@
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dhr.config.check import SUPPLIED, unknown_key
 from dhr.errors import InputError
 
 log = logging.getLogger("dhr.config")
+ON_PYPI = {"pydensecrf": "pydensecrf2"}  # packages that are installed under another name
 
 
 def check_signatures(cfg: DictConfig) -> None:
     """Check 2: every node is bound against the signature of the class behind it, before anything is built.
 
     Raises:
-        InputError: an argument that the class does not know, or one that it needs and nobody gives.
+        InputError: an argument that the class does not know, one that it needs and nobody gives, or a package that it
+            needs and that is not installed.
     """
     for place, node in _nodes(OmegaConf.to_container(cfg, resolve=True), ""):
-        known = inspect.signature(get_class(node["_target_"])).parameters
+        known = inspect.signature(_class_of(place, node["_target_"])).parameters
         given = {str(key) for key in node if key != "_target_"}
         for key in sorted(given - {*known}):
             raise unknown_key(f"{place}.", key, node[key], known)
@@ -67,6 +70,21 @@ def _build_trainer(node: DictConfig, parts: Mapping[str, Any]) -> Any:
 
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def _class_of(place: str, target: str) -> Callable[..., Any]:
+    module, _, name = target.rpartition(".")
+    try:
+        found: Callable[..., Any] = getattr(import_module(module), name)
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in {"", "dhr"}:
+            raise
+        raise InputError(
+            f"{place}: {target}: needs {package}, which cannot be imported ({error}); "
+            f"pip install {ON_PYPI.get(package, package)}, or choose another {place.partition('.')[0]}"
+        ) from error
+    return found
 
 
 def _nodes(value: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

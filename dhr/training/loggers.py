@@ -1,9 +1,9 @@
 """Where the curves go: always metrics.csv in the run folder, wandb beside it where that is wanted."""
 
 import logging
+from importlib import import_module
 from pathlib import Path
 
-import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from dhr.artifacts import RunFolder
@@ -24,12 +24,18 @@ def make_loggers(run: RunFolder, *, name: str, project: str | None, entity: str 
         mode: see `wandb_mode`.
     """
     loggers: list[Logger] = [Curves(run)]
-    if name == "wandb" and mode != "disabled":
-        try:
-            if (meant := wandb_mode(mode)) != "disabled":
-                loggers.append(_wandb(run.root, project=project, entity=entity, mode=meant))
-        except (wandb.errors.Error, OSError, ValueError) as error:
-            log.warning(f"logger=wandb: cannot start ({' '.join(str(error).split())}); the curves are in {run.metrics}")
+    if name != "wandb" or mode == "disabled":
+        return loggers
+    try:
+        its_error: type[Exception] = import_module("wandb.errors").Error  # here: a run without wandb does not need it
+    except ImportError as error:
+        log.warning(f"logger=wandb: {error}; pip install wandb, or logger=csv; the curves are in {run.metrics}")
+        return loggers
+    try:
+        if (meant := wandb_mode(mode)) != "disabled":
+            loggers.append(_wandb(run.root, project=project, entity=entity, mode=meant))
+    except (its_error, OSError, ValueError) as error:
+        log.warning(f"logger=wandb: cannot start ({' '.join(str(error).split())}); the curves are in {run.metrics}")
     return loggers
 
 
