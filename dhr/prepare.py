@@ -30,10 +30,16 @@ def main(cfg: DictConfig) -> None:
             download=cfg.dataset.download and build(cfg.dataset.download),
             transfer=cfg.transfer,
             workers=cfg.workers,
+            limit=cfg.limit,
         )(sources)
     else:
         if sources != Sources():
             raise InputError(f"source: {cfg.source}: dataset={cfg.dataset.name} is drawn, not downloaded; leave it out")
+        if cfg.limit is not None:
+            raise InputError(
+                f"limit: {cfg.limit}: dataset={cfg.dataset.name} is drawn, not downloaded; use "
+                f"dataset.generate.train={cfg.limit}"
+            )
         prepared = prepare_toy(Path(cfg.paths.data), Generate.of(cfg.dataset))
     for line in prepared.lines():
         log.info(line)

@@ -50,10 +50,11 @@ def make_ade(root: Path, train: int = 5, validation: int = 3) -> Path:
     return home
 
 
-def preparer(data: Path, *, transfer: str = "link", workers: int = 1) -> Preparer:
+def preparer(data: Path, *, transfer: str = "link", workers: int = 1, limit: int | None = None) -> Preparer:
     """Of ADE20K in the folder `data`."""
     layout = DataLayout(data, "ADE2016")
-    return Preparer("ade", layout, TABLE, Ade2016(), transfer=transfer, workers=workers)  # type: ignore[arg-type]
+    options = {"transfer": transfer, "workers": workers, "limit": limit}
+    return Preparer("ade", layout, TABLE, Ade2016(), **options)  # type: ignore[arg-type]
 
 
 def prepare(data: Path, source: Path, **options: object) -> Preparation:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from downloads import TABLE, labels, make_ade, pack, picture, prepare, preparer, save
 from PIL import Image
-from tiny import environment
+from tiny import Tiny, environment
 
 from dhr.artifacts import DataLayout, read_mask, read_tags
 from dhr.dataset.manifest import JOURNAL, Manifest
@@ -149,6 +149,64 @@ def test_images_of_another_data_set_in_the_folder(tmp_path: Path) -> None:
     save(layout.image("train", "holiday"), picture(99))
     with pytest.raises(InputError, match="holiday: 1 images here are not in this split"):
         prepare(layout.root, source)
+
+
+def test_a_limit_takes_as_many_of_every_split_evenly(tmp_path: Path) -> None:
+    source, layout = make_ade(tmp_path, train=9, validation=3), DataLayout(tmp_path / "data", "ADE2016")
+    done = prepare(layout.root, source, limit=4)
+    assert layout.ids("train") == [f"ADE_train_{number:08d}" for number in (2, 4, 6, 8)]
+    assert layout.ids("validation") == [f"ADE_val_{number:08d}" for number in (1, 2, 3)]
+    train, validation = done.splits["train"], done.splits["validation"]
+    assert (train.images, train.limit, validation.images, validation.limit) == (4, 4, 3, None)
+    assert "train: 4 of 9 images, limit=4" in done.remarks and not any("validation: 3" in each for each in done.remarks)
+    manifest = Manifest.open(layout.split("train"))
+    assert manifest is not None and manifest.header == train and len(Split.open(layout, "train", TABLE)) == 4
+    before = times(layout.root)
+    prepare(layout.root, source, limit=4)
+    assert preparer(layout.root)(Sources()).splits["train"].limit == 4  # as it lies there
+    assert times(layout.root) == before
+
+
+@pytest.mark.parametrize(("first", "then"), [(4, 3), (4, 5), (4, None), (None, 4)])
+def test_another_limit_wants_another_folder(tmp_path: Path, first: int | None, then: int | None) -> None:
+    source = make_ade(tmp_path, train=9)
+    prepare(tmp_path / "data", source, limit=first)
+    before = times(tmp_path / "data")
+    asked, there = then or 9, first or 9
+    message = (
+        f"limit={then or 'null'}: .*train: {asked} images .* here are {there} images; .*dataset.folder=<another name>"
+    )
+    with pytest.raises(InputError, match=message):
+        prepare(tmp_path / "data", source, limit=then)
+    assert times(tmp_path / "data") == before
+
+
+def test_an_interrupted_limit_is_continued_and_another_is_refused(tmp_path: Path) -> None:
+    source, layout = make_ade(tmp_path, train=9), DataLayout(tmp_path / "data", "ADE2016")
+    broken = source / "annotations" / "training" / "ADE_train_00000004.png"
+    good = broken.read_bytes()
+    broken.write_bytes(good[:50])
+    with pytest.raises(InputError, match=r"00000004\.png"):
+        prepare(layout.root, source, limit=4)
+    with pytest.raises(InputError, match="limit=2: .*here are 3 images that are not among these; .*dataset.folder="):
+        prepare(layout.root, source, limit=2)
+    broken.write_bytes(good)
+    assert prepare(layout.root, source, limit=4).splits["train"].images == 4
+    prepare(tmp_path / "whole", source, limit=4)
+    assert tree(layout.root) == tree(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("limit", (9, 10))
+def test_a_limit_that_takes_all_is_none(tmp_path: Path, limit: int) -> None:
+    source = make_ade(tmp_path, train=9)
+    done = prepare(tmp_path / "some", source, limit=limit)
+    prepare(tmp_path / "all", source)
+    assert done.splits["train"].limit is None and tree(tmp_path / "some") == tree(tmp_path / "all")
+
+
+def test_a_drawn_set_has_no_limit(tiny: Tiny) -> None:
+    with pytest.raises(InputError, match="limit: 4: dataset=toy is drawn, .*; use dataset.generate.train=4"):
+        tiny.call("prepare", "limit=4")
 
 
 @pytest.mark.parametrize("key", ("sbd", "aug"))

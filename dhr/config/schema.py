@@ -206,6 +206,7 @@ class Prepare(Common):
     sbd: str | None
     aug: str | None
     class_order: Literal["by_459_id", "voc_first"] | None
+    limit: int | None
     transfer: Literal["link", "copy"]
     workers: int | None
 

@@ -104,6 +104,7 @@ class Header:
         tags_from: where the tags come from, with the number of images each.
         recipe: digest of what it was made from; another download has another one.
         names: class names in the order of the masks' labels.
+        limit: so many images were asked for, and the download has more; None where all of them are here.
     """
 
     dataset: str
@@ -112,6 +113,7 @@ class Header:
     tags_from: Mapping[str, int]
     recipe: str
     names: tuple[str, ...]
+    limit: int | None = None
 
     @classmethod
     def parse(cls, line: bytes) -> "Header":
@@ -130,6 +132,7 @@ class Header:
             tags_from={text(key): whole(count, 0, IMAGES) for key, count in values["tags_from"].items()},
             recipe=text(values["recipe"]),
             names=texts(values["names"]),
+            limit=whole(values["limit"], 1, IMAGES) if "limit" in values else None,
         )
 
 
@@ -187,7 +190,8 @@ def write_manifest(folder: Path, header: Header, entries: Iterable[Entry]) -> No
     """Writes a manifest, atomically."""
 
     def lines() -> Iterator[bytes]:
-        yield (json.dumps({"version": VERSION, **vars(header)}) + "\n").encode()
+        known = {key: value for key, value in vars(header).items() if value is not None}
+        yield (json.dumps({"version": VERSION, **known}) + "\n").encode()
         for entry in entries:
             yield (entry.line() + "\n").encode()
 

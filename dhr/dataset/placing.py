@@ -1,7 +1,8 @@
 """One example of a download, checked and put into our layout. Runs in processes of its own; imports no torch."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,7 @@ class Job:
         table: our classes.
         transfer: "link" for hard links, or symbolic ones where the originals are on another disk; "copy" for copies.
         staging: folder of unpacked archives, which is gone afterwards: nothing may point into it.
+        limits: split -> its number of images, where these are fewer than the download has.
     """
 
     original: Original
@@ -40,6 +42,7 @@ class Job:
     table: ClassTable
     transfer: Transfer
     staging: Path
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def in_place(self) -> bool:

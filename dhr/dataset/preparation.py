@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 from omegaconf import DictConfig
 
@@ -15,6 +16,7 @@ from dhr.dataset.original.interface import Download, Given, Original, Roots
 from dhr.dataset.original.layout import find_laid_out
 from dhr.dataset.placing import Job, Transfer
 from dhr.dataset.split_writer import check_foreign, check_originals, write_split
+from dhr.dataset.spread import spread
 from dhr.errors import InputError
 from dhr.processes import cores
 
@@ -74,6 +76,7 @@ class Preparer:
         download: reader of its download, None where it has no other form than ours.
         transfer: "link" for links where possible, "copy" for copies.
         workers: processes; None for one per core.
+        limit: so many images of every split, spread evenly over its ids; None for all.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Preparer:
     download: Download | None
     transfer: Transfer = "link"
     workers: int | None = None
+    limit: int | None = None
 
     def __call__(self, sources: Sources) -> Preparation:
         """Prepares every split that the sources hold.
@@ -92,19 +96,22 @@ class Preparer:
         """
         staging = Staging(self.layout.root / STAGING)
         try:
-            original = self._open(sources, staging)
-            for split, ids in original.splits.items():
+            whole = self._open(sources, staging)
+            original = whole if self.limit is None else _some(whole, self.limit)
+            limits = {split: len(ids) for split, ids in original.splits.items() if len(ids) < len(whole.splits[split])}
+            job = Job(original, self.layout, self.table, self.transfer, staging.folder, limits)
+            for split in original.splits:
                 check_originals(original, split)
-                check_foreign(self.layout, split, ids)
-            table = self._note_order(original)
+                check_foreign(job, split)
+            job = replace(job, table=self._note_order(original))
         except BaseException:
             staging.clear()
             raise
-        job = Job(original, self.layout, table, self.transfer, staging.folder)
         workers = cores() if self.workers is None else self.workers
         headers = {split: write_split(job, self.name, split, workers=workers) for split in original.splits}
         staging.clear()
-        remarks = (*original.remarks, *original.left_out, *self._sizes(headers))
+        chosen = [f"{split}: {n} of {len(whole.splits[split])} images, limit={n}" for split, n in limits.items()]
+        remarks = (*original.remarks, *chosen, *original.left_out, *self._sizes(headers))
         return Preparation(self.layout.home, headers, remarks)
 
     def _open(self, sources: Sources, staging: Staging) -> Original:
@@ -170,6 +177,12 @@ class Preparer:
             for split, count in published.items()
             if count is not None and headers[split].images != count
         ]
+
+
+def _some(original: Original, limit: int) -> Original:
+    """The download with so many ids of every split; a reader is a frozen dataclass of arrays."""
+    some = {split: ids[spread(len(ids), limit)] for split, ids in original.splits.items()}
+    return cast(Original, replace(cast(Any, original), splits=some))
 
 
 def prepare_toy(data: Path, generate: Generate) -> Preparation:

@@ -51,7 +51,8 @@ def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
         if isinstance(result, InputError):
             problems.add(result)
     problems.check()
-    header = Header(dataset, split, len(ids), journal.origins(ids), recipe, job.table.names)
+    limit = known.header.limit if known is not None and job.in_place else job.limits.get(split)
+    header = Header(dataset, split, len(ids), journal.origins(ids), recipe, job.table.names, limit)
     write_manifest(folder, header, journal.entries(ids))
     with writing(journal.path):
         journal.path.unlink()
@@ -78,21 +79,41 @@ def check_originals(original: Original, split: str) -> None:
         )
 
 
-def check_foreign(layout: DataLayout, split: str, ids: np.ndarray) -> None:
-    """Makes sure that the folder of a split holds no images that the download lacks.
+def check_foreign(job: Job, split: str) -> None:
+    """Makes sure that the folder of a split holds no images that are not to be in it.
 
     Raises:
-        InputError: it does.
+        InputError: it does, or it was made with another `limit`.
     """
+    layout, ids = job.layout, job.original.splits[split]
+    _check_limit(job, split)
     images = layout.split(split) / "image"
     there = np.array([os.fsencode(os.path.splitext(name)[0]) for name in names_in(images, IMAGES)], dtype=np.bytes_)
     foreign = np.sort(there[~np.isin(there, ids)])
+    if len(foreign) and split in job.limits:
+        raise _other_number(job, split, f"{len(foreign)} images that are not among these")
     if len(foreign):
         shown = printable(os.fsdecode(foreign[0]))
         raise InputError(
             f"{images.parent}: {shown}: {len(foreign)} images here are not in this split of the "
             "download; move that folder away, or prepare from the download it was made from"
         )
+
+
+def _check_limit(job: Job, split: str) -> None:
+    limit, known = job.limits.get(split), Manifest.open(job.layout.split(split))
+    if known is None or known.header.images == len(job.original.splits[split]):
+        return
+    if limit is not None or (known.header.limit is not None and not job.in_place):
+        raise _other_number(job, split, f"{known.header.images} images")
+
+
+def _other_number(job: Job, split: str, there: str) -> InputError:
+    limit, asked = job.limits.get(split, "null"), len(job.original.splits[split])
+    return InputError(
+        f"limit={limit}: {job.layout.split(split)}: {asked} images are to be here, and here are {there}; prepare into "
+        "another folder with dataset.folder=<another name>, here and in every command that follows"
+    )
 
 
 @dataclass

@@ -22,6 +22,7 @@ from dhr.config.parts import build, check_signatures
 from dhr.crf.interface import Crf
 from dhr.dataset.check import TrainingFiles
 from dhr.dataset.reader import Split
+from dhr.dataset.spread import spread
 from dhr.decoding import encode_mask
 from dhr.disk.output import Keep, Output
 from dhr.errors import InputError
@@ -190,9 +191,7 @@ def _as_it_is(batch: Batch) -> Batch:
 def _some(split: Split, limit: int) -> Split:
     """The split with `limit` of its images that have tags, spread evenly; all of these where they are fewer."""
     tagged = np.array([place for place in range(len(split)) if bool(split.tags(split.id(place)).any())], np.int64)
-    count = min(limit, len(tagged))
-    places = ((np.arange(count) + 0.5) * len(tagged) / max(count, 1)).astype(np.int64)
-    return replace(split, ids=split.ids[tagged[places]])
+    return replace(split, ids=split.ids[tagged[spread(len(tagged), limit)]])
 
 
 def _settings(cfg: DictConfig, bench: Bench) -> dict[str, Any]:
