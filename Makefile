@@ -24,6 +24,7 @@ help:
 	@echo "make bench      the performance table: ratios taken side by side on this machine"
 	@echo "make ablation   every configs/rebalancing option on the drawn scenes, over three seeds, in one table"
 	@echo "make second-stage  DeepLabv3+ and Mask2Former on the masks of the demo's DHR run, in one table"
+	@echo "make photos PHOTOS=<VOCdevkit>  the experiment on real photographs, on two CPU cores; PHOTOS_LIMIT=40: a quick look"
 	@echo "make reproduce-voc | reproduce-coco | reproduce-context | reproduce-ade | reproduce-stuff"
 	@echo "                the paper's runs; TRAIN='trainer=ddp' adds settings to the training"
 
@@ -118,7 +119,7 @@ ABLATION := $(foreach option,none dhr truth $(filter-out none dhr,$(OPTIONS)),\
   $(foreach seed,$(SEEDS),$(RUNS)/ablation_$(WSS)-$(option)-seed$(seed)/scores/validation.json))
 .PHONY: ablation-runs
 option = $(word 1,$(subst -seed, ,$*))
-masks = $(if $(filter truth,$(option)),wss=truth rebalancing=none,wss=$(WSS) rebalancing=$(option))
+masks_of = $(if $(filter truth,$(option)),wss=truth rebalancing=none,wss=$1 rebalancing=$(option))
 
 ablation: $(MASKS) $(FEATURES)
 	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 ablation-runs
@@ -128,7 +129,7 @@ ablation: $(MASKS) $(FEATURES)
 ablation-runs: $(ABLATION)
 
 $(ABLATION): $(RUNS)/ablation_$(WSS)-%/scores/validation.json: | $(MASKS) $(FEATURES)
-	$(RUN) -W ignore -m dhr.train dataset=toy $(masks) $(START) seed=$(word 2,$(subst -seed, ,$*)) crf.workers=0 \
+	$(RUN) -W ignore -m dhr.train dataset=toy $(call masks_of,$(WSS)) $(START) seed=$(word 2,$(subst -seed, ,$*)) crf.workers=0 \
 	  name=ablation_$(WSS)-$* resume=auto
 	$(RUN) -m dhr.predict run=$(RUNS)/ablation_$(WSS)-$* split=validation crf.workers=0
 	$(RUN) -m dhr.evaluate run=$(RUNS)/ablation_$(WSS)-$* split=validation
@@ -158,6 +159,77 @@ $(SECOND_SCORES): $(RUNS)/$(SECOND)-%/scores/validation.json: $(DHR_MASKS)
 second-stage: $(SECOND_SCORES) $(RUNS)/demo-dhr/scores/validation.json
 	@echo "masks: demo-dhr; $(SECOND_EPOCHS) epochs; validation scores, mean and standard deviation over the seeds"
 	@$(RUN) scripts/ablation_table.py $(RUNS) $(SECOND) | tee $(RUNS)/../$(SECOND).txt
+
+# The experiment on real photographs, on two CPU cores: masks from tags, features, every option over three seeds, a report
+# and a table. PHOTOS is a VOCdevkit, or a folder that holds it; masks of SBD in SegmentationClassAug beside are found.
+# PHOTOS_WEIGHTS: ImageNet weights of tf_efficientnet_lite0 as a file, where timm cannot download them
+# PHOTOS_LIMIT:   so many images of every split, in a data folder and under names of their own
+# PHOTOS_LABELS:  settings of the rows that make labels, such as "label_maker=ema refresh=round"
+# PHOTOS_TRAIN:   settings of all rows. Runs with other settings than the usual ones have names of their own.
+PHOTOS_SEEDS ?= 1 2 3
+PHOTOS_OPTIONS ?= none paper dhr truth
+PHOTOS_LABELS ?=
+PHOTOS_TRAIN ?=
+quoted = '$(subst ','\'',$(value $1))'
+PHOTOS_UNUSUAL := $(strip $(if $(filter file,$(origin PHOTOS_LABELS)),,$(value PHOTOS_LABELS)) $(value PHOTOS_TRAIN))
+PHOTOS_NAME := photos$(PHOTOS_LIMIT:%=_%)$(if $(PHOTOS_UNUSUAL),_$(shell \
+  tr -c 'A-Za-z0-9.' _ <<< $(call quoted,PHOTOS_UNUSUAL) | sed 's/_*$$//'))
+PHOTOS_FOLDER := VOCPhotos$(PHOTOS_LIMIT:%=_%)
+PHOTOS_SET := dataset=voc_photos$(PHOTOS_LIMIT:%= dataset.folder=$(PHOTOS_FOLDER))
+PHOTOS_MASKS := $(DATA)/WSS/$(PHOTOS_FOLDER)/CAM
+PHOTOS_FEATURES := $(DATA)/$(PHOTOS_FOLDER)/.extracted
+PHOTOS_RUN := outputs/voc_photos/runs/$(PHOTOS_NAME)
+PHOTOS_TABLE := outputs/voc_photos/$(PHOTOS_NAME).txt
+photos_scores = $(foreach option,$(PHOTOS_OPTIONS),$(PHOTOS_RUN)-$(option)-seed$1/scores/validation.json)
+PHOTOS_SCORES := $(foreach seed,$(PHOTOS_SEEDS),$(call photos_scores,$(seed)))
+# The page is about the first option that is dhr, else the first, and the first seed; the others of that seed are beside it.
+PHOTOS_FIRST := $(call photos_scores,$(firstword $(PHOTOS_SEEDS)))
+PHOTOS_SHOWN := $(firstword $(filter $(PHOTOS_RUN)-dhr%,$(PHOTOS_FIRST)) $(PHOTOS_FIRST))
+PHOTOS_REPORT := $(PHOTOS_SHOWN:%/scores/validation.json=%/report.html)
+photos_weights = $(if $(value PHOTOS_WEIGHTS),$(foreach key,$1,$(key).weights=$(call quoted,PHOTOS_WEIGHTS)))
+photos_rows = $(if $(filter none truth,$(option)),,$(PHOTOS_LABELS)) $(PHOTOS_TRAIN)
+.PHONY: photos photos-given photos-prepared photos-runs
+
+photos: photos-given $(INSTALLED)
+	@$(RUN) scripts/photos_time.py $(call quoted,PHOTOS) $(or $(PHOTOS_LIMIT),null) \
+	  $(words $(filter-out $(wildcard $(PHOTOS_SCORES)),$(PHOTOS_SCORES)))
+	@$(MAKE) --no-print-directory -j1 photos-runs
+	@echo "$(PHOTOS_NAME): masks of wss=cam; validation scores, mean and standard deviation over the seeds" | \
+	  tee $(PHOTOS_TABLE)
+	@$(RUN) scripts/ablation_table.py $(dir $(PHOTOS_RUN)) $(PHOTOS_NAME) | tee -a $(PHOTOS_TABLE)
+	@echo "Open $(PHOTOS_REPORT)"
+
+photos-given:
+	@[[ -n $(call quoted,PHOTOS) ]] || { echo "PHOTOS: not given; which photographs? Unpack VOCtrainval_11-May-2012.tar" \
+	  "and use: make photos PHOTOS=<folder>/VOCdevkit" >&2; exit 2; }
+
+# One training after the other: each uses all cores.
+photos-runs: photos-prepared $(PHOTOS_MASKS)/.scored $(PHOTOS_FEATURES) $(PHOTOS_SCORES) $(PHOTOS_REPORT)
+
+photos-prepared:
+	$(RUN) -m dhr.prepare $(PHOTOS_SET) source=$(call quoted,PHOTOS) limit=$(or $(PHOTOS_LIMIT),null)
+
+$(PHOTOS_MASKS)/.trained: | photos-prepared
+	$(RUN) -W ignore -m dhr.train_wss $(PHOTOS_SET) wss=cam $(call photos_weights,cam.backbone)
+	@touch $@
+
+$(PHOTOS_MASKS)/.scored: $(PHOTOS_MASKS)/.trained
+	$(RUN) -m dhr.evaluate masks=$(@D)/train_aug $(PHOTOS_SET) split=train_aug
+	@touch $@
+
+$(PHOTOS_FEATURES): | photos-prepared
+	$(RUN) -m dhr.extract_uss $(PHOTOS_SET) split=train_aug $(call photos_weights,uss.tokens)
+	@touch $@
+
+$(PHOTOS_SCORES): $(PHOTOS_RUN)-%/scores/validation.json: | $(PHOTOS_MASKS)/.trained $(PHOTOS_FEATURES)
+	$(RUN) -W ignore -m dhr.train $(PHOTOS_SET) $(call masks_of,cam) $(call photos_weights,backbone uss.tokens) \
+	  $(photos_rows) seed=$(word 2,$(subst -seed, ,$*)) name=$(PHOTOS_NAME)-$* resume=auto
+	$(RUN) -m dhr.predict run=$(PHOTOS_RUN)-$* split=validation
+	$(RUN) -m dhr.evaluate run=$(PHOTOS_RUN)-$* split=validation
+
+$(PHOTOS_REPORT): $(PHOTOS_FIRST) | $(PHOTOS_MASKS)/.scored
+	$(RUN) -m dhr.report run=$(@D) \
+	  'compare=$(call list,$(patsubst %/scores/validation.json,%,$(filter-out $(PHOTOS_SHOWN),$(PHOTOS_FIRST))))'
 
 # The paper's runs: images, WSS masks and USS features must lie in the data folder; a command names what is missing.
 REPRODUCTIONS := $(addprefix reproduce-,voc coco context ade stuff)
