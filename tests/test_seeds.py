@@ -10,7 +10,7 @@ from crops import SIZE, cams, crop, plain, scene, view_of
 from reference import IGNORE
 
 from dhr.rebalancing.released import ReleasedSeeds, ReleasedTransport
-from dhr.rebalancing.seed import AnswerSeeds, Overwrite, Restore, Seeds
+from dhr.rebalancing.seed import AgreedSeeds, AnswerSeeds, NoSeeds, Overwrite, Restore, Seeds
 from dhr.rebalancing.slots import Slots
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import AllTags, CropEvidence
@@ -195,3 +195,29 @@ def test_an_answer_of_no_mass_is_no_nonsense() -> None:
     logits[5] = 1e4
     answer = view_of(scene(logits=logits)).answer(SIZE)
     assert torch.allclose(answer, torch.full((1, 3, *SIZE), 1 / 3))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("first_tag", [0, 1])
+def test_agreement_equals_the_loops(first_tag: int, share: float) -> None:
+    for number in range(24):
+        one = crop(number, first_tag)
+        tags = np.nonzero(one.tags)[0].tolist()
+        answer = reference.answered(one, tags, first_tag, share=0.0)
+        expected = np.full(SIZE, IGNORE)
+        for label in ([0] if first_tag else []) + [tag + first_tag for tag in tags]:
+            mask = (one.wss_mask == label) & one.valid
+            agreed = mask & (answer == label)
+            expected[agreed if agreed.sum() >= share * mask.sum() else mask] = label
+        made = AgreedSeeds(NoSeeds(), share)(*plain(view_of(one, first_tag=first_tag)))[0].numpy()
+        assert (made == expected).all(), number
+
+
+def test_what_another_step_restores_can_be_agreed_on() -> None:
+    one = scene(cams=cams(2), logits=np.zeros((6, 4, 5)))
+    step = replace(SEEDS, policy=Restore())
+    restored = step(*plain(view_of(one)))[0].numpy()
+    assert (restored == 3).any()
+    agreed = AgreedSeeds(step)(*plain(view_of(one)))[0].numpy()  # the answer is background everywhere
+    assert ((agreed == 3) == (restored == 3)).all()
+    assert not (AgreedSeeds(NoSeeds())(*plain(view_of(one)))[0].numpy() == 3).any()
