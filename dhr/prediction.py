@@ -5,15 +5,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor
 
 from dhr.artifacts import RunFolder
 from dhr.building import build_network, open_split, open_split_of_run
-from dhr.config.parts import build
+from dhr.config.parts import build, without_saw
 from dhr.config.stored import load_run_config
 from dhr.crf.interface import Crf
 from dhr.dataset.classes import ClassTable
@@ -190,7 +189,7 @@ def _scales(cfg: DictConfig) -> tuple[float, ...]:
 
 def _settings(cfg: DictConfig, source: DictConfig, split: Split) -> dict[str, object]:
     """Masks of one folder come from one network, one meaning of its classes and one way to ask it."""
-    parts: Any = {name: OmegaConf.to_container(source[name], resolve=True) for name in NETWORK}
+    parts = {name: without_saw(source[name]) for name in NETWORK}
     return {
         "weights": sha256_of(weights_of(cfg)),
         **{name: {key: value for key, value in part.items() if key != "weights"} for name, part in parts.items()},

@@ -34,10 +34,12 @@ class RunRecord:
         """
         entries = read_object(path)
         status, classes, seconds = entries.get("status"), entries.get("classes"), entries.get("seconds", 0.0)
+        saw = entries.get("saw")
         sound = {
             "status": status is None or isinstance(status, str),
             "classes": classes is None
             or (isinstance(classes, list) and all(isinstance(each, str) for each in classes)),
+            "saw": saw is None or (isinstance(saw, dict) and all(isinstance(each, str) for each in saw.values())),
             "seconds": isinstance(seconds, int | float) and 0 <= seconds < float("inf"),
         }
         for key, is_sound in sound.items():

@@ -13,6 +13,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from dhr.provenance import UNKNOWN, in_words, joined
+
 COLUMNS = (
     ("miou", "mIoU %", 1),
     ("mfpr", "mFPR", 3),
@@ -32,8 +34,9 @@ def collect(folder: Path, prefix: str, split: str) -> dict[str, list[dict[str, A
         match = re.fullmatch(rf"{re.escape(prefix)}-(.+)-seed\d+", run.name)
         scores = run / "scores" / f"{split}.json"
         if match and scores.is_file():
-            seconds = json.loads((run / "run.json").read_text())["seconds"]
-            found[match[1]].append({**json.loads(scores.read_text()), "seconds": seconds})
+            record = json.loads((run / "run.json").read_text())
+            added = {"seconds": record["seconds"], "saw": record.get("saw", {"weights": UNKNOWN})}
+            found[match[1]].append({**json.loads(scores.read_text()), **added})
     return dict(sorted(found.items(), key=lambda item: -_mean(item[1], "miou")))
 
 
@@ -78,6 +81,15 @@ def gap(found: dict[str, list[dict[str, Any]]]) -> str:
     return f"dhr against none: {method - plain:+.1f} mIoU; {share:.0%} of the gap to the truth"
 
 
+def saw(found: dict[str, list[dict[str, Any]]]) -> str:
+    """What the weights behind the runs had seen, all runs together."""
+    parts = [scores["saw"] for each in found.values() for scores in each]
+    names = dict.fromkeys(name for part in parts for name in part)
+    letters = {name: joined(part[name] for part in parts if name in part) for name in names}
+    shown = ", ".join(f"{name} {text}" for name, text in letters.items())
+    return f"weights saw: {in_words(joined(letters.values()))} ({shown})"
+
+
 def main() -> int:
     """Prints the table; 2 where there is nothing to show."""
     if len(sys.argv) not in (3, 4):
@@ -91,6 +103,7 @@ def main() -> int:
         )
         return 2
     print(table(found))
+    print(saw(found))
     print(gap(found))
     return 0
 

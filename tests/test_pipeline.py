@@ -33,8 +33,8 @@ RUNS = ("dhr", "none")
 PREDICTION = ("scales=[1.0,0.5]", "minimum_probability=0.05")
 RECORDED = {
     "command", "dataset", "classes", "wss", "uss", "rebalancing", "label_maker", "refresh", "features",
-    "backbone", "decoder", "start", "seed", "tau", "max_epochs", "steps", "seconds", "versions", "device", "data",
-    "status",
+    "backbone", "decoder", "start", "saw", "licences", "seed", "tau", "max_epochs", "steps", "seconds",
+    "versions", "device", "data", "status",
 }  # fmt: skip
 CURVES = {
     "epoch", "step", "train/loss", "train/loss_segmentation", "train/loss_classification", "train/lr",

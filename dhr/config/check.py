@@ -5,7 +5,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from dhr.config.ranges import range_problem
-from dhr.config.source import defines, parameters
+from dhr.config.source import defines, keys_of
 from dhr.config.tree import named_targets
 from dhr.config.values import Part, describe, fits, nearest, text_problem
 from dhr.errors import InputError
@@ -125,7 +125,7 @@ def _check_part(node: Mapping[str, Any], place: str) -> None:
     group = place.partition(".")[0]
     target = node["_target_"]
     _check_target(target, place, group)
-    known = parameters(target)
+    known = keys_of(target)
     supplied = SUPPLIED.get(group, frozenset()) & {*known}
     for key, value in node.items():
         if key == "_target_":

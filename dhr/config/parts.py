@@ -8,10 +8,11 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dhr.config.check import SUPPLIED, unknown_key
 from dhr.errors import InputError
+from dhr.provenance import SAW
 
 log = logging.getLogger("dhr.config")
 ON_PYPI = {"pydensecrf": "pydensecrf2"}  # packages that are installed under another name
@@ -26,7 +27,7 @@ def check_signatures(cfg: DictConfig) -> None:
     """
     for place, node in _nodes(OmegaConf.to_container(cfg, resolve=True), ""):
         known = inspect.signature(_class_of(place, node["_target_"])).parameters
-        given = {str(key) for key in node if key != "_target_"}
+        given = {str(key) for key in node if key != "_target_"} - ({SAW} if "weights" in known else set())
         for key in sorted(given - {*known}):
             raise unknown_key(f"{place}.", key, node[key], known)
         supplied = SUPPLIED.get(place.partition(".")[0], frozenset())
@@ -48,7 +49,7 @@ def build(node: DictConfig, **parts: Any) -> Any:
     if node["_target_"] == "pytorch_lightning.Trainer":
         return _build_trainer(node, parts)
     try:
-        return instantiate(node, _partial_=True, _convert_="all")(**parts)
+        return instantiate(without_saw(node), _partial_=True, _convert_="all")(**parts)
     except InstantiationException as error:
         # Hydra wraps what a constructor raises; the cause says whether it is the user's error or ours.
         raise (error.__cause__ or error) from None
@@ -67,6 +68,15 @@ def _build_trainer(node: DictConfig, parts: Mapping[str, Any]) -> Any:
         return instantiate(node, _partial_=True, _convert_="all")(**parts)
     except (MisconfigurationException, TypeError, ValueError) as error:
         raise InputError(f"trainer: {error}") from error
+
+
+def without_saw(node: Any) -> Any:
+    """A node as plain values, resolved, without what weights saw: that changes nothing of what is made with them."""
+    if isinstance(node, DictConfig | ListConfig):
+        return without_saw(OmegaConf.to_container(node, resolve=True))
+    if isinstance(node, list):
+        return [without_saw(each) for each in node]
+    return {key: without_saw(each) for key, each in node.items() if key != SAW} if isinstance(node, Mapping) else node
 
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

@@ -63,6 +63,7 @@ class Wss:
     name: str
     masks: str
     recipe: Part | None
+    saw: str | None = None
 
 
 @dataclass

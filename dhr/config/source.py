@@ -10,6 +10,7 @@ from typing import Any, Literal, Never, Union
 
 from dhr.config.tree import PACKAGE
 from dhr.config.values import Part
+from dhr.provenance import SAW
 
 THIRD_PARTY = {"pytorch_lightning.Trainer": "trainer/trainer.py"}
 PRECISIONS = Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "bf16", 16, 32, 64]
@@ -68,6 +69,12 @@ def parameters(target: str) -> dict[str, Parameter]:
         name: Parameter(NARROWER.get((target, name), parameter.kind), parameter.required)
         for name, parameter in found.items()
     }
+
+
+def keys_of(target: str) -> dict[str, Parameter]:
+    """What may stand in the node of a class: its arguments, and beside weights what they saw, which is not for it."""
+    known = parameters(target)
+    return {**known, SAW: Parameter(str | None, False)} if "weights" in known else known
 
 
 def _file(target: str) -> Path | None:

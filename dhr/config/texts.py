@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 
 from dhr.config.check import HOMES, section_of, takes_part
 from dhr.config.schema import SCHEMAS
-from dhr.config.source import defines, parameters
+from dhr.config.source import defines, keys_of
 from dhr.config.tree import is_group, named_targets
 from dhr.config.values import NAMES
 from dhr.words import quoted
@@ -105,4 +105,4 @@ def kinds_of(verb: str, key: str) -> list[Any]:
 def _kinds_in_parts(group: str, key: str) -> list[Any]:
     groups = [group, *HOMES.get(group, ("", ()))[1]]
     targets = {target for each in groups for target in named_targets(each) if defines(target)}
-    return [known[key].kind for known in map(parameters, sorted(targets)) if key in known]
+    return [known[key].kind for known in map(keys_of, sorted(targets)) if key in known]

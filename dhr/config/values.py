@@ -7,6 +7,8 @@ from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Never, Union, get_args, get_origin
 
+from dhr.provenance import LETTERS, SAW
+
 
 class Part:
     """Marks a place where a node with `_target_` belongs."""
@@ -23,6 +25,9 @@ def text_problem(key: str, value: object) -> str | None:
         return None
     if key in NAMES and (not NAME.fullmatch(value) or set(value) == {"."}):
         return "not a name; allowed are letters, digits and . _ -"
+    if key == SAW and (not value or set(value) - {*LETTERS}):
+        known = ", ".join(f"{letter} ({meaning})" for letter, meaning in LETTERS.items())
+        return f"not letters of what weights saw; allowed are {known}, several in one word, and null"
     if not value:
         return "empty; give a value, or leave it out"
     found = UNWRITABLE.search(value)

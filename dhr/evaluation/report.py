@@ -36,6 +36,8 @@ FACTS = (
     "backbone",
     "decoder",
     "start",
+    "saw",
+    "licences",
     "seed",
     "tau",
     "max_epochs",

@@ -14,6 +14,7 @@ from dhr.config.command import command_line
 from dhr.dataset.classes import ClassTable
 from dhr.dataset.manifest import NAME
 from dhr.dataset.reader import Split
+from dhr.provenance import provenance
 from dhr.run_record import RunRecord
 from dhr.signals import Stopped
 
@@ -35,6 +36,7 @@ def describe(cfg: DictConfig, table: ClassTable) -> dict[str, object]:
         "features": choices.get("features"),
         "backbone": choices.get("backbone"),
         "decoder": choices.get("decoder"),
+        **provenance(cfg),
         "start": cfg.backbone.get("weights") or "random",
         "seed": cfg.seed,
         "tau": cfg.tau,

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from dhr.artifacts import read_json
 from dhr.building import feature_store, open_split
-from dhr.config.parts import build
+from dhr.config.parts import build, without_saw
 from dhr.dataset.reader import Split
 from dhr.disk.mark import sha256_of
 from dhr.disk.output import Keep, Output
@@ -101,7 +101,7 @@ def _stored_basis(store: FeatureStore, there: int) -> Basis | None:
 
 def _settings(cfg: DictConfig, extractor: Frugal) -> dict[str, object]:
     """The features of one folder come from one model and are kept in one way."""
-    uss: Any = OmegaConf.to_container(cfg.uss, resolve=True)
+    uss = without_saw(cfg.uss)
     components = uss["components"]
     if components is not None and not 1 <= components <= extractor.dim:
         raise InputError(f"uss.components: {components}: allowed are 1 to {extractor.dim}, the channels of the model")

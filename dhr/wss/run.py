@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dhr.artifacts import read_json, write_atomically, write_json
 from dhr.building import open_split, wss_masks
-from dhr.config.parts import build
+from dhr.config.parts import build, without_saw
 from dhr.dataset.check import TrainingFiles
 from dhr.dataset.datamodule import SegmentationData
 from dhr.dataset.photometric import normalise
@@ -196,7 +196,7 @@ def _masks(
 
 def _settings(cfg: DictConfig) -> dict[str, object]:
     """A classifier comes from one recipe, one seed, and crops of one data set that are cut in one way."""
-    recipe = OmegaConf.to_container(cfg.wss.recipe, resolve=True)
+    recipe = without_saw(cfg.wss.recipe)
     dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
     crops = {key: dataset[key] for key in ("name", "crop_size", "long_side", "batch_size", "jitter", "flip")}
     return {"seed": cfg.seed, "dataset": crops, "recipe": recipe, "precision": cfg.trainer.precision}

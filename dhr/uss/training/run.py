@@ -9,13 +9,13 @@ from typing import Protocol
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from safetensors.torch import save
 
 from dhr.artifacts import RunFolder, write_atomically, write_json
 from dhr.building import open_split
 from dhr.config.command import command_line
-from dhr.config.parts import build
+from dhr.config.parts import build, without_saw
 from dhr.dataset.check import check_pictures
 from dhr.dataset.reader import PictureDataset, Split
 from dhr.disk.lock import only_writer
@@ -165,6 +165,6 @@ def _workshop(cfg: DictConfig, run: RunFolder, recipe: Recipe) -> Workshop:
         workers=cfg.dataset.workers,
         seed=cfg.seed,
         ranks=Ranks(0, 1, device),  # until a trainer has found the others
-        described=OmegaConf.to_container(cfg.uss.tokens, resolve=True),
+        described=without_saw(cfg.uss.tokens),
         place=cfg.uss.name,
     )
