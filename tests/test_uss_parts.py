@@ -33,7 +33,8 @@ def cases() -> list[tuple[str, tuple[str, ...]]]:
     for name in options("uss"):
         uss = composed(f"uss={name}")
         if uss.extractor is not None and (uss.weights is None or name in HEADS):
-            found += [(name, words) for words in ([()] if uss.tokens is None else [SMALL, ("uss/tokens=colour",)])]
+            small = SMALL if uss.tokens is None or uss.tokens._target_.endswith(".VisionTransformer") else SMALL[1:]
+            found += [(name, words) for words in ([()] if uss.tokens is None else [small, ("uss/tokens=colour",)])]
     return found
 
 
@@ -58,7 +59,8 @@ def test_extractors_keep_the_protocol(option: str, words: tuple[str, ...], tmp_p
     assert features.shape == (2, extractor.dim, 4, 6) and features.dtype == torch.float32
     assert bool(torch.isfinite(features).all()) and not features.requires_grad
     assert torch.equal(second(image), features)
-    torch.testing.assert_close(extractor(image[1:])[0], features[1])
+    # One image alone is summed in another order than in a batch, through fifty convolutions.
+    torch.testing.assert_close(extractor(image[1:])[0], features[1], atol=1e-4, rtol=1e-4)
     assert torch.equal(extractor.train()(image), features) and not any(
         each.requires_grad for each in extractor.parameters()
     )
