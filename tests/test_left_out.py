@@ -115,10 +115,11 @@ def respelled(folder: Path, endings: tuple[str, ...]) -> None:
         path.rename(path.with_suffix(endings[number % len(endings)]))
 
 
-def prepared(case: Case, root: Path) -> Preparation:
-    layout = DataLayout(root / "data", "Set")
+def prepared(case: Case, root: Path, data: str = "data", limit: int | None = None) -> Preparation:
+    layout = DataLayout(root / data, "Set")
     reader = None if isinstance(case.reader, OurLayout) else case.reader
-    return Preparer("x", layout, load_classes(case.table), reader, workers=1)(Sources(source=root / "source"))
+    preparer = Preparer("x", layout, load_classes(case.table), reader, workers=1, limit=limit)
+    return preparer(Sources(source=root / "source"))
 
 
 @pytest.fixture(params=CASES)
@@ -167,6 +168,18 @@ def test_masks_of_every_spelling_are_taken(tmp_path: Path, case: Case, capital: 
     respelled(source / case.masks, (f".{capital(min((source / case.masks).iterdir()).suffix[1:])}",))
     original = opened(case.reader, given(source))
     assert seen(original) == expected and original.left_out == ()
+
+
+def test_a_limit_takes_some_images_of_any_download_as_they_are(tmp_path: Path, case: Case) -> None:
+    whole, some = prepared(case, tmp_path), prepared(case, tmp_path, data="some", limit=1)
+    assert {split: header.images for split, header in some.splits.items()} == dict.fromkeys(whole.splits, 1)
+    assert set(whole.remarks) <= {*some.remarks, *(each for each in whole.remarks if "published images" in each)}
+    for split, header in whole.splits.items():
+        assert some.splits[split].limit == (1 if header.images > 1 else None)
+        files = [path for path in (some.folder / split).rglob("*") if path.is_file() and path.name != "manifest.jsonl"]
+        assert len(files) >= 2  # an image, and its mask or tags
+        for path in files:
+            assert path.read_bytes() == (whole.folder / path.relative_to(some.folder)).read_bytes()
 
 
 STRANGERS = (b"Thumbs.db", b"notes.txt", b".DS_Store", b"a.jpg~", b"a.webp", b"without", b"caf\xe9.bmp", b"a\nb.gif")

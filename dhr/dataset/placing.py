@@ -15,6 +15,7 @@ from dhr.dataset.original.interface import Example, Original
 from dhr.dataset.original.layout import LaidOut
 from dhr.dataset.original.masks import IndexPng, histogram
 from dhr.dataset.original.regions import RegionMask
+from dhr.dataset.spread import spread
 from dhr.decoding import AGAIN, encode_mask, open_image, read_file
 from dhr.disk.writing import UnwritableError, writing
 from dhr.errors import InputError
@@ -34,7 +35,7 @@ class Job:
         table: our classes.
         transfer: "link" for hard links, or symbolic ones where the originals are on another disk; "copy" for copies.
         staging: folder of unpacked archives, which is gone afterwards: nothing may point into it.
-        limits: split -> its number of images, where these are fewer than the download has.
+        limit: so many images of every split, spread evenly over its ids; None for all.
     """
 
     original: Original
@@ -42,7 +43,16 @@ class Job:
     table: ClassTable
     transfer: Transfer
     staging: Path
-    limits: Mapping[str, int] = field(default_factory=dict)
+    limit: int | None = None
+
+    def ids(self, split: str) -> np.ndarray:
+        """(N) bytes, sorted: the images that are to be in a split."""
+        whole = self.original.splits[split]
+        return whole if self.limit is None else whole[spread(len(whole), self.limit)]
+
+    def limit_of(self, split: str) -> int | None:
+        """The limit, where the download has more images than that."""
+        return self.limit if self.limit is not None and self.limit < len(self.original.splits[split]) else None
 
     @property
     def in_place(self) -> bool:

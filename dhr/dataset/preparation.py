@@ -96,12 +96,10 @@ class Preparer:
         """
         staging = Staging(self.layout.root / STAGING)
         try:
-            whole = self._open(sources, staging)
-            original = whole if self.limit is None else _some(whole, self.limit)
-            limits = {split: len(ids) for split, ids in original.splits.items() if len(ids) < len(whole.splits[split])}
-            job = Job(original, self.layout, self.table, self.transfer, staging.folder, limits)
+            original = self._open(sources, staging)
+            job = Job(original, self.layout, self.table, self.transfer, staging.folder, self.limit)
             for split in original.splits:
-                check_originals(original, split)
+                check_originals(job, split)
                 check_foreign(job, split)
             job = replace(job, table=self._note_order(original))
         except BaseException:
@@ -110,7 +108,11 @@ class Preparer:
         workers = cores() if self.workers is None else self.workers
         headers = {split: write_split(job, self.name, split, workers=workers) for split in original.splits}
         staging.clear()
-        chosen = [f"{split}: {n} of {len(whole.splits[split])} images, limit={n}" for split, n in limits.items()]
+        chosen = [
+            f"{split}: {limit} of {len(ids)} images, limit={limit}"
+            for split, ids in original.splits.items()
+            if (limit := job.limit_of(split)) is not None
+        ]
         remarks = (*original.remarks, *chosen, *original.left_out, *self._sizes(headers))
         return Preparation(self.layout.home, headers, remarks)
 

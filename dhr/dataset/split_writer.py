@@ -12,7 +12,6 @@ import numpy as np
 
 from dhr.artifacts import DataLayout, remove_orphans, write_stream
 from dhr.dataset.manifest import JOURNAL, NO_ENTRY, Entry, Header, Manifest, is_in_place, write_manifest
-from dhr.dataset.original.interface import Original
 from dhr.dataset.placing import Job, place_all, place_remembered, remember
 from dhr.dataset.stated import LINE_BYTES, lines
 from dhr.disk.writing import writing
@@ -35,7 +34,7 @@ def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
         InputError: originals are broken: names the first of them. All others are in place then and need not be done
             again, but the split has no manifest.
     """
-    folder, ids = job.layout.split(split), job.original.splits[split]
+    folder, ids = job.layout.split(split), job.ids(split)
     known, recipe = Manifest.open(folder), _recipe(job, split)
     same = known if known is not None and (known.header.recipe == recipe or job.in_place) else None
     if same is not None and _is_complete(same, job.layout, split, ids):
@@ -51,7 +50,7 @@ def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
         if isinstance(result, InputError):
             problems.add(result)
     problems.check()
-    limit = known.header.limit if known is not None and job.in_place else job.limits.get(split)
+    limit = known.header.limit if known is not None and job.in_place else job.limit_of(split)
     header = Header(dataset, split, len(ids), journal.origins(ids), recipe, job.table.names, limit)
     write_manifest(folder, header, journal.entries(ids))
     with writing(journal.path):
@@ -59,7 +58,7 @@ def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
     return header
 
 
-def check_originals(original: Original, split: str) -> None:
+def check_originals(job: Job, split: str) -> None:
     """Makes sure that the files of a split are there, before anything is written.
 
     Raises:
@@ -67,8 +66,8 @@ def check_originals(original: Original, split: str) -> None:
     """
     missing = [
         path
-        for id in original.splits[split]
-        for example in [original.example(split, id.decode())]
+        for id in job.ids(split)
+        for example in [job.original.example(split, id.decode())]
         for path in (example.image, None if example.mask is None else example.mask.file)
         if path is not None and not path.is_file()
     ]
@@ -85,12 +84,12 @@ def check_foreign(job: Job, split: str) -> None:
     Raises:
         InputError: it does, or it was made with another `limit`.
     """
-    layout, ids = job.layout, job.original.splits[split]
+    layout, ids = job.layout, job.ids(split)
     _check_limit(job, split)
     images = layout.split(split) / "image"
     there = np.array([os.fsencode(os.path.splitext(name)[0]) for name in names_in(images, IMAGES)], dtype=np.bytes_)
     foreign = np.sort(there[~np.isin(there, ids)])
-    if len(foreign) and split in job.limits:
+    if len(foreign) and job.limit_of(split) is not None:
         raise _other_number(job, split, f"{len(foreign)} images that are not among these")
     if len(foreign):
         shown = printable(os.fsdecode(foreign[0]))
@@ -101,15 +100,15 @@ def check_foreign(job: Job, split: str) -> None:
 
 
 def _check_limit(job: Job, split: str) -> None:
-    limit, known = job.limits.get(split), Manifest.open(job.layout.split(split))
-    if known is None or known.header.images == len(job.original.splits[split]):
+    limit, known = job.limit_of(split), Manifest.open(job.layout.split(split))
+    if known is None or known.header.images == len(job.ids(split)):
         return
     if limit is not None or (known.header.limit is not None and not job.in_place):
         raise _other_number(job, split, f"{known.header.images} images")
 
 
 def _other_number(job: Job, split: str, there: str) -> InputError:
-    limit, asked = job.limits.get(split, "null"), len(job.original.splits[split])
+    asked, limit = len(job.ids(split)), job.limit or "null"
     return InputError(
         f"limit={limit}: {job.layout.split(split)}: {asked} images are to be here, and here are {there}; prepare into "
         "another folder with dataset.folder=<another name>, here and in every command that follows"
