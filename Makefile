@@ -163,7 +163,8 @@ second-stage: $(SECOND_SCORES) $(RUNS)/demo-dhr/scores/validation.json
 # The experiment on real photographs, on two CPU cores: masks from tags, features, every option over three seeds, a report
 # and a table. PHOTOS is a VOCdevkit, or a folder that holds it; masks of SBD in SegmentationClassAug beside are found.
 # PHOTOS_WEIGHTS: ImageNet weights of tf_efficientnet_lite0 as a file, where timm cannot download them
-# PHOTOS_LIMIT:   so many images of every split, in a data folder and under names of their own
+# PHOTOS_LIMIT:   so many images of every split, in a data folder and under names of their own; with some dozens the
+#                 networks learn nothing, so this is a look at the stages and not at scores
 # PHOTOS_LABELS:  settings of the rows that make labels, such as "label_maker=ema refresh=round"
 # PHOTOS_TRAIN:   settings of all rows. Runs with other settings than the usual ones have names of their own.
 PHOTOS_SEEDS ?= 1 2 3

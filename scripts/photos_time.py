@@ -23,6 +23,8 @@ def minutes(images: int, fixed: float, for_measured: float) -> float:
 
 def sentence(images: int, runs: int) -> str:
     """What `make photos` says before it begins."""
+    if not runs:
+        return f"{images} training images; all runs are made"
     run, masks, features = (minutes(images, *each) for each in (RUN, MASKS, FEATURES))
     whole = runs * run + masks + features
     together = f"{whole / 60:.1f} hours" if whole > HOURS else f"{whole:.0f} minutes"

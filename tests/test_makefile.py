@@ -160,6 +160,7 @@ def test_the_time_is_said_before_work_begins(tmp_path: Path) -> None:
 
     assert "3606 training images; 12 runs to be made, of at most 78 minutes" in time(str(tmp_path), "null", "12").stdout
     assert "40 training images; 1 run to be made, of at most 3 minutes" in time(str(tmp_path), "40", "1").stdout
+    assert time(str(tmp_path), "40", "0").stdout == "40 training images; all runs are made\n"
     refused = time(str(tmp_path / "nowhere"), "null", "12")
     assert refused.returncode == 2 and refused.stderr.startswith("PHOTOS: ") and refused.stdout == ""
     assert time(str(tmp_path), "few", "12").returncode == 2
