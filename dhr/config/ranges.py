@@ -51,6 +51,7 @@ RANGES = {  # for lists: of every element
     "ratios": Range(0, 1, above=True),
     "seed": SEED,
     "workers": WORKERS,
+    "block": Range(0, 1000),  # deeper than any network; which blocks it has, the network says
     **dict.fromkeys(("start_epoch", "rebalancing_start"), EPOCHS),
     **dict.fromkeys(("max_epochs", "epochs", "halving", "limit"), COUNT),
     "steps": STEPS,
