@@ -192,8 +192,9 @@ photos_rows = $(if $(filter none truth,$(option)),,$(PHOTOS_LABELS)) $(PHOTOS_TR
 .PHONY: photos photos-given photos-prepared photos-runs
 
 photos: photos-given $(INSTALLED)
-	@$(RUN) scripts/photos_time.py $(call quoted,PHOTOS) $(or $(PHOTOS_LIMIT),null) \
-	  $(words $(filter-out $(wildcard $(PHOTOS_SCORES)),$(PHOTOS_SCORES)))
+	@$(RUN) scripts/before_photos.py $(call quoted,PHOTOS) $(or $(PHOTOS_LIMIT),null) \
+	  $(words $(filter-out $(wildcard $(PHOTOS_SCORES)),$(PHOTOS_SCORES))) \
+	  $(foreach option,$(PHOTOS_OPTIONS),'$(strip $(call masks_of,cam) $(photos_rows))')
 	@$(MAKE) --no-print-directory -j1 photos-runs
 	@echo "$(PHOTOS_NAME): masks of wss=cam; validation scores, mean and standard deviation over the seeds" | \
 	  tee $(PHOTOS_TABLE)

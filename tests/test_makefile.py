@@ -134,8 +134,9 @@ def test_photos_go_on_where_they_stopped(clone: Path) -> None:
     called = commands(clone)
     assert [verb for verb, _ in called] == ["prepare", *["train", "predict", "evaluate"] * 4, "report"]
     said = make(clone, "--dry-run", "photos", PHOTOS="/photos", **PHOTOS).stdout.replace("\\\n", " ")
-    (time,) = [line for line in said.splitlines() if "photos_time.py" in line]
-    assert shlex.split(time)[-3:] == ["/photos", "null", "4"]
+    (before,) = [line for line in said.splitlines() if "before_photos.py" in line]
+    rows = ["wss=cam rebalancing=none", "wss=cam rebalancing=dhr", "wss=truth rebalancing=none"]
+    assert shlex.split(before)[-6:] == ["/photos", "null", "4", *rows]
 
 
 @pytest.mark.parametrize("variables", [{}, {"PHOTOS": ""}, {"PHOTOS_LIMIT": "40"}])
@@ -155,7 +156,7 @@ def test_the_time_is_said_before_work_begins(tmp_path: Path) -> None:
     save_list(lists / "val.txt", ["2008_000001"])
 
     def time(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "scripts/photos_time.py", *words]
+        command = [sys.executable, "scripts/before_photos.py", *words]
         return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
 
     assert "3606 training images; 12 runs to be made, of at most 78 minutes" in time(str(tmp_path), "null", "12").stdout
@@ -163,4 +164,9 @@ def test_the_time_is_said_before_work_begins(tmp_path: Path) -> None:
     assert time(str(tmp_path), "40", "0").stdout == "40 training images; all runs are made\n"
     refused = time(str(tmp_path / "nowhere"), "null", "12")
     assert refused.returncode == 2 and refused.stderr.startswith("PHOTOS: ") and refused.stdout == ""
-    assert time(str(tmp_path), "few", "12").returncode == 2
+    for few in ("few", "0", "-1"):
+        assert time(str(tmp_path), few, "12").stderr.startswith(f"PHOTOS_LIMIT: {few}: not a number of images")
+    for row in ("rebalancing=dhrr", "rebalancing=none refresh=round", "rebalancing=dhr dataset.max_epochs=0"):
+        refused = time(str(tmp_path), "40", "1", "wss=truth rebalancing=none", row)
+        key = row.split()[-1].partition("=")[0].removeprefix("dataset.")
+        assert refused.returncode == 2 and key in refused.stderr.splitlines()[-1] and refused.stdout == ""

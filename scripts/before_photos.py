@@ -1,11 +1,14 @@
-"""How long `make photos` will take, said before it begins.
+"""Before `make photos` begins: are the settings of its rows understood, and how long will it take.
 
-Usage: python scripts/photos_time.py <folder of the photographs> <images of every split, or null> <runs to be made>
+Usage: python scripts/before_photos.py <folder of the photographs> <images of every split, or null> <runs to be made>
+[<settings of a row> ...]
 """
 
 import sys
 from pathlib import Path
 
+from dhr.config.command import WRONG_CONFIG, exit_codes
+from dhr.config.compose import compose
 from dhr.dataset.original.interface import Given, Roots
 from dhr.dataset.original.voc import Voc2012
 from dhr.errors import InputError
@@ -36,16 +39,17 @@ def sentence(images: int, runs: int) -> str:
 
 
 def main() -> int:
-    """Prints one line; 2 where the folder holds no photographs of VOC's layout."""
-    if len(sys.argv) != 4 or not (sys.argv[2] == "null" or sys.argv[2].isdecimal()):
+    """Prints one line; 2 where the folder holds no photographs of VOC's layout, or a setting is wrong."""
+    if len(sys.argv) < 4:
         print(__doc__, file=sys.stderr)
         return 2
     folder, limit, runs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    try:
+    with exit_codes(WRONG_CONFIG, debug=False):
+        if limit != "null" and not (limit.isdecimal() and int(limit)):
+            raise InputError(f"PHOTOS_LIMIT: {limit}: not a number of images; use PHOTOS_LIMIT=200, or leave it out")
+        for row in sys.argv[4:]:
+            compose("train", ["dataset=voc_photos", *row.split()])
         images = len(Voc2012().open(Given(Roots(f"PHOTOS: {folder}", (folder,)))).splits["train_aug"])
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
     print(sentence(images if limit == "null" else min(images, int(limit)), runs))
     return 0
 
