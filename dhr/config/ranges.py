@@ -79,7 +79,6 @@ RANGES = {  # for lists: of every element
     **dict.fromkeys(("neighbours", "derangements"), Range(1, 10_000)),
     "oversample": Range(1, 100),
     "bank": Range(0, 100_000),
-    "block": Range(0, 255),
     **dict.fromkeys(("class_weight", "mask_weight", "dice_weight", "weight"), WEIGHT),
     **dict.fromkeys(("positive", "negative", "shift"), COSINE),
     **dict.fromkeys(("temperature", "bandwidth"), Range(0.001, 1000)),
