@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
@@ -41,7 +41,7 @@ def as_typed(verb: str, word: str, *, sweep: bool = False) -> str:
         if not re.fullmatch(r"\[.*\S.*\]", inner, re.DOTALL):
             return word
         return f"{head}[{','.join(_text(piece.strip()) for piece in _pieces(inner[1:-1]))}]"
-    if not kinds or not all(map(_is_text, kinds)):
+    if not any(map(_is_text, kinds)) or not all(_is_text(kind) or _is_words(kind) for kind in kinds):
         return word
     if sweep:
         return head + ",".join(_text(piece.strip()) for piece in _pieces(value))
@@ -84,6 +84,11 @@ def _pieces(value: str) -> Iterator[str]:
 def _is_text(kind: Any) -> bool:
     """True for text and for text or null."""
     return kind is str or {*get_args(kind)} == {str, NoneType}
+
+
+def _is_words(kind: Any) -> bool:
+    """True for a choice of words, which are typed like any text where another part takes every text there."""
+    return get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind))
 
 
 def _is_texts(kind: Any) -> bool:

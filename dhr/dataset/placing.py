@@ -1,8 +1,7 @@
 """One example of a download, checked and put into our layout. Runs in processes of its own; imports no torch."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
