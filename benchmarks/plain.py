@@ -1,7 +1,7 @@
 """The plain way to relabel a batch, as the released code goes it: image by image, cell by cell, pydensecrf in turn.
 
-It computes what `rebalancing=overwrite dataset.mass_power=0` computes but for the choice of tags, and is kept to
-compare times with.
+It computes what `rebalancing=softened` with overwritten seeds and equal mass computes but for the choice of tags, and
+is kept to compare times with.
 """
 
 import numpy as np

@@ -17,6 +17,9 @@ SIDES, CLASSES = (128, 256, 384, 512), (2, 5, 10, 20)
 ENGINES = {"pydensecrf": 2.5, "native": 4.0}
 
 
+SEEDS = "rebalancing/seed@rebalancing.rebalancer.seed"  # the option that Hydra calls so
+
+
 def crf_of(name: str, *words: str) -> Crf:
     """A CRF of the configuration."""
     crf: Crf = build(compose("train", ["dataset=voc", f"crf={name}", *words]).crf)
@@ -25,7 +28,7 @@ def crf_of(name: str, *words: str) -> Crf:
 
 def rebalancer_of(crf: Crf) -> Rebalancer:
     """What the plain way computes, with this CRF: all seeds are written, and all classes have the same mass."""
-    cfg = compose("train", ["dataset=voc", "rebalancing=overwrite", "dataset.mass_power=0"])
+    cfg = compose("train", ["dataset=voc", "rebalancing=softened", f"{SEEDS}=overwrite", "dataset.mass_power=0"])
     made: Rebalancer = build(cfg.rebalancing.rebalancer, first_tag=1, crf=crf)
     return made
 

@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/uss_pca.py [images]
 Measured is the mIoU, against the truth, of labels of whole images made from the simulated masks by
-rebalancing=no_seed without step 3: inter-class heat maps, final transport, CRF. That is all of the method that needs no
-trained network, and the part that reads USS features. `equal` is the share of pixels with the same label as from all
+rebalancing=softened without steps 1 and 3: inter-class heat maps, final transport, CRF. That needs no trained network,
+and it is the part that reads USS features. `equal` is the share of pixels with the same label as from all
 channels, `cosine` the mean absolute change of the cosine of two cells of an image. The directions are fitted to the
 same images, in three ways: as uss.components does (second moment of unit vectors), without the unit length, and with
 the mean subtracted, as in textbook PCA.
@@ -28,6 +28,7 @@ from dhr.evaluation.scores import score_pairs
 from dhr.numerics import unit_vectors
 from dhr.rebalancing.intra_class import NoIntraClass
 from dhr.rebalancing.rebalancer import Rebalancer
+from dhr.rebalancing.seed import NoSeeds
 from dhr.sample import Batch, NetworkOutput, Sample
 from dhr.uss.frugal import Frugal
 from dhr.uss.pca import Basis, Moment
@@ -82,9 +83,9 @@ WAYS: dict[str, Callable[[Sequence[Tensor], int], Basis | Centred]] = {
 
 def rebalancer() -> Rebalancer:
     """Steps 2 and final, from the masks as given."""
-    cfg = compose("train", ["dataset=toy", "rebalancing=no_seed", "crf=native"])
+    cfg = compose("train", ["dataset=toy", "rebalancing=softened", "crf=native"])
     made: Rebalancer = build(cfg.rebalancing.rebalancer, first_tag=1, crf=build(cfg.crf))
-    return replace(made, intra_class=NoIntraClass())
+    return replace(made, seed=NoSeeds(), intra_class=NoIntraClass())
 
 
 def label(part: Rebalancer, samples: Sequence[Sample], maps: Sequence[Tensor]) -> list[Tensor]:
@@ -94,7 +95,7 @@ def label(part: Rebalancer, samples: Sequence[Sample], maps: Sequence[Tensor]) -
         grid = (features.shape[1], features.shape[2])
         batch = Batch.stack([replace(sample, maps=sample.window.on_map(features, grid))])
         nothing = torch.full((1, len(sample.tags), 8, 8), -1.0)
-        output = NetworkOutput(torch.zeros(1, 1, 8, 8), nothing, (nothing, nothing))
+        output = NetworkOutput(torch.zeros(1, len(sample.tags) + 1, 8, 8), nothing, (nothing, nothing))
         labels.append(part(batch, output).pseudo_mask[0].to(torch.uint8))
     return labels
 

@@ -162,13 +162,16 @@ def test_computed_features_need_no_store(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_settings_of_an_option() -> None:
-    options = ["dhr", "dhr tau=0.6", "no_seed rebalancing.rebalancer.refine.final.mass.power=1"]
-    options += ["dhr rebalancing/seed@rebalancing.rebalancer.seed=none", "dhr 'rebalancing.rebalancer.seed.gamma=2'"]
+    options = ["softened", "softened tau=0.6", "final_transport rebalancing.rebalancer.refine.final.mass.power=1"]
+    options += [
+        "softened rebalancing/seed@rebalancing.rebalancer.seed=none",
+        "softened 'rebalancing.rebalancer.seed.gamma=2'",
+    ]
     values = {"options": options, "tau": 0.7, "dataset": {"rebalancing_start": 3, "mass_power": 0.25}}
-    plain, other_tau, no_seed, none, gamma = rebalancers_of(values).values()
+    plain, other_tau, final, none, gamma = rebalancers_of(values).values()
     assert (plain.intra_class.groups.tau, other_tau.intra_class.groups.tau) == (0.7, 0.6)
-    assert (plain.refine.final.mass.power, no_seed.refine.final.mass.power) == (0.25, 1)
-    assert none.seed._target_ == no_seed.seed._target_ != plain.seed._target_
+    assert (plain.refine.final.mass.power, final.refine.final.mass.power) == (0.25, 1)
+    assert none.seed._target_ != plain.seed._target_
     assert (plain.seed.gamma, gamma.seed.gamma) == (1, 2)
 
 
@@ -178,7 +181,7 @@ def test_settings_of_an_option() -> None:
     ("dhr tau=0.1,0.2", "several values"),
     ("dhr dataset.crop_size=8", r"dataset\.crop_size: 8: cannot be set here; allowed: tau="),
     ("dhr rebalancing=paper", "rebalancing: paper: cannot be set here"),
-    ("dhr rebalancing.rebalancer.seed.polcy=1", r"seed\.polcy: 1: unknown key; did you mean policy\?"),
+    ("softened rebalancing.rebalancer.seed.polcy=1", r"seed\.polcy: 1: unknown key; did you mean policy\?"),
     ("dhr rebalancing.rebalancer.seed._target_=os.system", "not a part of this group"),
     ("dhr rebalancing/seed@rebalancing.rebalancer.seed=nothing", "rebalancing/seed: nothing: no such option"),
     ("dhr 'tau=0.6", "No closing quotation"),

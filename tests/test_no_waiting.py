@@ -17,7 +17,7 @@ from dhr.sample import Batch, NetworkOutput
 from dhr.training.losses import segmentation_loss, tag_loss
 
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "item", "equal.default", "is_nonzero")
-OPTIONS = ("dhr", "paper", "overwrite", "no_seed", "no_inter_class", "no_intra_class", "no_final_transport")
+OPTIONS = ("dhr", "paper", "softened", "answer", "overwrite", "no_seed", "no_inter_class", "no_intra_class")
 
 
 class NoWaiting(TorchDispatchMode):

@@ -123,7 +123,7 @@ WRONG = [
     ("decoder.dropout=[0.1,0.1,1.0]", "0.99"),
     ("uss.extractor.bandwidth=-1", "0.001"),
     ("uss.extractor.dim=63", "an even number"),
-    ("rebalancing.rebalancer.seed.transport.epsilon=1e-8", "from 0.001"),
+    ("rebalancing.rebalancer.intra_class.transport.epsilon=1e-8", "from 0.001"),
     ("rebalancing=released rebalancing.rebalancer.seed.transport.epsilon=0.01", "from 0.012"),
     ("dataset.crop_size=1", "from 8"),
     ("dataset.crop_size=8 uss.stride=16", "uss.stride=16"),

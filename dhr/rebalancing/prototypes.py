@@ -34,15 +34,15 @@ class PureShares:
     Cells on a border mix the surroundings into the prototype of a class; one that is nowhere wide keeps all its cells.
 
     Attributes:
-        least: share of a pure cell, in (0,1].
+        minimum_share: of a pure cell that the class covers, in [0,1].
     """
 
-    least: float = 0.5
+    minimum_share: float = 0.5
 
     def __call__(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
         """Adaptive average pooling of the one-hot mask, without the mixed cells of classes that have pure ones."""
         area = functional.adaptive_avg_pool2d(pixels.float(), grid)
-        pure = area * (area >= self.least)
+        pure = area * (area >= self.minimum_share)
         return torch.where(pure.any(-1).any(-1)[:, :, None, None], pure, area)
 
 
