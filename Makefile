@@ -169,7 +169,7 @@ second-stage: $(SECOND_SCORES) $(RUNS)/demo-dhr/scores/validation.json
 # PHOTOS_TRAIN:   settings of all rows. Runs with other settings than the usual ones have names of their own.
 PHOTOS_SEEDS ?= 1 2 3
 PHOTOS_OPTIONS ?= none paper dhr truth
-PHOTOS_LABELS ?=
+PHOTOS_LABELS ?= label_maker=ema refresh=round refresh.epochs=3
 PHOTOS_TRAIN ?=
 quoted = '$(subst ','\'',$(value $1))'
 PHOTOS_UNUSUAL := $(strip $(if $(filter file,$(origin PHOTOS_LABELS)),,$(value PHOTOS_LABELS)) $(value PHOTOS_TRAIN))

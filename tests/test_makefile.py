@@ -99,14 +99,14 @@ def test_photos_are_prepared_masked_trained_scored_and_shown_in_this_order(clone
         {"PHOTOS": "a (1)'s $x", "PHOTOS_WEIGHTS": "my weights/lite 0.pt"},
         {
             "PHOTOS_LIMIT": "40",
-            "PHOTOS_LABELS": "label_maker=ema refresh=round",
+            "PHOTOS_LABELS": "label_maker=ema refresh=step",
             "PHOTOS_TRAIN": "dataset.max_epochs=2",
         },
     ],
 )
 def test_the_words_of_photos_are_understood(clone: Path, variables: dict[str, str]) -> None:
     limit, weights = variables.get("PHOTOS_LIMIT", "null"), variables.get("PHOTOS_WEIGHTS")
-    usual = "refresh" not in variables.get("PHOTOS_LABELS", "")
+    usual = "PHOTOS_LABELS" not in variables
     for verb, words in commands(clone, **ONCE, **variables):
         if verb in ("predict", "evaluate", "report"):  # these read a run, or masks, that are not there
             continue
@@ -119,9 +119,9 @@ def test_the_words_of_photos_are_understood(clone: Path, variables: dict[str, st
             assert {OmegaConf.select(cfg, f"{key}.weights") for key in keys[verb]} == {weights}
         if verb == "train":
             makes_labels = cfg.rebalancing.rebalancer is not None
-            assert cfg.refresh._target_.endswith("EveryStep" if usual or not makes_labels else "Rounds")
+            assert cfg.refresh._target_.endswith("Rounds" if usual and makes_labels else "EveryStep")
             assert cfg.dataset.max_epochs == (8 if usual else 2)
-            prefix = "photos" if usual else "photos_40_label_maker_ema_refresh_round_dataset.max_epochs_2"
+            prefix = "photos" if usual else "photos_40_label_maker_ema_refresh_step_dataset.max_epochs_2"
             assert cfg.name.startswith(f"{prefix}-")
 
 
@@ -135,7 +135,8 @@ def test_photos_go_on_where_they_stopped(clone: Path) -> None:
     assert [verb for verb, _ in called] == ["prepare", *["train", "predict", "evaluate"] * 4, "report"]
     said = make(clone, "--dry-run", "photos", PHOTOS="/photos", **PHOTOS).stdout.replace("\\\n", " ")
     (before,) = [line for line in said.splitlines() if "before_photos.py" in line]
-    rows = ["wss=cam rebalancing=none", "wss=cam rebalancing=dhr", "wss=truth rebalancing=none"]
+    labels = "label_maker=ema refresh=round refresh.epochs=3"
+    rows = ["wss=cam rebalancing=none", f"wss=cam rebalancing=dhr {labels}", "wss=truth rebalancing=none"]
     assert shlex.split(before)[-6:] == ["/photos", "null", "4", *rows]
 
 
