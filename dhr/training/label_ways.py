@@ -58,8 +58,7 @@ class NetworkLabels:
         probabilities = self.network.cells.on_image(maps, size, stride=stride)
         slots = Slots.of(batch.tags, first_tag=self.first_tag, most_tags=batch.most_tags)
         absent = ~slots.present[:, :, None, None]
-        places = slots.index.masked_fill(~slots.present, 0)[:, :, None, None].expand(-1, -1, *size)
-        chosen = probabilities.gather(1, places).masked_fill(absent, 0)
+        chosen = slots.of_classes(probabilities)
         if self.crf is not None:
             chosen = self.crf.on(batch.pixels, batch.valid)(chosen, slots.present)
         return slots.to_classes(winner(chosen.masked_fill(absent, -1), dim=1))
