@@ -73,6 +73,8 @@ def _backbone(weights: Weights) -> str | None:
     if tokens is not None:
         swin = any("relative_position_bias_table" in name for name in weights)
         return TRANSFORMERS.get((swin, tokens.shape[0]), f"{'swin' if swin else 'vit'} of width {tokens.shape[0]}")
+    if any(re.search(r"(?:^|\.)(?:conv_stem|stages\.\d+)\.", name) for name in weights):
+        return "timm"  # by another backbone.name perhaps: EfficientNets, MobileNets, ConvNeXts
     found = [re.search(r"(?:^|\.)layer([1-4])\.(\d+)\.conv([123])\.", name) for name in weights]
     blocks = [(int(each[1]), int(each[2]), each[3]) for each in found if each]
     stages = [1 + max((block for stage, block, _ in blocks if stage == number), default=-1) for number in (1, 2, 3, 4)]

@@ -2,11 +2,14 @@
 
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from networks import image, norms_of
+from safetensors.torch import save_file
+from tiny import Tiny
 from torch import Tensor, nn
 
 from dhr.backbone.frozen import FreezableBackbone
@@ -17,7 +20,9 @@ from dhr.backbone.vit import Vit
 from dhr.backbone.wide_resnet38 import WideResNet38
 from dhr.config.compose import compose
 from dhr.config.parts import build
+from dhr.errors import InputError
 from dhr.training.optimizer import AdamWithDecay, OptimizerRecipe, PolyAdam, Sgd
+from dhr.weights import read_checkpoint
 
 SWIN, VIT = "swin_tiny_patch4_window7_224.ms_in1k", "vit_small_patch16_224.augreg_in21k_ft_in1k"
 SMALL: dict[str, Any] = {
@@ -116,6 +121,34 @@ def test_nothing_is_frozen_unless_asked_for() -> None:
         backbone = make()
         assert all(each.requires_grad for each in backbone.parameters()), kind
         assert all(each.training for each in backbone.modules()), kind
+
+
+def test_a_run_keeps_frozen_parts_bit_by_bit(tiny: Tiny, tmp_path: Path) -> None:
+    start = state_of(ResNet("resnet18", widths=(8, 16, 32, 64)).layers)
+    save_file(start, tmp_path / "start.safetensors")
+    frozen = ["backbone.frozen_stages=1", "backbone.frozen_norms=true"]
+    chosen = ["wss=cam", "rebalancing=none", "name=frozen", f"backbone.weights={tmp_path / 'start.safetensors'}"]
+    tiny.call("train", *chosen, *frozen)
+    checkpoint = read_checkpoint(tiny.run("frozen").last)
+    for part in ("state_dict", "current_model_state"):  # averaged and trained
+        found = {name.removeprefix("network.backbone.layers."): each for name, each in checkpoint[part].items()}
+        kept = {name for name, each in start.items() if torch.equal(found[name], each)}
+        assert kept == {name for name in start if name.startswith(("conv1", "bn1", "layer1")) or is_statistic(name)}
+
+
+def is_statistic(name: str) -> bool:
+    return name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
+def test_a_run_that_is_older_than_these_options_goes_on(tiny: Tiny) -> None:
+    tiny.call("train", "wss=cam", "rebalancing=none", "name=older")
+    config = tiny.run("older").config
+    lines = config.read_text().splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if "frozen_" not in line))
+    assert config.read_text().count("frozen_") == 0 < "".join(lines).count("frozen_")
+    tiny.call("train", "wss=cam", "rebalancing=none", "name=older", "resume=true")
+    with pytest.raises(InputError, match=r"other settings: backbone.frozen_stages=1 \(0 there\)"):
+        tiny.call("train", "wss=cam", "rebalancing=none", "name=older", "resume=true", "backbone.frozen_stages=1")
 
 
 def test_the_classifier_behind_cams_is_trained_as_in_the_field() -> None:

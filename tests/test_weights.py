@@ -167,7 +167,8 @@ def test_other_backbones_are_recognised(option: str) -> None:
     if option == "resnet18_half":  # a ResNet-18 of other widths
         assert "the same kind of backbone with other widths" in said
     else:
-        assert f"it looks like backbone={option}, this is backbone=resnet" in said
+        name = "timm" if target("backbone", option) == "TimmNetwork" else option
+        assert f"it looks like backbone={name}, this is backbone=resnet" in said
 
 
 def test_names_are_listed_and_the_others_counted() -> None:

@@ -1,8 +1,8 @@
 """Signatures read from source text: what a class takes is known without importing it, and torch with it."""
 
 import ast
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,10 +25,11 @@ NARROWER: dict[tuple[str, str], Any] = {
 
 @dataclass(frozen=True)
 class Parameter:
-    """One argument of a class."""
+    """One argument of a class; `default` as it is written, where there is one."""
 
     kind: Any
     required: bool
+    default: ast.expr | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,7 @@ def parameters(target: str) -> dict[str, Parameter]:
     module = _module(path)
     found = _of_class(module.classes[target.rpartition(".")[2]], module)
     return {
-        name: Parameter(NARROWER.get((target, name), parameter.kind), parameter.required)
-        for name, parameter in found.items()
+        name: replace(parameter, kind=NARROWER.get((target, name), parameter.kind)) for name, parameter in found.items()
     }
 
 
@@ -75,6 +75,18 @@ def keys_of(target: str) -> dict[str, Parameter]:
     """What may stand in the node of a class: its arguments, and beside weights what they saw, which is not for it."""
     known = parameters(target)
     return {**known, SAW: Parameter(str | None, False)} if "weights" in known else known
+
+
+def with_part_defaults(value: Any) -> Any:
+    """A value of a configuration in which every part also has the keys that it leaves out, where they are plain."""
+    if isinstance(value, list):
+        return [with_part_defaults(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    target = value.get("_target_")
+    known = parameters(target) if isinstance(target, str) and defines(target) else {}
+    plain = {name: each.default.value for name, each in known.items() if isinstance(each.default, ast.Constant)}
+    return {**plain, **{key: with_part_defaults(each) for key, each in value.items()}}
 
 
 def _file(target: str) -> Path | None:
@@ -115,11 +127,10 @@ def _base(name: str, module: Module) -> tuple[ast.ClassDef, Module] | None:
 
 def _of_init(node: ast.FunctionDef, module: Module) -> dict[str, Parameter]:
     positional = [*node.args.posonlyargs, *node.args.args][1:]
-    missing = len(positional) - len(node.args.defaults)
-    pairs: list[tuple[ast.arg, bool]] = [(each, number < missing) for number, each in enumerate(positional)]
-    named = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-    pairs += [(each, default is None) for each, default in named]
-    return {each.arg: Parameter(_kind(each.annotation, module), required) for each, required in pairs}
+    missing = [None] * (len(positional) - len(node.args.defaults))
+    pairs = [*zip(positional, [*missing, *node.args.defaults], strict=True)]
+    pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+    return {each.arg: Parameter(_kind(each.annotation, module), value is None, value) for each, value in pairs}
 
 
 def _of_fields(node: ast.ClassDef, module: Module) -> dict[str, Parameter]:
@@ -131,7 +142,7 @@ def _of_fields(node: ast.ClassDef, module: Module) -> dict[str, Parameter]:
         if options.get("init") == "False" or "ClassVar" in ast.unparse(statement.annotation):
             continue
         optional = {"default", "default_factory"} & {*options} if _is_field(statement.value) else statement.value
-        found[statement.target.id] = Parameter(_kind(statement.annotation, module), not optional)
+        found[statement.target.id] = Parameter(_kind(statement.annotation, module), not optional, statement.value)
     return found
 
 

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dhr.artifacts import RunFolder
 from dhr.config.check import check, shown, with_defaults
 from dhr.config.schema import Common, Train, TrainUss
+from dhr.config.source import with_part_defaults
 from dhr.errors import InputError
 from dhr.words import word
 
@@ -85,7 +86,7 @@ def _what_counts(values: Mapping[str, Any]) -> dict[str, str]:
     roots = {root: f"<paths.{key}>" for key, root in values["paths"].items()}
     return {
         key: _placed(value, roots)
-        for key, value in _leaves(values, "")
+        for key, value in _leaves(with_part_defaults(values), "")  # a run may be older than a key of a part
         if not any(key == each or key.startswith(f"{each}.") for each in HOW)
     }
 
