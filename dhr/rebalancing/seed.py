@@ -50,8 +50,12 @@ class Restore:
 
     def __call__(self, confident: Tensor, given: Tensor) -> Tensor:
         """`confident` for the missing classes, nothing for the others."""
-        missing = given.sum((-2, -1)) < self.share * confident.sum((-2, -1))
-        return confident & missing[:, :, None, None]
+        return confident & nearly_gone(given, confident, self.share)
+
+
+def nearly_gone(found: Tensor, due: Tensor, share: float) -> Tensor:
+    """(B,M,1,1) bool: slots that have fewer pixels in `found` than this share of those in `due`, (B,M,H,W) bool."""
+    return found.sum((-2, -1), keepdim=True) < share * due.sum((-2, -1), keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -124,11 +128,8 @@ class AnswerSeeds:
 
     def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W); the WSS mask outside the valid box and in images whose classes are all unknown."""
-        best = winner(view.answer((view.pixels.shape[-2], view.pixels.shape[-1])), dim=1)
-        answer = view.slots.to_classes(best)
-        own, given = view.shown(answer), view.shown(view.wss_mask)
-        lost = own.sum((-2, -1)) < self.share * given.sum((-2, -1))
-        kept = (given & lost[:, :, None, None]).any(1)
+        answer, given = view.answered(), view.shown(view.wss_mask)
+        kept = (given & nearly_gone(view.shown(answer), given, self.share)).any(1)
         answered = view.valid[:, 0] & view.slots.present.any(1)[:, None, None] & ~kept
         return torch.where(answered, answer, view.wss_mask)
 
@@ -150,11 +151,9 @@ class AgreedSeeds:
     def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W)."""
         mask = self.of(view, field)
-        best = winner(view.answer((view.pixels.shape[-2], view.pixels.shape[-1])), dim=1)
         given = view.shown(mask)
-        agreed = given & view.slots.one_hot(view.slots.to_classes(best))
-        lost = agreed.sum((-2, -1)) < self.share * given.sum((-2, -1))
-        kept = agreed | given & lost[:, :, None, None]
+        agreed = given & view.shown(view.answered())
+        kept = agreed | given & nearly_gone(agreed, given, self.share)
         return torch.where(kept.any(1), mask, IGNORE)
 
 

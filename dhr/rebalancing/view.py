@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dhr.numerics import masked_mean, resize
+from dhr.numerics import masked_mean, resize, winner
 from dhr.rebalancing.slots import Slots
 from dhr.sample import Batch, NetworkOutput
 
@@ -68,6 +68,11 @@ class View:
         taking_part = self.slots.present[:, :, None, None]
         mass = (resize(self.probabilities, size) + torch.finfo(torch.float32).tiny) * taking_part
         return mass / mass.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+
+    def answered(self) -> Tensor:
+        """(B,H,W): the likeliest class of every pixel for the network, among those that take part."""
+        size = (self.pixels.shape[-2], self.pixels.shape[-1])
+        return self.slots.to_classes(winner(self.answer(size), dim=1))
 
     def shown(self, mask: Tensor) -> Tensor:
         """(B,M,H,W) bool: pixels of each slot in `mask` (B,H,W) inside the valid box."""
