@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 from measuring import Row, photographs
 
-from dhr.artifacts import DataLayout, write_mask
-from dhr.dataset.classes import IGNORE, load_classes
+from dhr.core.labels import IGNORE
+from dhr.dataset.classes import load_classes
+from dhr.disk.layout import DataLayout
+from dhr.disk.mask import write_mask
 
 FEW, MANY = 200, 4000
 DIFFERENT = 8
@@ -43,7 +45,7 @@ def measure(pairs: int) -> float:
 def peak(words: list[str]) -> float:
     """MiB that this process had at most, with everything that it imported, when it has evaluated."""
     from dhr.config.compose import compose
-    from dhr.evaluation.run import evaluate
+    from dhr.stage.evaluate import evaluate
 
     evaluate(compose("evaluate", words))
     lines = Path("/proc/self/status").read_text().splitlines()

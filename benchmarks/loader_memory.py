@@ -28,8 +28,8 @@ def worker_memory(entries: int) -> float:
     """MiB of the one worker of a loader over `entries` ids, of which the first 64 are read."""
     from torch.utils.data import DataLoader
 
-    from dhr.dataset.preparation import Generate, prepare_toy
-    from dhr.dataset.reader import Split, TrainDataset
+    from dhr.dataset.prepare.preparer import Generate, prepare_toy
+    from dhr.dataset.split import Split, TrainDataset
     from dhr.dataset.transforms import TrainTransform
 
     with tempfile.TemporaryDirectory() as folder:
@@ -53,8 +53,8 @@ def worker_memory(entries: int) -> float:
 
 def _long_split(split: type, data: Path, entries: int) -> object:
     """The prepared split with its ids repeated to `entries`, as different ones."""
-    from dhr.artifacts import DataLayout
     from dhr.dataset.classes import load_classes
+    from dhr.disk.layout import DataLayout
 
     opened = split.open(DataLayout(data, "Toy"), "train", load_classes("toy"))  # type: ignore[attr-defined]
     more = [f"COCO_train2014_{number:012d}".encode() for number in range(max(entries - SAMPLES, 0))]

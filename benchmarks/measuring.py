@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from dhr.dataset.toy_scene import make_scene
-from dhr.sample import Batch, Maps, NetworkOutput
+from dhr.core.sample import Batch, NetworkOutput
+from dhr.core.window import Maps
+from dhr.dataset.toy.scene import make_scene
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "samples" / "voc2012" / "VOCdevkit" / "VOC2012"
 STRIDE = 8  # pixels per cell of the USS map and of C4 and C5

@@ -16,11 +16,11 @@ from measuring import best_of, photographs
 from run import hardware
 from torch import Tensor
 
-from dhr.building import build_network
 from dhr.config.compose import compose
+from dhr.core.colour import normalise
 from dhr.dataset.classes import load_classes
-from dhr.dataset.photometric import normalise
-from dhr.network import SegmentationNetwork
+from dhr.network.segmentation import SegmentationNetwork
+from dhr.stage.parts import build_network
 
 BATCH, ROUNDS, SIDE = 2, 2, 128
 TABLE = load_classes("voc")

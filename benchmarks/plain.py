@@ -9,8 +9,8 @@ import torch
 from pydensecrf import densecrf
 from torch.nn import functional
 
+from dhr.core.sample import Batch, NetworkOutput
 from dhr.crf.potentials import FLOOR, Potentials
-from dhr.sample import Batch, NetworkOutput
 
 EPSILON, ITERATIONS, TAU = 0.1, 100, 0.8
 Array = np.ndarray

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dhr.artifacts import DataLayout
 from dhr.dataset.classes import load_classes
 from dhr.dataset.original.ade import Ade2016
-from dhr.dataset.preparation import Preparer, Sources
-from dhr.dataset.toy_scene import make_scene
-from dhr.processes import cores
+from dhr.dataset.prepare.preparer import Preparer, Sources
+from dhr.dataset.toy.scene import make_scene
+from dhr.disk.layout import DataLayout
+from dhr.runtime.pools import cores
 
 SIDE, SCENES, ROUNDS = 480, 16, 3
 

@@ -80,8 +80,8 @@ def against_step(rounds: int) -> list[Row]:
 
 
 def _network_step(images: torch.Tensor) -> Callable[[], object]:
-    from dhr.building import build_network
     from dhr.dataset.classes import load_classes
+    from dhr.stage.parts import build_network
 
     cfg = compose("train", ["dataset=voc", "backbone.weights=null"])
     network = build_network(cfg, load_classes("voc")).to(images.device, memory_format=torch.channels_last).train()

@@ -20,8 +20,8 @@ import uss_store
 from measuring import Row, source_of_pictures, table
 
 import dhr.evaluation
-from dhr.evaluation.plots import Line, line_chart
-from dhr.processes import cores
+from dhr.page.plots import Line, line_chart
+from dhr.runtime.pools import cores
 
 RESULTS = Path(__file__).parent
 

@@ -17,20 +17,24 @@ from PIL import Image
 from relabel import crf_of
 from torchvision.transforms.v2 import functional
 
-from dhr.artifacts import DataLayout, read_mask, write_atomically, write_mask
-from dhr.building import build_network
 from dhr.config.compose import compose
-from dhr.dataset.classes import IGNORE, load_classes
-from dhr.dataset.photometric import jitter, normalise
-from dhr.dataset.reader import MaskFolder, Split, TrainDataset
+from dhr.core.colour import jitter, normalise
+from dhr.core.labels import IGNORE
+from dhr.core.sample import Batch
+from dhr.core.window import Window
+from dhr.dataset.classes import load_classes
+from dhr.dataset.split import MaskFolder, Split, TrainDataset
 from dhr.dataset.transforms import TrainTransform
-from dhr.evaluation.run import _scored
+from dhr.disk.annotation import tags_text
+from dhr.disk.atomic import write_atomically
+from dhr.disk.layout import DataLayout
+from dhr.disk.mask import read_mask, write_mask
 from dhr.evaluation.scores import JointHistogram
 from dhr.evaluation.small import SmallObjects
-from dhr.prediction import Predictor, _masks
-from dhr.processes import cores
-from dhr.sample import Batch, Window
-from dhr.tags import tags_text
+from dhr.runtime.pools import cores
+from dhr.stage.evaluate import _scored
+from dhr.stage.parts import build_network
+from dhr.stage.predict import Predictor, _masks
 
 TABLE = load_classes("voc")
 BATCH = 16  # of the published recipe
@@ -109,7 +113,7 @@ def evaluate(split: Split, rounds: int) -> list[Row]:
 
     plain, whole = best_of(rounds, decoding, scoring)
     detail = f"{len(ids)} pairs, {cores()} threads each: decoding {plain:.2f} s, scoring {whole:.2f} s"
-    command = [sys.executable, "-c", "import dhr.evaluation.run"]
+    command = [sys.executable, "-c", "import dhr.stage.evaluate"]
     start = best_of(rounds, lambda: subprocess.run(command, check=True))[0]
     return [
         Row(5, "evaluate / decoding with Pillow", whole / plain, "<= 1.25", whole <= 1.25 * plain, detail),

@@ -17,14 +17,15 @@ import torch
 from measuring import STRIDE, Row, photographs, source_of_pictures, table
 from stages import make_split
 
-from dhr.dataset.reader import Split
-from dhr.processes import cores
-from dhr.sample import Batch, Maps, Window, boxes_of
+from dhr.core.cells import patch_grid
+from dhr.core.sample import Batch
+from dhr.core.window import Maps, Window, boxes_of
+from dhr.dataset.split import Split
+from dhr.disk.feature_store import FeatureStore
+from dhr.runtime.pools import cores
 from dhr.training.features import Computed
-from dhr.uss.extractor import grid_of
-from dhr.uss.frugal import Frugal
-from dhr.uss.pipeline import Features, features_of
-from dhr.uss.store import FeatureStore
+from dhr.uss.extraction import Features, features_of
+from dhr.uss.tiling import Frugal
 from dhr.uss.vit import VisionTransformer
 
 NAME, TARGET, SIDE = "vit_small_patch14_dinov2.lvd142m", 0.9, 512
@@ -101,7 +102,7 @@ def _size(split: Split, id: str) -> tuple[int, int]:
 
 
 def _view(size: tuple[int, int], scale: float, device: torch.device) -> torch.Tensor:
-    height, width = grid_of(size, scale=scale, patch=14)
+    height, width = patch_grid(size, scale=scale, patch=14)
     return torch.randn(2, 3, 14 * height, 14 * width, device=device)
 
 

@@ -18,21 +18,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dhr.artifacts import DataLayout
 from dhr.config.compose import compose
 from dhr.config.parts import build
+from dhr.core.numerics import unit_vectors
+from dhr.core.sample import Batch, NetworkOutput, Sample
 from dhr.dataset.classes import load_classes
-from dhr.dataset.reader import MaskFolder, Split, whole_sample
-from dhr.dataset.toy import write_toy
+from dhr.dataset.split import MaskFolder, Split, whole_sample
+from dhr.dataset.toy.toy_set import write_toy
+from dhr.disk.layout import DataLayout
 from dhr.evaluation.scores import score_pairs
-from dhr.numerics import unit_vectors
 from dhr.rebalancing.intra_class import NoIntraClass
 from dhr.rebalancing.rebalancer import Rebalancer
 from dhr.rebalancing.seed import NoSeeds
-from dhr.sample import Batch, NetworkOutput, Sample
-from dhr.uss.frugal import Frugal
+from dhr.uss.extraction import Features
 from dhr.uss.pca import Basis, Moment
-from dhr.uss.pipeline import Features
+from dhr.uss.tiling import Frugal
 
 SCALES = (2.0, 1.0, 1.5, 0.5)  # as CAUSE is averaged; the length of the vectors then varies
 COMPONENTS = (64, 32, 16, 8, 4, 2)

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from measuring import Row, best_of, table
 
-from dhr.uss.feature_file import FORMS
-from dhr.uss.store import FeatureStore
+from dhr.disk.feature_file import FORMS
+from dhr.disk.feature_store import FeatureStore
 
 GRID = (54, 72)  # of an image of 375 x 500 at scale 2.0 and patch 14
 FILES = 40

@@ -1,18 +1,8 @@
 """`python -m dhr.evaluate`: scores of masks against the truth of a split."""
 
-from omegaconf import DictConfig
+from dhr.config.command import Command
 
-from dhr.config.command import verb
-
-
-@verb("evaluate")
-def main(cfg: DictConfig) -> None:
-    """Scores one folder of masks."""
-    # Imported here: --help, --cfg job and a wrong command must not wait for torch.
-    from dhr.evaluation.run import evaluate
-
-    evaluate(cfg)
-
+main = Command("evaluate", "dhr.stage.evaluate:evaluate")
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from dhr.provenance import UNKNOWN, in_words, joined
+from dhr.config.provenance import UNKNOWN, in_words, joined
 
 COLUMNS = (
     ("miou", "mIoU %", 1),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from dhr.config.command import WRONG_CONFIG, exit_codes
 from dhr.config.compose import compose
+from dhr.core.errors import InputError
 from dhr.dataset.original.interface import Given, Roots
 from dhr.dataset.original.voc import Voc2012
-from dhr.errors import InputError
 
 # On two CPU cores: minutes whatever the number of images, and minutes for MEASURED training images, at most.
 MEASURED = 1803

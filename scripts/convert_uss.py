@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dhr.artifacts import write_atomically
-from dhr.errors import InputError
+from dhr.core.errors import InputError
+from dhr.disk.atomic import write_atomically
+from dhr.disk.weights.state import only_tensors, read_checkpoint
 from dhr.uss.cause import PREFIX, cause_in
-from dhr.uss.heads import PATCH_SIZES, SIZES, fitting
+from dhr.uss.head_file import PATCH_SIZES, SIZES, fitting
 from dhr.uss.stego import PARTS, stego_in
-from dhr.weights import only_tensors, read_checkpoint
 
 
 def convert_cause(segment: Path, modular: Path) -> dict[str, Any]:

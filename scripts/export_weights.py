@@ -11,10 +11,11 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from dhr.artifacts import RunFolder, write_atomically
-from dhr.errors import InputError
-from dhr.released_names import to_released
-from dhr.weights import CELLS, read_network
+from dhr.core.errors import InputError
+from dhr.disk.atomic import write_atomically
+from dhr.disk.layout import RunFolder
+from dhr.network.released_names import to_released
+from dhr.network.weights import CELLS, read_network
 
 
 def export(source: Path, file: Path, *, released: bool) -> None:

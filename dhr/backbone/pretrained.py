@@ -6,9 +6,9 @@ from typing import Any
 import timm
 from torch import Tensor, nn
 
-from dhr.errors import InputError
-from dhr.supervision import refuse_pixel_labels, starting_file
-from dhr.weights import load_strictly, read_weights
+from dhr.core.errors import InputError
+from dhr.disk.weights.pixel_labels import refuse_pixel_labels, starting_file
+from dhr.disk.weights.state import load_strictly, read_weights
 
 HEADS = ("fc.", "head.", "linear1000.")  # the last layer of an ImageNet classifier, which we do not have
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from dhr.backbone.frozen import FreezableBackbone, weights_of
 from dhr.backbone.pretrained import create, load_file
-from dhr.config.values import nearest
-from dhr.errors import InputError
+from dhr.core.errors import InputError
+from dhr.core.words import nearest
 
 STRIDES = (4, 8, 16, 32)
 TRIAL = (97, 130)  # of the first image: neither is a multiple of a stride, and at every stride both are odd at times

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dhr.backbone.frozen import FreezableBackbone
 from dhr.backbone.pretrained import create, load_file, refuse_uneven
-from dhr.numerics import resize
+from dhr.core.numerics import resize
 
 PATCH = 16
 STRIDES = (4, 8, 16)  # of C2, C3 and C4

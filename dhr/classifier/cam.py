@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 
 from dhr.classifier.interface import Classifier
-from dhr.numerics import resize
-from dhr.sample import NetworkOutput
-from dhr.training.losses import tag_loss
+from dhr.core.losses import tag_loss
+from dhr.core.numerics import resize
+from dhr.core.sample import NetworkOutput
 
 
 class CamClassifier(Classifier):

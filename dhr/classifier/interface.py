@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from dhr.sample import NetworkOutput
+from dhr.core.sample import NetworkOutput
 
 
 class Classifier(nn.Module, ABC):

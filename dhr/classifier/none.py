@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from dhr.classifier.interface import Classifier
-from dhr.sample import NetworkOutput
+from dhr.core.sample import NetworkOutput
 
 
 class NoClassifier(Classifier):

@@ -7,8 +7,9 @@ from typing import Any, get_args, get_type_hints
 from dhr.config.ranges import range_problem
 from dhr.config.source import defines, keys_of
 from dhr.config.tree import named_targets
-from dhr.config.values import Part, describe, fits, nearest, text_problem
-from dhr.errors import InputError
+from dhr.config.values import Part, describe, fits, text_problem
+from dhr.core.errors import InputError
+from dhr.core.words import nearest
 
 HOMES = {  # where the classes of a group live, and whose classes may stand inside its nodes
     "dataset": ("dhr.dataset.original.", ()),
@@ -18,8 +19,8 @@ HOMES = {  # where the classes of a group live, and whose classes may stand insi
     "wss": ("dhr.wss.", ("cam", "backbone", "optimizer")),
     "cam": ("dhr.wss.", ("backbone", "optimizer")),
     "uss": ("dhr.uss.", ("cause", "stego")),
-    "cause": ("dhr.uss.training.", ()),
-    "stego": ("dhr.uss.training.", ()),
+    "cause": ("dhr.uss.", ()),
+    "stego": ("dhr.uss.", ()),
     "rebalancing": ("dhr.rebalancing.", ()),
     "label_maker": ("dhr.training.", ()),
     "refresh": ("dhr.training.", ()),

@@ -1,13 +1,13 @@
 """The shell around every command: Hydra's conventions, our checks before it writes anything, our exit codes after."""
 
-import functools
 import os
 import shlex
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from typing import cast
@@ -23,50 +23,55 @@ from dhr.config.compose import compose, find_plugins, finish, jobs
 from dhr.config.overrides import check_typed, explain, loosen
 from dhr.config.texts import as_typed
 from dhr.config.tree import config_folder
-from dhr.errors import InputError
-from dhr.signals import Stopped, stopping
+from dhr.core.errors import InputError
+from dhr.runtime.signals import Stopped, stopping
 
 WRONG_INPUT = 2
 WRONG_CONFIG = (InputError, HydraException, OmegaConfBaseException)
 
 
-def verb(name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
-    """Makes a command of a function that takes a checked configuration.
+class Command:
+    """A command line around a stage, a function that takes a checked configuration.
 
-    The command exits with 0 when it is done, 2 when what the user gave is wrong, 1 for a defect of ours.
+    It ends with exit code 0 when it is done, 2 when what the user gave is wrong, 1 for a defect of ours. The stage is
+    imported after its configuration was checked: --help, --cfg job and a wrong command must not wait for torch.
 
     Args:
         name: of the command and of its YAML file.
+        stage: "<module>:<function>".
     """
-    typed = sys.argv[1:]
 
-    def decorate(function: Callable[[DictConfig], object]) -> Callable[[], None]:
-        @functools.wraps(function)
+    def __init__(self, name: str, stage: str) -> None:
+        self.name = name
+        self.module, _, self.function = stage.partition(":")
+
+    def run(self, cfg: DictConfig) -> object:
+        """The stage itself."""
+        return getattr(import_module(self.module), self.function)(cfg)
+
+    def __call__(self) -> None:
+        """Reads the command line, checks all of it, and runs the stage, or every job of a sweep."""
+        typed = sys.argv[1:]
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets errors through instead of exiting with 1
+        find_plugins()
+        _write_anywhere()
+        arguments = get_args_parser().parse_args()
+        debug = any(word.endswith("debug=true") for word in arguments.overrides)
+
         def job(raw: DictConfig) -> None:
             sys.argv[1:] = typed
             with exit_codes(WRONG_CONFIG, debug=bool(raw.get("debug"))):
-                cfg = finish(name, raw, cast(DictConfig, HydraConfig.get()))
+                cfg = finish(self.name, raw, cast(DictConfig, HydraConfig.get()))
             with exit_codes((InputError,), debug=cfg.debug):
-                function(cfg)
+                self.run(cfg)
 
-        @functools.wraps(function)
-        def command() -> None:
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra lets errors through instead of exiting with 1
-            find_plugins()
-            _write_anywhere()
-            arguments = get_args_parser().parse_args()
-            debug = any(word.endswith("debug=true") for word in arguments.overrides)
-            with _told(), stopping(), exit_codes(WRONG_CONFIG, debug=debug):
-                check_before(name, arguments)
-                for_hydra = {
-                    word: loosen(as_typed(name, word, sweep=arguments.multirun)) for word in arguments.overrides
-                }
-                sys.argv[1:] = [for_hydra.get(word, word) for word in sys.argv[1:]]
-                hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(job)()
-
-        return command
-
-    return decorate
+        with _told(), stopping(), exit_codes(WRONG_CONFIG, debug=debug):
+            check_before(self.name, arguments)
+            for_hydra = {
+                word: loosen(as_typed(self.name, word, sweep=arguments.multirun)) for word in arguments.overrides
+            }
+            sys.argv[1:] = [for_hydra.get(word, word) for word in sys.argv[1:]]
+            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=self.name)(job)()
 
 
 def command_line(name: str) -> str:

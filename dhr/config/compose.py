@@ -16,8 +16,8 @@ from dhr.config.relations import USUAL, check_relations
 from dhr.config.schema import SCHEMAS
 from dhr.config.texts import as_typed
 from dhr.config.tree import opened
-from dhr.errors import InputError
-from dhr.words import open_home
+from dhr.core.errors import InputError
+from dhr.core.words import open_home
 
 PLUGINS = Path(__file__).parent / "plugins"
 # Brought by a dataset file, whether the command uses them or not.

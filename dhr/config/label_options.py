@@ -14,10 +14,10 @@ from dhr.config.check import check_value
 from dhr.config.overrides import explain, loosen, parse, root_key, value_of
 from dhr.config.schema import Rebalancing
 from dhr.config.tree import opened, options
-from dhr.config.values import nearest
-from dhr.errors import InputError
+from dhr.core.errors import InputError
+from dhr.core.labels import GIVEN
+from dhr.core.words import nearest
 
-GIVEN = "given"  # the WSS masks as they are: a row of every table
 OF_NETWORK = ("network", "network_crf")  # what the network itself says, without a rebalancer
 SETTABLE = ("tau", "rebalancing")
 

@@ -12,8 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 from dhr.config.check import unknown_key
 from dhr.config.schema import SCHEMAS
 from dhr.config.tree import is_group, options
-from dhr.config.values import UNWRITABLE, nearest
-from dhr.errors import InputError
+from dhr.config.values import UNWRITABLE
+from dhr.core.errors import InputError
+from dhr.core.words import nearest
 
 # Of Hydra's own keys; callbacks, logging classes and the environment of the job would run what a file says.
 HYDRA_KEYS = ("run", "sweep", "launcher", "sweeper", "mode", "verbose", "output_subdir", "job", "searchpath")

@@ -11,8 +11,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dhr.config.check import SUPPLIED, unknown_key
-from dhr.errors import InputError
-from dhr.provenance import SAW
+from dhr.config.provenance import SAW
+from dhr.core.errors import InputError
 
 log = logging.getLogger("dhr.config")
 ON_PYPI = {"pydensecrf": "pydensecrf2"}  # packages that are installed under another name

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dhr.config.label_options import GIVEN, OF_NETWORK, rebalancers_of, refuse_doubles
+from dhr.config.label_options import OF_NETWORK, rebalancers_of, refuse_doubles
 from dhr.config.tree import PACKAGE, config_folder, options
-from dhr.config.values import nearest
-from dhr.errors import InputError
+from dhr.core.errors import InputError
+from dhr.core.labels import GIVEN
+from dhr.core.words import nearest
 
 # What a training does unless something else is chosen: not written into its name, and all that can be done without
 # a rebalancer.

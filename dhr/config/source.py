@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Never, Union
 
+from dhr.config.provenance import SAW
 from dhr.config.tree import PACKAGE
 from dhr.config.values import Part
-from dhr.provenance import SAW
 
 THIRD_PARTY = {"pytorch_lightning.Trainer": "trainer/trainer.py"}
 PRECISIONS = Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "bf16", 16, 32, 64]
@@ -96,8 +96,8 @@ def _file(target: str) -> Path | None:
     module_name = target.rpartition(".")[0]
     if not module_name.startswith("dhr."):
         return None
-    path = PACKAGE.joinpath(*module_name.split(".")[1:]).with_suffix(".py")
-    return path if path.is_file() else None
+    module = PACKAGE.joinpath(*module_name.split(".")[1:])
+    return next((path for path in (module.with_suffix(".py"), module / "__init__.py") if path.is_file()), None)
 
 
 @cache

@@ -8,12 +8,12 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dhr.artifacts import RunFolder
 from dhr.config.check import check, shown, with_defaults
 from dhr.config.schema import Common, Train, TrainUss
 from dhr.config.source import with_part_defaults
-from dhr.errors import InputError
-from dhr.words import word
+from dhr.core.errors import InputError
+from dhr.core.words import word
+from dhr.disk.layout import RunFolder
 
 LONGEST = 100_000  # bytes; ours have some thousand
 DEEPEST = 32  # nodes inside nodes; ours have six
@@ -30,6 +30,17 @@ HOW = (  # how a run is made, where and what is watched meanwhile; none of it ch
         )
     ),
 )
+
+
+MOVED = {  # where parts of stored trainings of USS heads stood once, and where they stand now
+    "dhr.uss.training.cause.": "dhr.uss.cause.recipe.",
+    "dhr.uss.training.correspondence.": "dhr.uss.stego.recipe.",
+    "dhr.uss.training.settings.ClusterbookSettings": "dhr.uss.cause.settings.ClusterbookSettings",
+    "dhr.uss.training.settings.HeadSettings": "dhr.uss.cause.settings.HeadSettings",
+    "dhr.uss.training.settings.StegoSettings": "dhr.uss.stego.settings.StegoSettings",
+    "dhr.uss.training.settings.Term": "dhr.uss.stego.settings.Term",
+    "dhr.uss.training.views.": "dhr.uss.training.crops.",
+}
 
 
 def load_run_config(run: Path) -> DictConfig:
@@ -122,7 +133,19 @@ def _read(run: Path, path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not readable as YAML ({type(error).__name__}); train the run again") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: not a configuration of plain keys and values; train the run again")
-    return {str(key): value for key, value in values.items()}
+    return {str(key): _moved(value) for key, value in values.items()}
+
+
+def _moved(value: Any) -> Any:
+    """A stored value whose parts are named by the modules they stand in now."""
+    if isinstance(value, list):
+        return [_moved(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _moved(each) for key, each in value.items()}
+    target = str(inner.get("_target_"))
+    old = next((name for name in MOVED if target.startswith(name)), None)
+    return inner if old is None else {**inner, "_target_": target.replace(old, MOVED[old], 1)}
 
 
 def _is_plain(text: str) -> bool:

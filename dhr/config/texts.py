@@ -14,7 +14,7 @@ from dhr.config.schema import SCHEMAS
 from dhr.config.source import defines, keys_of
 from dhr.config.tree import is_group, named_targets
 from dhr.config.values import NAMES
-from dhr.words import quoted
+from dhr.core.words import quoted
 
 WORD = re.compile(r"(\+{0,2}([A-Za-z_][\w.]*)=)(.*)", re.DOTALL)
 CALL = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|str|json_str)\(.*\)", re.DOTALL)  # of Hydra's grammar

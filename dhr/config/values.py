@@ -1,13 +1,12 @@
 """Does a value of a YAML file fit a type, is it a sound text, and how is that said in words."""
 
-import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Never, Union, get_args, get_origin
 
-from dhr.provenance import LETTERS, SAW
+from dhr.config.provenance import LETTERS, SAW
 
 
 class Part:
@@ -60,12 +59,6 @@ def describe(kind: Any) -> str:
     if origin in (tuple, list):
         return f"a list, each {describe(inner[0])}"
     return "a group of keys"
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The question "did you mean ...? " for a likely misspelling, else nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]}? " if close else ""
 
 
 def _is_number(value: object) -> bool:

@@ -14,7 +14,7 @@ from dhr.crf.boxes import Job, jobs_of
 from dhr.crf.interface import normalised
 from dhr.crf.potentials import Potentials
 from dhr.crf.worker import infer_of_batch
-from dhr.processes import process_pool
+from dhr.runtime.pools import process_pool
 
 
 @dataclass(frozen=True)

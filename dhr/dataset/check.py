@@ -10,13 +10,13 @@ from typing import TypeVar
 import numpy as np
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from dhr.artifacts import read_image
-from dhr.dataset.manifest import Manifest, is_in_place
-from dhr.dataset.reader import MaskFolder, PictureDataset, Split
+from dhr.core.errors import InputError
+from dhr.dataset.split import MaskFolder, PictureDataset, Split
+from dhr.disk.feature_store import FeatureStore
+from dhr.disk.image import read_image
+from dhr.disk.manifest import Manifest, is_in_place
 from dhr.disk.products import Products
-from dhr.errors import InputError
-from dhr.progress import progress
-from dhr.uss.store import FeatureStore
+from dhr.runtime.progress import progress
 
 SHOWN = 5  # bad files named in one message
 T = TypeVar("T")
@@ -168,3 +168,24 @@ def _message(look: Callable[[T], bool]) -> Callable[[T], bool | InputError]:
             return error
 
     return caught
+
+
+def refuse_no_truth(split: Split, ids: Sequence[str]) -> None:
+    """Refuses images without a human mask: left out of the score, they would make it one of another split.
+
+    Raises:
+        InputError: names the folder if it has none at all, else the first ids.
+    """
+    folder = split.truths.folder
+    lacking = [id for id in ids if not split.truths.path(id).exists()]
+    if len(lacking) == len(ids):
+        raise InputError(
+            f"{folder}: no human mask of split {split.name}, so there is nothing to score against; "
+            "put them there, or score a split that has them with split=<name>"
+        )
+    if lacking:
+        named = ", ".join(lacking[:SHOWN])
+        raise InputError(
+            f"{folder}: {len(lacking)} of {len(ids)} human masks are missing ({named}); "
+            "restore them, or take their images out of the split"
+        )

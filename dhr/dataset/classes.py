@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dhr.artifacts import read_json
-from dhr.errors import InputError
+from dhr.core.errors import InputError
+from dhr.core.labels import IGNORE
+from dhr.disk.atomic import read_json
 
-IGNORE = 255  # label of pixels that are never trained on and never scored
 TABLES = Path(__file__).parent / "tables"
 Palette = tuple[tuple[int, int, int], ...]
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dhr.artifacts import mask_content
-from dhr.dataset.classes import IGNORE, ClassTable, Palette, bit_palette
-from dhr.decoding import IGNORED_COLOUR, BadFileError, mask_values, palette_entries
+from dhr.core.labels import IGNORE
+from dhr.dataset.classes import ClassTable, Palette, bit_palette
+from dhr.disk.mask import IGNORED_COLOUR, mask_content, mask_values
+from dhr.disk.png import palette_entries
+from dhr.disk.reading import BadFileError
 
 Colour = tuple[int, int, int]
 Places = Mapping[Colour, Sequence[int]]

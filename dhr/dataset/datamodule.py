@@ -9,11 +9,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from dhr.dataset.photometric import HUE, jitter
-from dhr.dataset.reader import Picture, PictureDataset, TrainDataset
-from dhr.errors import InputError
-from dhr.sample import Batch
-from dhr.signals import outlive
+from dhr.core.colour import HUE, jitter
+from dhr.core.errors import InputError
+from dhr.core.sample import Batch
+from dhr.dataset.split import Picture, PictureDataset, TrainDataset
+from dhr.runtime.signals import outlive
 
 SMALLEST_SHARE = 2  # batch norm of a pooled 1x1 map needs two images
 

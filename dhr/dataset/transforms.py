@@ -6,9 +6,9 @@ from random import Random
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from dhr.dataset.classes import IGNORE
-from dhr.dataset.photometric import draw_jitter
-from dhr.sample import Window
+from dhr.core.colour import draw_jitter
+from dhr.core.labels import IGNORE
+from dhr.core.window import Window
 
 
 def keyed_random(*key: object) -> Random:

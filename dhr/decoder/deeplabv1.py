@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
+from dhr.core.sample import Decoded
 from dhr.decoder.interface import Decoder
 from dhr.decoder.rates import rates_at
-from dhr.sample import Decoded
 
 RATES = (12,)  # at output stride 8
 

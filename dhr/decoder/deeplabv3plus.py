@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from dhr.core.numerics import resize
+from dhr.core.sample import Decoded
 from dhr.decoder.interface import Decoder
 from dhr.decoder.rates import rates_at
-from dhr.numerics import resize
-from dhr.sample import Decoded
 
 RATES = (12, 24, 36)  # of the three dilated branches, at output stride 8
 

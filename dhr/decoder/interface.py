@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from dhr.sample import NetworkOutput
-from dhr.training.losses import segmentation_loss
+from dhr.core.losses import segmentation_loss
+from dhr.core.sample import NetworkOutput
 
 
 class Decoder(nn.Module):

@@ -9,10 +9,10 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
+from dhr.core.errors import InputError
+from dhr.core.sample import Decoded, NetworkOutput, Queries
 from dhr.decoder.interface import Decoder
 from dhr.decoder.mask2former_loss import MaskLoss
-from dhr.errors import InputError
-from dhr.sample import Decoded, NetworkOutput, Queries
 
 STRIDES = (8, 16, 32)  # of C5; the attention takes three maps of any size, C2 gives the resolution of the masks
 GROUPS = 32  # of the group norms in the pixel decoder

@@ -9,9 +9,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from dhr.dataset.classes import IGNORE
-from dhr.ranks import mean_over_ranks
-from dhr.sample import Queries
+from dhr.core.labels import IGNORE
+from dhr.core.sample import Queries
+from dhr.runtime.ranks import mean_over_ranks
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Dilation rates of the DeepLab decoders, which look equally far at both output strides."""
 
-from dhr.errors import InputError
+from dhr.core.errors import InputError
 
 
 def rates_at(output_stride: int, rates: tuple[int, ...]) -> tuple[int, ...]:

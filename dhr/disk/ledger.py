@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, Self
 
-from dhr.artifacts import write_stream
+from dhr.disk.atomic import write_stream
 from dhr.disk.mark import Mark
 from dhr.disk.writing import writing
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dhr.core.errors import InputError
 from dhr.disk.writing import writing
-from dhr.errors import InputError
 
 
 @contextmanager

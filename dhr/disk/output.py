@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dhr.artifacts import read_json, write_atomically, write_json
+from dhr.core.errors import InputError
+from dhr.disk.atomic import read_json, write_atomically, write_json
 from dhr.disk.ledger import Additions, Known, Ledger, Made, digest_of
 from dhr.disk.lock import only_writer
 from dhr.disk.mark import Mark
 from dhr.disk.products import some
 from dhr.disk.writing import remove_orphans, writing
-from dhr.errors import InputError
-from dhr.progress import progress
-from dhr.ranks import Ranks
+from dhr.runtime.progress import progress
+from dhr.runtime.ranks import Ranks
 
 Keep = Callable[[str, bytes], None]  # takes the content of an image's file; from any thread
 # Makes the files of some images, hands each to the Keep, and yields something for each of them.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from dhr.artifacts import read_json
+from dhr.core.errors import InputError
+from dhr.disk.atomic import read_json
 from dhr.disk.ledger import Known, Ledger, digest_of
 from dhr.disk.writing import UnwritableError
-from dhr.errors import InputError
 
 SHOWN = 5  # files named in one message
 

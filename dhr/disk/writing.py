@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-from dhr.errors import InputError
+from dhr.core.errors import InputError
 
 LONGEST = 40  # letters of a file's name that its part carries: a name has at most 255 bytes
 FORGOTTEN = 3 * 24 * 3600  # seconds after which no write is at work any more, wherever its process is

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dhr.artifacts import write_atomically
-from dhr.dataset.classes import IGNORE
-from dhr.errors import InputError
+from dhr.core.errors import InputError
+from dhr.core.labels import IGNORE
+from dhr.disk.atomic import write_atomically
 
 MAPS = ("wss_mask", "seeds", "pseudo_mask", "prediction", "truth")
 PICTURES = ("image", "features", "clusters")  # in colours of their own, not of the classes

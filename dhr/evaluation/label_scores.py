@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dhr.dataset.classes import IGNORE, ClassTable
+from dhr.core.labels import IGNORE
+from dhr.dataset.classes import ClassTable
 from dhr.evaluation.scores import as_json, check_labels, joint_histogram_of, scores_of
 from dhr.evaluation.small import LABELS, ROWS
 from dhr.evaluation.tables import Column, number, percent, ratio

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from dhr.dataset.classes import IGNORE, ClassTable
-from dhr.errors import InputError
+from dhr.core.errors import InputError
+from dhr.core.labels import IGNORE
+from dhr.dataset.classes import ClassTable
 from dhr.evaluation.small import DEFINITION as SMALL
 from dhr.evaluation.small import (
     LABELS,

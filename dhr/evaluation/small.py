@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from dhr.dataset.classes import IGNORE, ClassTable
+from dhr.core.labels import IGNORE
+from dhr.dataset.classes import ClassTable
 
 LABELS = 256  # every value an 8-bit mask can hold
 SHARE = 0.05  # of the pixels of an image that are not IGNORE in its truth, below which a class is small in it

@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dhr.numerics import to_unit_range
+from dhr.core.numerics import to_unit_range
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.prototypes import likeness, prototypes_of
 from dhr.rebalancing.transport import Transport

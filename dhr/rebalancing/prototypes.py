@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dhr.numerics import to_unit_range, unit_vectors
+from dhr.core.numerics import to_unit_range, unit_vectors
 
 
 class Shares(Protocol):

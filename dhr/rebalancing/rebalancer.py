@@ -6,11 +6,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from dhr.core.sample import Batch, NetworkOutput
 from dhr.crf.interface import Crf, Field
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.seed import SeedStep
 from dhr.rebalancing.view import Evidence, View
-from dhr.sample import Batch, NetworkOutput
 
 
 @dataclass(frozen=True)

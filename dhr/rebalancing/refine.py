@@ -6,9 +6,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from dhr.core.labels import IGNORE
+from dhr.core.numerics import resize, to_unit_range, winner
 from dhr.crf.interface import Field
-from dhr.dataset.classes import IGNORE
-from dhr.numerics import resize, to_unit_range, winner
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import View

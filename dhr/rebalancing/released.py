@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dhr.core.numerics import winner
 from dhr.crf.interface import Field
-from dhr.numerics import winner
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.intra_class import own_likeness
 from dhr.rebalancing.seed import normalised_cams

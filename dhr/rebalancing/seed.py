@@ -6,9 +6,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from dhr.core.labels import IGNORE
+from dhr.core.numerics import resize, winner
 from dhr.crf.interface import Field
-from dhr.dataset.classes import IGNORE
-from dhr.numerics import resize, winner
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import View
 

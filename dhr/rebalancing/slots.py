@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dhr.dataset.classes import IGNORE
+from dhr.core.labels import IGNORE
 
 
 @dataclass(frozen=True)

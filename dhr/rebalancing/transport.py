@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dhr.numerics import to_unit_range
+from dhr.core.numerics import to_unit_range
 
 
 def log_sinkhorn(log_kernel: Tensor, log_cells: Tensor, log_classes: Tensor, iterations: int) -> Tensor:

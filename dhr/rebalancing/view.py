@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dhr.numerics import masked_mean, resize, winner
+from dhr.core.numerics import masked_mean, resize, winner
+from dhr.core.sample import Batch, NetworkOutput
 from dhr.rebalancing.slots import Slots
-from dhr.sample import Batch, NetworkOutput
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor, distributed, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from dhr.network import SegmentationNetwork
-from dhr.ranks import are_several
+from dhr.network.segmentation import SegmentationNetwork
+from dhr.runtime.ranks import are_several
 
 
 class EmaAverage(WeightAveraging):

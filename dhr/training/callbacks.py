@@ -9,18 +9,18 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
-from dhr.dataset.photometric import normalise
+from dhr.core.colour import normalise
+from dhr.core.numerics import winner
+from dhr.core.sample import Batch
+from dhr.evaluation.feature_pictures import feature_pictures
 from dhr.evaluation.gallery import save_gallery
 from dhr.evaluation.scores import score_pairs
-from dhr.inference import multi_scale_probabilities
-from dhr.network import SegmentationNetwork
-from dhr.numerics import winner
-from dhr.sample import Batch
+from dhr.network.multi_scale import multi_scale_probabilities
+from dhr.network.segmentation import SegmentationNetwork
 from dhr.training.average import EmaAverage
 from dhr.training.label_maker import Labeller
 from dhr.training.module import SegmentationModule
 from dhr.training.whole_images import WholeImages
-from dhr.uss.picture import feature_pictures
 
 
 class LabelWatch(pl.Callback):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from dhr.artifacts import write_atomically
+from dhr.disk.atomic import write_atomically
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

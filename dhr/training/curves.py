@@ -8,7 +8,8 @@ from pathlib import Path
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from dhr.artifacts import RunFolder, write_atomically
+from dhr.disk.atomic import write_atomically
+from dhr.disk.layout import RunFolder
 from dhr.disk.writing import writing
 
 log = logging.getLogger("dhr.train")

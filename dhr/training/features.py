@@ -6,9 +6,10 @@ from typing import Any, Protocol
 
 import torch
 
-from dhr.sample import Batch, Maps
-from dhr.uss.extractor import multi_scale
-from dhr.uss.store import FeatureStore
+from dhr.core.sample import Batch
+from dhr.core.window import Maps
+from dhr.disk.feature_store import FeatureStore
+from dhr.network.multi_scale import multi_scale
 
 Complete = Callable[[Batch], Batch]
 
@@ -24,7 +25,7 @@ class Features(Protocol):
         """From a batch to one that has features.
 
         Args:
-            extractor: makes the USS model, `dhr.uss.extractor.Extractor`.
+            extractor: makes the USS model, `dhr.core.extractor.Extractor`.
             stride: pixels of a crop per cell of its feature grid.
         """
         ...

@@ -3,23 +3,20 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from dhr.config.parts import build
+from dhr.core.errors import InputError
+from dhr.disk.weights.state import read_checkpoint, refuse_unfit_checkpoint
 from dhr.disk.writing import remove_orphans, writing
-from dhr.errors import InputError
-from dhr.signals import Note, Stopped, noted
+from dhr.runtime.signals import Note, Stopped, noted
 from dhr.training.average import EmaAverage
-from dhr.training.bars import progress_bar
 from dhr.training.checkpoint import AtomicCheckpointIO
 from dhr.training.stopping import SkipDone, StepSeeds, StopOnSignal
-from dhr.weights import read_checkpoint, refuse_unfit_checkpoint
 
 NOT_TRUE_HERE = (  # what Lightning warns of
     r"(?s).*your dataloader is not resumable",  # it skips what was done
@@ -29,22 +26,12 @@ NOT_TRUE_HERE = (  # what Lightning warns of
 )
 
 
-REFUSED = {  # switches of Lightning's that would take the order of crops out of our hands, and what to use instead
-    "overfit_batches": "trainer.limit_train_batches and trainer.limit_val_batches",
-    "use_distributed_sampler": "trainer=ddp alone, crops are shared out already",
-    "reload_dataloaders_every_n_epochs": "the loaders as they are, every epoch has an order of its own",
-}
+class MakeTrainer(Protocol):
+    """Makes a trainer with further options; which ones it has already is none of a training's business."""
 
-
-def _refuse_switches(node: DictConfig) -> None:
-    for key, instead in REFUSED.items():
-        if node.get(key):
-            raise InputError(f"trainer.{key}: {node[key]}: not offered; use {instead}")
-
-
-def shows_bar(node: DictConfig) -> bool:
-    """Whether a trainer is asked to show its progress, as it is where nothing is said."""
-    return node.get("enable_progress_bar") is not False
+    def __call__(self, *, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
+        """A trainer with these callbacks first."""
+        ...
 
 
 def is_first_process() -> bool:
@@ -56,19 +43,18 @@ class Fitting:
     """A trainer whose run can be ended after any step and goes on from there, bit by bit as if whole.
 
     Args:
-        node: of the trainer.
+        make_trainer: makes the trainer.
         folder: of the checkpoint, last.ckpt.
         seed: of what steps draw.
         callbacks: beside those that are due here.
         average: of the weights, None where none is kept; it is updated before a step counts as done.
-        **options: of the trainer, beside those of the node.
+        **options: of the trainer, beside those that it has already.
     """
 
     def __init__(
-        self, node: DictConfig, folder: Path, *, seed: int, callbacks: Sequence[Callback] = (),
+        self, make_trainer: MakeTrainer, folder: Path, *, seed: int, callbacks: Sequence[Callback] = (),
         average: EmaAverage | None = None, **options: Any,
     ) -> None:  # fmt: skip
-        _refuse_switches(node)
         self.last = folder / "last.ckpt"
         self.note = Note()
         own: list[Callback] = [StepSeeds(seed), SkipDone(), *([] if average is None else [average])]
@@ -77,10 +63,9 @@ class Fitting:
         checkpoint = ModelCheckpoint(
             folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
         )
-        self.trainer: pl.Trainer = build(
-            node,
+        self.trainer = make_trainer(
             default_root_dir=str(folder.parent),
-            callbacks=[*own, *callbacks, stop, checkpoint, *([progress_bar()] if shows_bar(node) else [])],
+            callbacks=[*own, *callbacks, stop, checkpoint],
             plugins=[AtomicCheckpointIO()],
             **options,
         )

@@ -8,11 +8,11 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from dhr.network import SegmentationNetwork
+from dhr.core.sample import Batch, NetworkOutput
+from dhr.network.segmentation import SegmentationNetwork
 from dhr.rebalancing.rebalancer import Relabelled
-from dhr.sample import Batch, NetworkOutput
-from dhr.soundness import DIVERGED, naming
 from dhr.training.average import EmaAverage, share_buffers
+from dhr.training.divergence import DIVERGED, naming
 from dhr.training.features import Complete
 from dhr.training.module import Relabel
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dhr.core.numerics import winner
+from dhr.core.sample import Batch, NetworkOutput
 from dhr.crf.interface import Crf, Field
-from dhr.network import SegmentationNetwork
-from dhr.numerics import winner
+from dhr.network.segmentation import SegmentationNetwork
 from dhr.rebalancing.slots import Slots
-from dhr.sample import Batch, NetworkOutput
 
 Way = Callable[[Batch, NetworkOutput], Tensor]
 """From a batch and what the network says of it to labels (B,H,W)."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from dhr.artifacts import RunFolder
+from dhr.disk.layout import RunFolder
 from dhr.training.curves import Curves
 from dhr.training.wandb_account import wandb_mode
 

@@ -7,15 +7,15 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from dhr.core.colour import normalise
+from dhr.core.numerics import winner
+from dhr.core.sample import Batch, NetworkOutput
 from dhr.dataset.classes import ClassTable
-from dhr.dataset.photometric import normalise
-from dhr.dataset.reader import Picture
+from dhr.dataset.split import Picture
 from dhr.evaluation.scores import JointHistogram, joint_histogram, scores_of
-from dhr.inference import multi_scale_probabilities
-from dhr.network import SegmentationNetwork
-from dhr.numerics import winner
+from dhr.network.multi_scale import multi_scale_probabilities
+from dhr.network.segmentation import SegmentationNetwork
 from dhr.rebalancing.rebalancer import Relabelled
-from dhr.sample import Batch, NetworkOutput
 from dhr.training.optimizer import OptimizerRecipe
 
 Relabel = Callable[[Batch, NetworkOutput], Relabelled]

@@ -11,13 +11,13 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from dhr.artifacts import RunFolder
-from dhr.dataset.reader import MaskFolder, TrainDataset
-from dhr.decoding import encode_mask
+from dhr.core.sample import Batch
+from dhr.dataset.split import MaskFolder, TrainDataset
+from dhr.disk.layout import RunFolder
+from dhr.disk.mask import encode_mask
 from dhr.disk.output import Keep, Make, Output
-from dhr.ranks import Ranks
-from dhr.sample import Batch
-from dhr.signals import stopping
+from dhr.runtime.ranks import Ranks
+from dhr.runtime.signals import stopping
 from dhr.training.average import share_buffers
 from dhr.training.label_maker import GivenMasks, Labeller, RebalancedMasks, evaluating
 from dhr.training.module import Labels, SegmentationModule

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 from torch import distributed
 
-from dhr.signals import Note, Stopped
+from dhr.runtime.signals import Note, Stopped
 from dhr.training.average import EmaAverage
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dhr.dataset.reader import MaskFolder, Split, TrainDataset, whole_sample
-from dhr.sample import Sample
-from dhr.uss.store import FeatureStore
+from dhr.core.sample import Sample
+from dhr.dataset.split import MaskFolder, Split, TrainDataset, whole_sample
+from dhr.disk.feature_store import FeatureStore
 
 
 @dataclass(frozen=True)

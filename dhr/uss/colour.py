@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dhr.dataset.photometric import MEAN, STD
+from dhr.core.colour import MEAN, STD
 
 
 class ColourExtractor(nn.Module):
@@ -41,7 +41,7 @@ class ColourExtractor(nn.Module):
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
-        """See `dhr.uss.extractor.Extractor`; unit vectors per cell."""
+        """See `dhr.core.extractor.Extractor`; unit vectors per cell."""
         descriptor = self.describe((image * self.std + self.mean).clamp(0, 1))
         phase = torch.einsum("fc,bchw->bfhw", self.frequencies, descriptor)
         return torch.cat([phase.cos(), phase.sin()], 1) / math.sqrt(self.dim // 2)

@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from dhr.artifacts import write_atomically
-from dhr.errors import InputError
-from dhr.numerics import unit_vectors
+from dhr.core.errors import InputError
+from dhr.core.numerics import unit_vectors
+from dhr.disk.atomic import write_atomically
 
 KEYS = {"directions", "energy"}
 

@@ -7,11 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dhr.dataset.photometric import MEAN, STD
-from dhr.errors import InputError
+from dhr.core.colour import MEAN, STD
+from dhr.core.errors import InputError
+from dhr.disk.weights.state import load_strictly, only_tensors
 from dhr.uss.frozen import Frozen, mixed
 from dhr.uss.zoo import PLACE, create, read_file, refuse_no_weights
-from dhr.weights import load_strictly, only_tensors
 
 
 class TimmTokens(Frozen):
@@ -62,7 +62,7 @@ class TimmTokens(Frozen):
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
-        """See `dhr.uss.extractor.Extractor`."""
+        """See `dhr.core.extractor.Extractor`."""
         if self.colours is not None:
             planes = zip(image.unbind(1), self.colours, strict=True)
             image = torch.stack([plane * factor + shift for plane, (factor, shift) in planes], 1)

@@ -9,10 +9,10 @@ from timm.models.vision_transformer import VisionTransformer as Layers
 from torch import Tensor
 from torch.nn import functional
 
-from dhr.errors import InputError
+from dhr.core.errors import InputError
+from dhr.disk.weights.state import load_strictly, only_tensors
 from dhr.uss.frozen import Frozen, mixed
 from dhr.uss.zoo import PLACE, create, read_file, refuse_no_weights
-from dhr.weights import load_strictly, only_tensors
 
 OFFSET = 0.1  # cells; both families resample their positions as if the new grid were that much larger
 RENAMED = {".mlp.w12.": ".mlp.fc1.", ".mlp.w3.": ".mlp.fc2.", "register_tokens": "reg_token"}  # DINOv2 -> timm
@@ -53,7 +53,7 @@ class VisionTransformer(Frozen):
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
-        """See `dhr.uss.extractor.Extractor`."""
+        """See `dhr.core.extractor.Extractor`."""
         layers = self.layers
         with mixed(self.precision, image.device):
             cells = layers.patch_embed(image)  # (B,h,w,D)

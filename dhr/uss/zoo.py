@@ -8,8 +8,8 @@ from typing import Any
 import timm
 from torch import nn
 
-from dhr.errors import InputError
-from dhr.weights import read_checkpoint, read_weights
+from dhr.core.errors import InputError
+from dhr.disk.weights.state import read_checkpoint, read_weights
 
 PLACE = "uss.tokens"
 

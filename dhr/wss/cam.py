@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from dhr.classifier.cam import CamClassifier
+from dhr.core.losses import tag_loss
+from dhr.core.numerics import resize, winner
+from dhr.core.sample import Batch
 from dhr.crf.interface import Crf
-from dhr.numerics import resize, winner
-from dhr.sample import Batch
-from dhr.training.losses import tag_loss
 from dhr.training.optimizer import OptimizerRecipe
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from dhr.core.errors import InputError
 from dhr.dataset.audit.finding import Notes, problem_of
 from dhr.dataset.audit.listing import Listing, list_stems
 from dhr.dataset.audit.made import change, note_change, open_products
-from dhr.decoding import BadFileError, image_size
+from dhr.disk.feature_file import FORMS, Shape
+from dhr.disk.feature_store import FeatureStore
+from dhr.disk.image import image_size
 from dhr.disk.products import Products
-from dhr.errors import InputError
-from dhr.progress import progress
-from dhr.uss.feature_file import FORMS, Shape
-from dhr.uss.store import FeatureStore
+from dhr.disk.reading import BadFileError
+from dhr.runtime.progress import progress
 
 BATCH = 32  # files in flight
 WHAT = "USS features"

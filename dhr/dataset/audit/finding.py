@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from dhr.decoding import BadFileError
-from dhr.file_names import printable
+from dhr.disk.file_names import printable
+from dhr.disk.reading import BadFileError
 
 Severity = Literal["broken", "remark"]
 CURE = 200  # letters of a cure in the log

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dhr.artifacts import DataLayout
 from dhr.dataset.audit.finding import Notes
-from dhr.file_names import IDS, IMAGES, SAFE_ID, has_ending, printable, spellings
+from dhr.disk.file_names import IDS, IMAGES, SAFE_ID, has_ending, printable, spellings
+from dhr.disk.layout import DataLayout
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from dhr.core.errors import InputError
 from dhr.dataset.audit.finding import Notes, problem_of
 from dhr.disk.products import Products
-from dhr.errors import InputError
 
 BATCH = 256  # files in flight
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dhr.artifacts import DataLayout
 from dhr.dataset.audit.finding import Finding, Notes
 from dhr.dataset.audit.split import SplitAudit
+from dhr.disk.layout import DataLayout
 
 TRAINED = frozenset({"train", "train_aug"})
 SCORED = frozenset({"validation", "test"})

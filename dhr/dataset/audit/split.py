@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dhr.artifacts import DataLayout
+from dhr.core.labels import IGNORE
 from dhr.dataset.audit.finding import Finding, Notes
+from dhr.dataset.audit.image import AGAIN, Given, Look, Looker, Task
 from dhr.dataset.audit.listing import Listing, list_split, list_stems, note_extra
-from dhr.dataset.audit.look import AGAIN, Given, Look, Looker, Task
 from dhr.dataset.audit.made import note_changes, open_products
-from dhr.dataset.audit.pairing import open_manifest, pair
-from dhr.dataset.classes import IGNORE, ClassTable
-from dhr.processes import flow
-from dhr.progress import progress
+from dhr.dataset.audit.manifest_entries import open_manifest, pair
+from dhr.dataset.classes import ClassTable
+from dhr.disk.layout import DataLayout
+from dhr.runtime.pools import flow
+from dhr.runtime.progress import progress
 
 CHUNK = 32  # images per message between processes
 ALONE = 64  # so few images are faster without further processes

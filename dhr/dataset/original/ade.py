@@ -12,13 +12,14 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from dhr.dataset.classes import IGNORE, load_classes
+from dhr.core.errors import InputError
+from dhr.core.labels import IGNORE
+from dhr.dataset.classes import load_classes
 from dhr.dataset.original.interface import PICTURES, Example, Given, Roots
 from dhr.dataset.original.masks import MappedPng, lookup_table
 from dhr.dataset.original.splits import of_folders, stems
-from dhr.decoding import BROKEN
-from dhr.errors import InputError
-from dhr.file_names import JPEGS, MASKS, file_of, names_in
+from dhr.disk.file_names import JPEGS, MASKS, file_of, names_in
+from dhr.disk.reading import BROKEN
 
 SPLITS = {"train": "training", "validation": "validation"}
 RELEASE = "ADEChallengeData2016"

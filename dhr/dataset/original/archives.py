@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from dhr.core.errors import InputError
 from dhr.dataset.original.interface import Roots
 from dhr.disk.writing import writing
-from dhr.errors import InputError
-from dhr.progress import progress
+from dhr.runtime.progress import progress
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 END_OF_TAR = 1024  # zero bytes that close a tar; a truncated one has none

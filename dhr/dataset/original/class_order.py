@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from dhr.artifacts import read_mask, read_tags
-from dhr.dataset.classes import IGNORE, load_classes
+from dhr.core.errors import InputError
+from dhr.core.labels import IGNORE
+from dhr.dataset.classes import load_classes
 from dhr.dataset.original.masks import MappedMat, looked_up
-from dhr.errors import InputError
-from dhr.file_names import MASKS, file_of
+from dhr.disk.annotation import read_tags
+from dhr.disk.file_names import MASKS, file_of
+from dhr.disk.mask import read_mask
 
 ORDERS = ("by_459_id", "voc_first")
 CHOICE = f"use class_order={ORDERS[0]} (alphabetical) or class_order={ORDERS[1]} (the 20 classes of VOC first)"

@@ -14,16 +14,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from dhr.dataset.classes import IGNORE, load_classes
+from dhr.core.errors import InputError
+from dhr.core.labels import IGNORE
+from dhr.dataset.classes import load_classes
 from dhr.dataset.original.interface import PICTURES, Example, Given, Roots, ids_array
 from dhr.dataset.original.json_stream import Element, array_elements
 from dhr.dataset.original.masks import lookup_table, source_ids
 from dhr.dataset.original.regions import CURE, RegionList, Regions
 from dhr.dataset.original.splits import left_out, row
-from dhr.dataset.stated import shown
-from dhr.decoding import PIXELS
-from dhr.errors import InputError
-from dhr.file_names import JPEGS, SAFE_ID, file_of, has_ending
+from dhr.disk.file_names import JPEGS, SAFE_ID, file_of, has_ending
+from dhr.disk.reading import PIXELS
+from dhr.disk.stated import shown
 
 FOLDERS = {"train": "train2014", "validation": "val2014"}
 

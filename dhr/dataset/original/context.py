@@ -13,17 +13,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from dhr.dataset.classes import IGNORE, load_classes
+from dhr.core.errors import InputError
+from dhr.core.labels import IGNORE
+from dhr.dataset.classes import load_classes
 from dhr.dataset.original.class_order import CHOICE, ORDERS, order_of
 from dhr.dataset.original.interface import Example, Given, MaskSource, Roots, read_ids
 from dhr.dataset.original.json_stream import Element, array_elements
 from dhr.dataset.original.masks import MATS, MappedMat, MappedPng, lookup_table, source_ids
 from dhr.dataset.original.regions import CURE, RegionList, Regions
 from dhr.dataset.original.splits import left_out, refuse_shared, row, stems
-from dhr.dataset.stated import shown
-from dhr.decoding import PIXELS
-from dhr.errors import InputError
-from dhr.file_names import JPEGS, MASKS, file_of
+from dhr.disk.file_names import JPEGS, MASKS, file_of
+from dhr.disk.reading import PIXELS
+from dhr.disk.stated import shown
 
 FOLDERS = ("VOCdevkit/VOC2010", "VOC2010", ".", "VOCdevkit")
 LISTS = ("ImageSets/SegmentationContext", "ImageSets/Main")

@@ -1,7 +1,7 @@
 """What a reader of an original download says: which images there are, and how mask and tags of each are made.
 
 A reader is one file of this folder and one line in the YAML file of its data set. It looks at names, lists and indices
-only; decoding, checking and writing are the same for all downloads and stand in `dhr/dataset/preparation.py`.
+only; decoding, checking and writing are the same for all downloads and stand in `dhr/dataset/prepare/preparer.py`.
 """
 
 import re
@@ -12,8 +12,8 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from dhr.errors import InputError
-from dhr.file_names import IDS, SAFE_ID, printable
+from dhr.core.errors import InputError
+from dhr.disk.file_names import IDS, SAFE_ID, printable
 
 SHOWN = 80  # letters of a name in a message
 PICTURES = "*.jpg or *.jpeg"  # what a folder of pictures holds

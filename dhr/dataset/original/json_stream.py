@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from dhr.dataset.stated import shown
-from dhr.errors import InputError
+from dhr.core.errors import InputError
+from dhr.disk.stated import shown
 
 CHUNK = 1 << 19  # bytes read at once: little memory, and hardly an element lies across two chunks
 LONGEST = 1 << 26  # bytes of one element; the longest of the known files has less than 1 MB

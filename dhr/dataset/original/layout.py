@@ -11,7 +11,7 @@ from dhr.dataset.classes import read_names
 from dhr.dataset.original.interface import Example, Roots
 from dhr.dataset.original.masks import IndexPng
 from dhr.dataset.original.splits import left_out, some, stems
-from dhr.file_names import IMAGES, MASKS, file_of, names_in
+from dhr.disk.file_names import IMAGES, MASKS, file_of, names_in
 
 TAGS = (".xml",)
 

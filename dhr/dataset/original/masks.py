@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dhr.artifacts import read_mask
+from dhr.core.errors import InputError
 from dhr.dataset.classes import TABLES
-from dhr.decoding import read_file
-from dhr.errors import InputError
+from dhr.disk.mask import read_mask
+from dhr.disk.reading import read_file
 
 MATS = (".mat",)
 MAT_HEAD = 128  # bytes of a version 5 file before its elements

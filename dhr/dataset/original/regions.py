@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_masks
 
+from dhr.core.errors import InputError
 from dhr.dataset.original.json_stream import Element
 from dhr.dataset.original.masks import UNKNOWN
-from dhr.dataset.stated import shown
-from dhr.errors import InputError
+from dhr.disk.stated import shown
 
 NUMBER = 7  # characters of a compressed run length: 35 bits, and no image has as many pixels
 OUTLINE = 50_000_000  # steps of polygons that are followed, for images of any size

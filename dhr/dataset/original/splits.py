@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dhr.core.errors import InputError
 from dhr.dataset.original.interface import ids_array
-from dhr.errors import InputError
-from dhr.file_names import JPEGS, MASKS, has_ending, names_in, printable
+from dhr.disk.file_names import JPEGS, MASKS, has_ending, names_in, printable
 
 NAMED = 3  # names in a remark
 

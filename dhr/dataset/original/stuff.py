@@ -12,12 +12,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from dhr.dataset.classes import IGNORE
+from dhr.core.errors import InputError
+from dhr.core.labels import IGNORE
 from dhr.dataset.original.interface import PICTURES, Example, Given, Roots, read_ids
 from dhr.dataset.original.masks import MATS, MappedMat, MappedPng, lookup_table, source_ids
 from dhr.dataset.original.splits import of_folders, refuse_shared, stems
-from dhr.errors import InputError
-from dhr.file_names import JPEGS, MASKS, file_of
+from dhr.disk.file_names import JPEGS, MASKS, file_of
 
 FOLDERS = {"train": "train2017", "validation": "val2017"}
 LISTS = {"train": "train", "validation": "test"}

@@ -12,12 +12,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from dhr.core.errors import InputError
 from dhr.dataset.classes import load_classes
 from dhr.dataset.original.interface import Example, Given, MaskSource, Roots, read_ids
 from dhr.dataset.original.masks import MATS, IndexPng, MappedMat, lookup_table
 from dhr.dataset.original.splits import left_out, refuse_shared, stems
-from dhr.errors import InputError
-from dhr.file_names import JPEGS, MASKS, file_of
+from dhr.disk.file_names import JPEGS, MASKS, file_of
 
 FOLDERS = ("VOCdevkit/VOC2012", "VOC2012", ".")
 LISTS = "ImageSets/Segmentation"

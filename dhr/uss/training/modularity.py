@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dhr.numerics import unit_vectors
+from dhr.core.numerics import unit_vectors
 
 SHARPNESS = 0.1  # below it, two tokens' product of code similarities counts as small
 AT_ONCE = 2**22  # products of code similarities that are in memory together, 16 MB

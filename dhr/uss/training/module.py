@@ -6,12 +6,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, distributed, nn
 
-from dhr.numerics import unit_vectors
-from dhr.ranks import are_several
+from dhr.core.extractor import Extractor
+from dhr.core.numerics import unit_vectors
+from dhr.runtime.ranks import are_several
 from dhr.training.stopping import step_key
-from dhr.uss.extractor import Extractor
+from dhr.uss.training.crops import View
 from dhr.uss.training.sampling import at_cells, one_per_window
-from dhr.uss.training.views import View
 
 
 class FrozenModel:

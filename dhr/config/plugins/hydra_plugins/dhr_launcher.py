@@ -17,11 +17,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from dhr.artifacts import RunFolder
 from dhr.config.compose import compose, run_name
 from dhr.config.overrides import parse, value_of
-from dhr.errors import InputError
-from dhr.signals import Stopped, handed_on
+from dhr.core.errors import InputError
+from dhr.disk.layout import RunFolder
+from dhr.runtime.signals import Stopped, handed_on
 
 log = logging.getLogger(__name__)
 IN_NAME = frozenset({"wss", "rebalancing", "backbone", "seed", "tau"})  # already in the derived name of a run

@@ -1,0 +1,65 @@
+"""What the weights of a run saw before, as letters, and whose licence they have: numbers compare only among equals."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dhr.disk.weights.pixel_labels import ADMITTED
+
+SAW = "saw"
+LETTERS = {
+    "I": "ImageNet labels",
+    "S": "images without labels",
+    "T": "images with texts",
+    "M": "masks or pixel labels of others",
+}
+UNKNOWN = "?"  # nobody said
+NOTHING = "nothing"
+
+
+def provenance(cfg: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The entries `saw` and `licences` of run.json, by a configuration of train.
+
+    `saw` has the letters of the backbone, of the WSS masks, and, where labels are made with them, of the USS features;
+    heads of USS models learn without labels, so they saw what their tokens saw. `licences` has those that timm states
+    for the names of the networks.
+    """
+    masks = cfg["wss"]
+    parts = {"backbone": cfg["backbone"], "wss": (masks.get("recipe") or {}).get("backbone")}
+    if cfg["rebalancing"]["rebalancer"] is not None:
+        parts["uss"] = cfg["uss"].get("tokens") or cfg["uss"]["extractor"]
+    saw = {name: letters_of(part) for name, part in parts.items()}
+    saw |= {} if masks.get(SAW) is None else {"wss": masks[SAW]}
+    return {"saw": saw, "licences": {name: found for name, part in parts.items() if (found := licence_of(part))}}
+
+
+def letters_of(part: Mapping[str, Any] | None) -> str:
+    """Letters of what the weights of a part saw, in the order of LETTERS; NOTHING without weights, UNKNOWN untold."""
+    if part is None:
+        return UNKNOWN
+    weights, said = part.get("weights"), part.get(SAW)
+    if weights in (None, "random"):
+        return NOTHING
+    admitted = "M" if str(weights).startswith(ADMITTED) else ""
+    return joined([UNKNOWN if said is None else said, admitted])
+
+
+def joined(several: Iterable[str]) -> str:
+    """Letters of several together."""
+    found = {letter for each in several if each != NOTHING for letter in each}
+    return "".join(letter for letter in (*LETTERS, UNKNOWN) if letter in found) or NOTHING
+
+
+def in_words(letters: str) -> str:
+    """Letters and what they stand for."""
+    said = [f"{letter} {LETTERS.get(letter, 'not told')}" for letter in letters if letters != NOTHING]
+    return ", ".join(said) or NOTHING
+
+
+def licence_of(part: Mapping[str, Any] | None) -> str | None:
+    """What timm states for the weights of a network's name; None without weights, or where it states nothing."""
+    if part is None or part.get("weights") in (None, "random") or part.get("name") is None:
+        return None
+    import timm
+
+    known = timm.get_pretrained_cfg(part["name"]) if timm.is_model(part["name"].partition(".")[0]) else None
+    return None if known is None else known.license

@@ -1,0 +1,33 @@
+"""The two losses of DHR, weighted 1 : 1, in float32 whatever the precision of the network."""
+
+from torch import Tensor
+from torch.nn import functional
+
+from dhr.core.labels import IGNORE
+from dhr.core.numerics import masked_mean, resize_labels
+from dhr.runtime.ranks import mean_over_ranks
+
+
+def segmentation_loss(logits: Tensor, pseudo_mask: Tensor) -> Tensor:
+    """Cross entropy of (B,K,h,w) logits against (B,H,W) labels resized nearest to them.
+
+    The mean over the labelled cells of all processes together, so that a cell counts the same whatever process it is
+    in and however much padding lies beside it. 0, and differentiable, where every label is IGNORE.
+    """
+    labels = resize_labels(pseudo_mask, (logits.shape[-2], logits.shape[-1])).long()
+    total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
+    count = mean_over_ranks((labels != IGNORE).sum())
+    return total / count.masked_fill(count == 0, 1.0)
+
+
+def tag_loss(cams: Tensor, valid: Tensor, tags: Tensor) -> Tensor:
+    """Multi-label soft margin of the CAMs' mean over the valid cells against the tags.
+
+    Args:
+        cams: (B,T,h,w) signed scores.
+        valid: (B,H,W) bool, where the crop shows image.
+        tags: (B,T) 0/1.
+    """
+    grid = (cams.shape[-2], cams.shape[-1])
+    cells = functional.adaptive_max_pool2d(valid[:, None].float(), grid) > 0
+    return functional.multilabel_soft_margin_loss(masked_mean(cams.float(), cells), tags)

@@ -1,0 +1,162 @@
+"""What flows through the program, as typed values, and the geometry that keeps them on the same pixels.
+
+Axis letters used everywhere: B images, K classes (all of the data set), M classes of one image (slots), T tags,
+D feature channels, H W pixels of the crop, h w cells of a feature map, N = h w.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from dhr.core.colour import normalise
+from dhr.core.window import Maps, Window, boxes_of, covered
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training crop.
+
+    Shapes: pixels (3,H,W) uint8 RGB; tags (T) float 0/1; wss_mask (H,W) uint8; maps, its USS features, None where no
+    stage needs them; jitter (7), how the colours of the pixels are still to be changed, None where they are right.
+    """
+
+    id: str
+    pixels: Tensor
+    tags: Tensor
+    wss_mask: Tensor
+    window: Window
+    maps: Maps | None = None
+    jitter: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples stacked along a new first axis; `ids` stay a tuple, one entry per image.
+
+    As the loader gives it, a batch of crops has its `jitter` before it. The data module makes the one that a step sees
+    from it, where `pixels`, and so the image, are what network and CRF see.
+
+    `boxes` (B,4) has top, left, height and width of the part of each canvas that shows image; `most_tags` is the
+    largest number of tags that an image has; `whole` (B,) bool says which crops show the whole image. They are made
+    where the samples are stacked, so that no step has to ask an accelerator for them.
+    """
+
+    ids: tuple[str, ...]
+    pixels: Tensor
+    tags: Tensor
+    wss_mask: Tensor
+    boxes: Tensor
+    most_tags: int
+    whole: Tensor
+    maps: Maps | None = None
+    jitter: Tensor | None = None
+
+    @classmethod
+    def stack(cls, samples: list[Sample]) -> Self:
+        """Stacks samples of equal shapes; in a worker of a loader, straight into the memory it shares."""
+        tags = default_collate([sample.tags for sample in samples])
+        jitter = [sample.jitter for sample in samples if sample.jitter is not None]
+        maps = [sample.maps for sample in samples if sample.maps is not None]
+        return cls(
+            ids=tuple(sample.id for sample in samples),
+            pixels=default_collate([sample.pixels for sample in samples]),
+            tags=tags,
+            wss_mask=default_collate([sample.wss_mask for sample in samples]),
+            boxes=boxes_of(sample.window for sample in samples),
+            most_tags=int((tags > 0).sum(1).max()),
+            whole=torch.tensor([sample.window.shows_all for sample in samples]),
+            maps=Maps.stack(maps) if maps else None,
+            jitter=default_collate(jitter) if jitter else None,
+        )
+
+    @cached_property
+    def image(self) -> Tensor:
+        """(B,3,H,W) float, the normalised pixels, 0 where a crop shows no image.
+
+        Raises:
+            ValueError: the colours are still to be jittered.
+        """
+        if self.jitter is not None:
+            raise ValueError("this batch is as the loader gave it; SegmentationData.on_after_batch_transfer jitters it")
+        return normalise(self.pixels).masked_fill_(~self.valid[:, None], 0.0)
+
+    @cached_property
+    def uss_features(self) -> Tensor | None:
+        """(B,D,h,w) float on the grid of the crops, 0 at cells whose centre lies off the image; None without maps."""
+        if self.maps is None:
+            return None
+        features = self.maps.sampled()
+        return features * self.cells((features.shape[-2], features.shape[-1]))[:, None]
+
+    @property
+    def valid(self) -> Tensor:
+        """(B,H,W) bool, true where a crop shows image."""
+        height, width = self.pixels.shape[-2:]
+        return self.cells((height, width))
+
+    def cells(self, grid: tuple[int, int]) -> Tensor:
+        """(B,h,w) bool, true where the centre of a cell of `grid` (h,w) lies on image."""
+        height, width = self.pixels.shape[-2:]
+        return covered(self.boxes, (height, width), grid)
+
+    def to(self, device: torch.device) -> Self:
+        """The batch with every tensor on `device`."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """The batch in page-locked memory; called by the data loader."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = change(value)
+            elif isinstance(value, Maps):
+                changed[field.name] = value.each(change)
+        return replace(self, **changed)
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What one layer of a mask classifier says: classes (B,Q,K+1) logits, no object last; masks (B,Q,h,w) logits."""
+
+    classes: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a decoder makes of the feature maps: logits (B,K,h,w), and the queries of each layer if it has any."""
+
+    logits: Tensor
+    queries: tuple[Queries, ...] = ()
+
+
+@dataclass(frozen=True)
+class NetworkOutput:
+    """What the network says of a batch.
+
+    Shapes: logits (B,K,h,w) at the stride of the decoder; cams (B,T,h,w) signed scores of the bias-free classifier,
+    T = 0 without one; features: the maps C4 and C5, (B,D,h,w) each; queries of a mask classifier, for its loss.
+    """
+
+    logits: Tensor
+    cams: Tensor
+    features: tuple[Tensor, Tensor]
+    queries: tuple[Queries, ...] = ()
+
+    def detach(self) -> "NetworkOutput":
+        """The same maps in float32, cut from the graph, for those who make labels of them; they read no queries."""
+        c4, c5 = self.features
+        return NetworkOutput(
+            logits=self.logits.detach().float(),
+            cams=self.cams.detach().float(),
+            features=(c4.detach().float(), c5.detach().float()),
+        )

@@ -1,0 +1,53 @@
+"""What a user types: `key=value` as it has to stand on the command line, and what `~` and `{split}` in a path mean."""
+
+import difflib
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from dhr.core.errors import InputError
+
+PLAIN = re.compile(r"(?!null$)[^\\'\",$][^\\,$]*(?<!['\"])", re.IGNORECASE)  # read as it stands, see dhr.config.texts
+
+
+def word(key: str, value: object) -> str:
+    """`key=value`, quoted for the shell and, where it has to be, for Hydra's grammar too: to be copied and run."""
+    text = str(value)
+    typed = text if PLAIN.fullmatch(text) else quoted(text)
+    if "'" in typed and not re.search(r'["$`\\!]', typed):
+        return f'{key}="{typed}"'
+    return f"{key}={shlex.quote(typed)}"
+
+
+def quoted(text: str) -> str:
+    """A text in single quotes, which Hydra takes as it is: backslashes are doubled where a quote follows them."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
+
+
+def open_home(text: str) -> str:
+    """A path with its leading `~` or `~user` replaced by that home folder; other texts are left alone.
+
+    Raises:
+        InputError: there is no such user.
+    """
+    if not text.startswith("~"):
+        return text
+    opened = os.path.expanduser(text)
+    if opened.startswith("~"):
+        raise InputError(
+            f"{text}: no such home folder; write the whole path, or ./{text} for a name that begins with ~"
+        )
+    return opened
+
+
+def of_split(folder: str, split: str) -> Path:
+    """A folder with `{split}` replaced by the name of the split; other braces are a part of its name."""
+    return Path(folder.replace("{split}", split))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The question "did you mean ...? " for a likely misspelling, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]}? " if close else ""

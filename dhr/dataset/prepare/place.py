@@ -1,0 +1,200 @@
+"""One example of a download, checked and put into our layout. Runs in processes of its own; imports no torch."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from dhr.core.errors import InputError
+from dhr.core.labels import IGNORE
+from dhr.dataset.classes import ClassTable
+from dhr.dataset.original.interface import Example, Original
+from dhr.dataset.original.layout import LaidOut
+from dhr.dataset.original.masks import IndexPng, histogram
+from dhr.dataset.original.regions import RegionMask
+from dhr.dataset.spread import spread
+from dhr.disk.annotation import read_tags, tags_text
+from dhr.disk.atomic import write_atomically
+from dhr.disk.image import open_image
+from dhr.disk.layout import DataLayout
+from dhr.disk.manifest import Entry, FileMark
+from dhr.disk.mask import encode_mask
+from dhr.disk.reading import AGAIN, read_file
+from dhr.disk.writing import UnwritableError, writing
+
+CURE = "unpack the original download completely"
+Transfer = Literal["link", "copy"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all images of a download.
+
+    Attributes:
+        original: the opened download.
+        layout: where its images belong.
+        table: our classes.
+        transfer: "link" for hard links, or symbolic ones where the originals are on another disk; "copy" for copies.
+        staging: folder of unpacked archives, which is gone afterwards: nothing may point into it.
+        limit: so many images of every split, spread evenly over its ids; None for all.
+    """
+
+    original: Original
+    layout: DataLayout
+    table: ClassTable
+    transfer: Transfer
+    staging: Path
+    limit: int | None = None
+
+    def ids(self, split: str) -> np.ndarray:
+        """(N) bytes, sorted: the images that are to be in a split."""
+        whole = self.original.splits[split]
+        return whole if self.limit is None else whole[spread(len(whole), self.limit)]
+
+    def limit_of(self, split: str) -> int | None:
+        """The limit, where the download has more images than that."""
+        return self.limit if self.limit is not None and self.limit < len(self.original.splits[split]) else None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the data lie where they belong already."""
+        return isinstance(self.original, LaidOut) and self.original.root.resolve() == self.layout.home.resolve()
+
+    def place(self, split: str, id: str) -> Entry:
+        """Puts one image, its mask and its tags in their places; what is there and the same stays.
+
+        Raises:
+            InputError: an original is missing or unreadable, image and mask differ in size, a label or tag is unknown,
+                or another file has the place already.
+        """
+        example = self.original.example(split, id)
+        data = read_file(example.image, "image", absent="this image is missing", cure=CURE)
+        picture = open_image(data, example.image)
+        size = (picture.height, picture.width)
+        mask = None if example.mask is None else self._mask(example, size)
+        labels = None if mask is None else self._labels(example, mask)
+        tags, tags_from = self._tags(example, labels)
+        mask_mark = None if mask is None else self._place_mask(example, mask, self.layout.mask(split, id))
+        place = self.layout.tags(split, id)
+        if tags_from != "nowhere" and not place.exists():
+            write_atomically(place, tags_text(id, size, tags), durable=False)
+        # The image comes last, because a split is the list of its images.
+        image = self.layout.image(split, id)  # what is there keeps its ending, so that an id has one file
+        if not image.exists():
+            image = image.with_name(f"{id}{example.image.suffix.lower()}")
+        return Entry(id, size, tags, labels, self._place_file(example.image, data, image), mask_mark, tags_from)
+
+    def _mask(self, example: Example, size: tuple[int, int]) -> np.ndarray:
+        assert example.mask is not None
+        if isinstance(example.mask, RegionMask):  # painted in the size that is stated, whatever that is
+            _fits(example, example.mask.size, size)
+        mask = example.mask.read()
+        _fits(example, mask.shape, size)
+        return mask
+
+    def _labels(self, example: Example, mask: np.ndarray) -> dict[int, int]:
+        """Pixels of every label in a mask."""
+        labels = histogram(mask)
+        wrong = [label for label in labels if self.table.num_classes <= label != IGNORE]
+        if wrong:
+            raise InputError(
+                f"{example.mask and example.mask.file}: label {wrong[0]}: {self.table.name} has classes 0 to "
+                f"{self.table.num_classes - 1} and {IGNORE} for pixels to ignore; fetch this mask again"
+            )
+        return labels
+
+    def _tags(self, example: Example, labels: dict[int, int] | None) -> tuple[tuple[str, ...], str]:
+        names = self.table.names[self.table.first_tag :]
+        if example.annotation is not None:
+            return tuple(read_tags(example.annotation, names)), "xml"
+        if example.tags is not None:
+            return tuple(name for name in names if name in example.tags), "download"
+        if labels is None:
+            return (), "nowhere"
+        return tuple(self.table.names[at] for at in sorted(labels) if self.table.first_tag <= at != IGNORE), "mask"
+
+    def _place_mask(self, example: Example, mask: np.ndarray, place: Path) -> FileMark:
+        """A mask of our class indices is taken as it is, any other is written."""
+        if isinstance(example.mask, IndexPng):
+            return self._place_file(example.mask.file, example.mask.file.read_bytes(), place)
+        data = encode_mask(mask, self.table.palette)
+        if place.exists():
+            if place.read_bytes() != data:
+                raise _occupied(place, example.mask.file if example.mask else place)
+        else:
+            write_atomically(place, data, durable=False)
+        return FileMark.of(data)
+
+    def _place_file(self, original: Path, data: bytes, place: Path) -> FileMark:
+        """Links or copies a file whose content is `data`."""
+        if place.exists():
+            if not original.samefile(place) and place.read_bytes() != data:
+                raise _occupied(place, original)
+        elif self.transfer == "copy" or not self._link(original, place):
+            write_atomically(place, data, durable=False)
+        return FileMark.of(data)
+
+    def _link(self, original: Path, place: Path) -> bool:
+        """A hard link, else a symbolic one; False where neither is possible."""
+        with writing(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        resolved = original.resolve()
+        try:
+            os.link(resolved, place)
+            return True
+        except OSError:  # another disk, or a file system without hard links
+            if resolved.is_relative_to(self.staging.resolve()):
+                return False
+        try:
+            os.symlink(resolved, place)
+        except OSError:
+            return False
+        return True
+
+
+def _fits(example: Example, found: tuple[int, ...], size: tuple[int, int]) -> None:
+    if found != size:
+        file = example.mask and example.mask.file
+        raise InputError(f"{file}: size {found}: its image {example.image} has {size} (height, width); {AGAIN}")
+
+
+def _occupied(place: Path, original: Path) -> InputError:
+    return InputError(
+        f"{place}: differs from what {original} gives; move the folder {place.parent.parent} away, or prepare from the "
+        "download it was made from"
+    )
+
+
+_JOBS: list[tuple[Job, str]] = []  # of a process of a pool: what it was started for
+
+
+def remember(job: Job, split: str) -> None:
+    """Sets the work of this process, so that it is not sent again with every image."""
+    _JOBS.append((job, split))
+
+
+def place_remembered(ids: np.ndarray) -> list[Entry | InputError]:
+    """`place_all` for the work of this process."""
+    return place_all(*_JOBS[-1], ids)
+
+
+def place_all(job: Job, split: str, ids: np.ndarray) -> list[Entry | InputError]:
+    """Places some images; a broken one is told instead of raised, so that it does not hold up the others."""
+    return [_place(job, split, id.decode()) for id in ids]
+
+
+def _place(job: Job, split: str, id: str) -> Entry | InputError:
+    try:
+        return job.place(split, id)
+    except UnwritableError:
+        raise  # of this image no more than of any other
+    except InputError as error:
+        return error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise InputError(
+            f"{error.filename}: {error.strerror}; what is done stays, run it again after mending"
+        ) from None

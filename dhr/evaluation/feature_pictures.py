@@ -1,0 +1,131 @@
+"""What unsupervised features look like: like colours for like features, and the clusters that they form."""
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
+
+from dhr.core.errors import InputError
+from dhr.core.numerics import unit_vectors
+from dhr.disk.layout import probes_path
+
+GREY = 128  # of a map without any difference
+SHOWN = (1.0, 99.0)  # percentiles that become black and full colour: a few odd cells must not fade all others
+CLUSTERS = 8  # without probes
+GOLDEN = 0.618034  # turns of the colour circle from one cluster to the next, so that no two of a few are alike
+
+
+def feature_colours(maps: Sequence[Tensor]) -> list[np.ndarray]:
+    """PCA to RGB: the three directions in which the features of all maps together differ most.
+
+    Features are taken at unit length, as their cosine is what counts. Like colours mean like features, also in two
+    maps of one call. The sign of a direction is that in which its largest entry is positive.
+
+    Args:
+        maps: (D,h,w) each, of one D.
+
+    Returns:
+        (h,w,3) uint8 each. Where there is no third difference (fewer than three channels, or fewer that vary), its
+        channel is GREY; all three are where nothing differs.
+    """
+    cells = torch.cat([unit_vectors(each.double().flatten(1), dim=0) for each in maps], 1)
+    centred = cells - cells.mean(1, keepdim=True)
+    values, vectors = torch.linalg.eigh(centred @ centred.T / cells.shape[1])
+    first = vectors.flip(1)[:, :3]
+    places = (centred.T @ (first * first.gather(0, first.abs().argmax(0, keepdim=True)).sign())).numpy()
+    channels = [
+        _spread(places[:, number]) if number < places.shape[1] and values[-1 - number] > 1e-10 else None
+        for number in range(3)
+    ]
+    grey = np.full(len(places), GREY, np.uint8)
+    return _cut(np.stack([grey if each is None else each for each in channels], -1), maps)
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(values, SHOWN)
+    if high <= low:  # nearly all cells are the same: the others decide
+        low, high = values.min(), values.max()
+    scaled: np.ndarray = 255 * ((values - low) / (high - low)).clip(0, 1)
+    return scaled.round().astype(np.uint8)
+
+
+def cluster_maps(maps: Sequence[Tensor], probes: Tensor | None) -> list[np.ndarray]:
+    """The cluster of every cell.
+
+    Args:
+        maps: (D,h,w) each, of one D.
+        probes: (C,D) cluster probes of the model: each cell belongs to that of the largest cosine. None: k-means with a
+            fixed seed over the cells of all maps together, so that a cluster is the same thing in two maps of a call.
+
+    Returns:
+        (h,w) int64 each, in 0..C-1.
+    """
+    cells = torch.cat([unit_vectors(each.float().flatten(1), dim=0) for each in maps], 1)
+    if probes is not None:
+        found = (unit_vectors(probes.float(), dim=1) @ cells).argmax(0).numpy()
+    else:
+        different = min(CLUSTERS, len(torch.unique(cells, dim=1).T))
+        _, found = kmeans2(cells.T.double().numpy(), different, minit="++", rng=np.random.default_rng(0))
+    return _cut(found.astype(np.int64), maps)
+
+
+def cluster_colours(clusters: np.ndarray) -> np.ndarray:
+    """(h,w) cluster numbers as (h,w,3) uint8 RGB, a colour for each number, always the same."""
+    palette = [colorsys.hsv_to_rgb(number * GOLDEN % 1, 0.8, 0.98 - 0.35 * (number % 3) / 2) for number in range(256)]
+    colours: np.ndarray = (np.array(palette) * 255).round().astype(np.uint8)[clusters % 256]
+    return colours
+
+
+def over_image(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h,w,3) cells at the `size` (height, width) of the image, each cell a block, so that the grid can be seen."""
+    rows, columns = (
+        np.minimum(np.arange(side) * cells // side, cells - 1)
+        for side, cells in zip(size, picture.shape[:2], strict=True)
+    )
+    return np.ascontiguousarray(picture[rows[:, None], columns[None]])
+
+
+def feature_pictures(
+    maps: Sequence[Tensor], sizes: Sequence[tuple[int, int]], probes: Tensor | None
+) -> list[dict[str, np.ndarray]]:
+    """The pictures `features` and `clusters`, (H,W,3) uint8 at the size of its image, of each map."""
+    colours, clusters = feature_colours(maps), cluster_maps(maps, probes)
+    return [
+        {"features": over_image(colour, size), "clusters": over_image(cluster_colours(cluster), size)}
+        for colour, cluster, size in zip(colours, clusters, sizes, strict=True)
+    ]
+
+
+def probes_beside(weights: str | None) -> Tensor | None:
+    """Cluster probes (C,D) that train_uss left beside the weights of its head, None where it left none.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    if weights is None:
+        return None
+    path = probes_path(Path(weights))
+    if not path.exists():
+        return None
+    try:
+        probes = load_file(path).get("probes")
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: unreadable ({type(error).__name__}); delete it, or run dhr.train_uss again"
+        ) from None
+    if probes is None or probes.ndim != 2:
+        raise InputError(f"{path}: holds no probes (C,D); delete it, or run dhr.train_uss again")
+    return probes
+
+
+def _cut(flat: np.ndarray, maps: Sequence[Tensor]) -> list[np.ndarray]:
+    """Values of all cells, one map behind the other, as maps."""
+    bounds = np.cumsum([each[0].numel() for each in maps])[:-1]
+    shapes = [tuple(each.shape[1:]) for each in maps]
+    return [part.reshape(*shape, *flat.shape[1:]) for part, shape in zip(np.split(flat, bounds), shapes, strict=True)]

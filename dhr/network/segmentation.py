@@ -1,0 +1,46 @@
+"""The network that is trained: backbone, decoder for the logits, classifier for the CAMs."""
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from dhr.classifier.interface import Classifier
+from dhr.core.cells import Cells, CentredCells
+from dhr.core.sample import Decoded, NetworkOutput
+from dhr.decoder.interface import Decoder
+
+
+class Backbone(Protocol):
+    """What a backbone offers: feature maps C2..C5 of images of any size, and how wide they are."""
+
+    channels: tuple[int, int, int, int]
+    output_stride: int
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B,3,H,W) normalised image -> C2, C3, C4, C5."""
+        ...
+
+
+class SegmentationNetwork(nn.Module):
+    """Backbone, decoder and classifier, composed; it has no options of its own.
+
+    Attributes:
+        cells: where the cells of its logits lie in an image.
+    """
+
+    cells: Cells
+
+    def __init__(self, backbone: nn.Module, decoder: Decoder, classifier: Classifier) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.decoder = decoder
+        self.classifier = classifier
+        self.cells = CentredCells()  # training puts labels there; `load_network` knows the released networks
+
+    def forward(self, image: Tensor) -> NetworkOutput:
+        """(B,3,H,W) normalised image -> logits, CAMs and the feature maps C4 and C5."""
+        maps = self.backbone(image)
+        decoded: Decoded = self.decoder(maps)
+        return NetworkOutput(
+            logits=decoded.logits, cams=self.classifier(maps[3]), features=maps[2:], queries=decoded.queries
+        )

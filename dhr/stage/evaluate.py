@@ -1,0 +1,163 @@
+"""`dhr.evaluate`: scores of a folder of masks against the truth of a split."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from dhr.config.command import command_line
+from dhr.config.stored import load_run_config
+from dhr.core.errors import InputError
+from dhr.dataset.check import refuse_no_truth
+from dhr.dataset.split import Split
+from dhr.disk.atomic import write_json
+from dhr.disk.layout import RunFolder, scores_beside
+from dhr.disk.products import Products
+from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram_of, scores_of
+from dhr.evaluation.small import LABELS, SmallObjects
+from dhr.evaluation.tables import score_table
+from dhr.runtime.pools import cores, flow
+from dhr.runtime.progress import progress
+from dhr.runtime.ranks import Ranks
+from dhr.stage.parts import open_split, open_split_of_run
+
+SHOWN = 5  # ids named in one message
+CHUNK = 16  # pairs that are counted together
+Counted = tuple[np.ndarray, np.ndarray, np.ndarray, int]  # what `joint_histogram_of` counts, and of how many images
+log = logging.getLogger("dhr.evaluate")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Which ids of a split have a mask: `found`, `missing`, and `extra` masks of no id, sorted."""
+
+    found: list[str]
+    missing: list[str]
+    extra: list[str]
+
+    @classmethod
+    def of(cls, split: Split, folder: Path) -> "Inventory":
+        """Compares a split with a folder of masks.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder of masks; make it with python -m dhr.predict run=<folder>")
+        wanted = {split.id(position) for position in range(len(split))}
+        there = {path.stem for path in folder.glob("*.png")}
+        return cls(found=sorted(wanted & there), missing=sorted(wanted - there), extra=sorted(there - wanted))
+
+    def check(self, folder: Path, *, strict: bool, allow_missing: bool) -> None:
+        """Refuses missing masks, and with `strict` extra ones.
+
+        Raises:
+            InputError: names the first ids.
+        """
+        if self.missing and not allow_missing:
+            named = ", ".join(self.missing[:SHOWN])
+            raise InputError(
+                f"{folder}: {len(self.missing)} masks are missing ({named}); predict them, "
+                "or count and leave them out with allow_missing=true"
+            )
+        if self.extra and strict:
+            raise InputError(f"{folder}: {len(self.extra)} masks of no image ({', '.join(self.extra[:SHOWN])})")
+        if not self.found:
+            raise InputError(f"{folder}: holds no mask of an image of this split")
+
+
+def evaluate(cfg: DictConfig) -> dict[str, object]:
+    """Scores masks, writes the score file and says the result.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: masks are missing, of another size, changed since they were made, or hold labels that are no class;
+            or there is no truth.
+    """
+    dataset, split, folder = _given(cfg)
+    ranks = Ranks.join()
+    inventory = Inventory.of(split, folder)
+    inventory.check(folder, strict=cfg.strict, allow_missing=cfg.allow_missing)
+    refuse_no_truth(split, inventory.found)
+    histogram, small = JointHistogram().to("cpu"), SmallObjects().to("cpu")
+    mine = ranks.share(inventory.found)
+    Products.at(folder, "run the stage that made them again").check_all([folder / f"{id}.png" for id in mine])
+    for _ in progress(_scored(histogram, small, split, folder, mine), "evaluate", total=len(mine), visible=ranks.first):
+        pass
+    result = as_json(
+        scores_of(*histogram.compute(), split.table, small=small.compute()),
+        split.table,
+        dataset=dataset,
+        split=split.name,
+        masks=str(folder),
+        images=len(inventory.found),
+        missing=len(inventory.missing),
+        extra=len(inventory.extra),
+        command=command_line("evaluate"),
+    )
+    if ranks.first:
+        path = scores_beside(folder, split.name) if cfg.run is None else RunFolder(Path(cfg.run)).scores(cfg.split)
+        write_json(path, result)
+        log.info(f"{score_table([(_title(cfg, folder), result)])}\n{path}")
+    ranks.leave()
+    return result
+
+
+def _given(cfg: DictConfig) -> tuple[str, Split, Path]:
+    """Name of the data set, the split with the truth, and the folder of the masks to be scored."""
+    if cfg.run is None:
+        return cfg.dataset.name, open_split(cfg, cfg.split), Path(cfg.masks)
+    run = RunFolder(Path(cfg.run))
+    source = load_run_config(run.root)
+    source.paths.data = cfg.paths.data
+    return source.dataset.name, open_split_of_run(source, run, cfg.split), run.masks(cfg.split)
+
+
+def _title(cfg: DictConfig, folder: Path) -> str:
+    return folder.parent.name if cfg.run is None else Path(cfg.run).name
+
+
+def _scored(
+    histogram: JointHistogram, small: SmallObjects, split: Split, folder: Path, ids: Sequence[str]
+) -> Iterator[None]:
+    """Adds the pairs to the histogram when all are counted, and tells of every image for the bar."""
+    pairs, holders = np.zeros((LABELS, LABELS), np.int64), np.zeros(LABELS, np.int64)
+    for more, held, objects, images in _histograms(split, folder, ids):
+        pairs += more
+        holders += held
+        small.update(torch.from_numpy(objects))
+        yield from [None] * images
+    histogram.update(torch.from_numpy(pairs), torch.from_numpy(holders), len(ids))
+
+
+def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[Counted]:
+    """Joint histograms of some pairs at a time, from threads: most of the work releases the interpreter."""
+    chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
+
+    def count(chunk: Sequence[str]) -> Counted:
+        pairs, holders, small = joint_histogram_of(_pair(split, folder, id) for id in chunk)
+        try:
+            check_labels(pairs, split.table.num_classes, chunk[0])
+        except InputError:
+            for id in chunk:  # which of them it is
+                check_labels(joint_histogram_of([_pair(split, folder, id)])[0], split.table.num_classes, id)
+            raise
+        return pairs, holders, small, len(chunk)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        yield from flow(pool, count, chunks, workers=cores())
+
+
+def _pair(split: Split, folder: Path, id: str) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction and truth of one image, (H,W) uint8."""
+    prediction, truth = split.colours.read(folder / f"{id}.png"), split.colours.read(split.truths.path(id))
+    if prediction.shape != truth.shape:
+        raise InputError(f"{folder / id}.png: size {prediction.shape}: the truth has {truth.shape}")
+    return prediction, truth

@@ -1,0 +1,133 @@
+"""`dhr.extract_uss`: features of every image of a split into its store."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from dhr.config.parts import build, check_signatures, without_saw
+from dhr.core.errors import InputError
+from dhr.dataset.split import Split
+from dhr.disk.atomic import read_json
+from dhr.disk.feature_file import FORMS, encode
+from dhr.disk.feature_store import FeatureStore
+from dhr.disk.mark import sha256_of
+from dhr.disk.output import Keep, Output
+from dhr.runtime.ranks import Ranks
+from dhr.stage.parts import feature_store, open_split
+from dhr.uss.extraction import Features, features_of
+from dhr.uss.pca import Basis
+from dhr.uss.pca_fit import Sample, fitted_basis
+from dhr.uss.tiling import Frugal
+
+log = logging.getLogger("dhr.extract_uss")
+
+
+def extract_uss(cfg: DictConfig) -> Path:
+    """Fills the feature store of `cfg.split` (the training split if null); images that have features are left alone.
+
+    Returns:
+        The folder of the store.
+
+    Raises:
+        InputError: the USS model of this configuration cannot be computed here, an image is unreadable, or the store
+            holds features of other settings.
+    """
+    check_signatures(cfg)
+    if cfg.uss.extractor is None:
+        raise InputError(f"uss={cfg.uss.name}: has no extractor; released feature files belong into {cfg.uss.store}")
+    name = cfg.get("split") or cfg.dataset.splits.train
+    split, store = open_split(cfg, name), feature_store(cfg, name)
+    ids = [split.id(position) for position in range(len(split))]
+    ranks = Ranks.join()
+    extractor = Frugal(build(cfg.uss.extractor).to(ranks.device).eval())
+    output = _output(split, store, _settings(cfg, extractor))
+    if _is_released(store, ids) and not cfg.overwrite:
+        log.info(f"{store.folder}: features of all {len(ids)} images are there, made elsewhere; they are left alone")
+        ranks.leave()
+        return store.folder
+    features = Features(extractor, tuple(cfg.uss.scales), cfg.uss.flip, ranks.device)
+    if cfg.uss.components is not None or cfg.uss.centred:
+        _with_basis(output, _known_basis(store)).refuse_mixture(ids, overwrite=cfg.overwrite)
+        basis = None if cfg.overwrite else _stored_basis(store, output.there(ids))
+        sample = Sample.of(ids, split, features, ranks)
+        basis = basis or fitted_basis(sample, cfg.uss.components, store.basis, centred=cfg.uss.centred)
+        features, output = replace(features, basis=basis), _with_basis(output, basis.digest)
+
+    def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
+        return features_of(features, todo, split.pixels, lambda id, values: keep(id, encode(values, store.form)))
+
+    output.fill(ids, make, ranks, title=f"features {split.name}", overwrite=cfg.overwrite)
+    ranks.leave()
+    return store.folder
+
+
+def _output(split: Split, store: FeatureStore, settings: dict[str, object]) -> Output:
+    return Output(
+        folder=store.folder,
+        settings=settings,
+        sources=lambda id: [split.layout.image(split.name, id)],
+        what="features",
+        suffix=f".{store.form}",
+        others=tuple(f".{form}" for form in FORMS if form != store.form),
+        elsewhere="uss.store=<folder>",
+    )
+
+
+def _with_basis(output: Output, digest: object) -> Output:
+    return replace(output, settings={**output.settings, "basis": digest})
+
+
+def _known_basis(store: FeatureStore) -> object:
+    """Digest of the basis that the record of a store speaks of."""
+    known = read_json(store.record) if store.record.exists() else None
+    return known.get("basis") if isinstance(known, dict) else None
+
+
+def _stored_basis(store: FeatureStore, there: int) -> Basis | None:
+    """The directions that the features of a store were projected on, None where there are no features yet.
+
+    Raises:
+        InputError: there are features, but the directions are gone.
+    """
+    if not there:
+        return None
+    if not store.basis.exists():
+        raise InputError(f"{store.basis}: missing: {there} files depend on it; overwrite=true makes it and them anew")
+    return Basis.load(store.basis)
+
+
+def _settings(cfg: DictConfig, extractor: Frugal) -> dict[str, object]:
+    """The features of one folder come from one model and are kept in one way."""
+    uss = without_saw(cfg.uss)
+    components = uss["components"]
+    if components is not None and not 1 <= components <= extractor.dim:
+        raise InputError(f"uss.components: {components}: allowed are 1 to {extractor.dim}, the channels of the model")
+    return {
+        "extractor": _digested(uss["extractor"]),
+        "scales": uss["scales"],
+        "flip": uss["flip"],
+        "form": uss["form"],
+        "components": components,
+        **({"centred": True} if uss["centred"] else {}),  # stores of before know no such word
+        "patch_size": extractor.patch_size,
+        "channels": extractor.dim if components is None else components,
+    }
+
+
+def _digested(node: Any) -> Any:
+    """The node of a part, with the digest of a weights file in place of its name."""
+    if isinstance(node, Mapping):
+        return {key: _digest_of(value) if key == "weights" else _digested(value) for key, value in node.items()}
+    return node
+
+
+def _digest_of(weights: object) -> object:
+    return sha256_of(Path(weights)) if isinstance(weights, str) and Path(weights).is_file() else weights
+
+
+def _is_released(store: FeatureStore, ids: Sequence[str]) -> bool:
+    return not store.record.exists() and all(store.path(id).exists() for id in ids)

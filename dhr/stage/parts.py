@@ -1,0 +1,134 @@
+"""Configuration to built parts that several stages need."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback
+
+from dhr.config.parts import build
+from dhr.core.errors import InputError
+from dhr.core.words import of_split
+from dhr.dataset.classes import ClassTable, classes_of
+from dhr.dataset.colours import MaskColours
+from dhr.dataset.split import MaskFolder, Split
+from dhr.disk.feature_store import FeatureStore
+from dhr.disk.layout import DataLayout, RunFolder
+from dhr.disk.run_record import RunRecord
+from dhr.network.segmentation import SegmentationNetwork
+from dhr.training.bars import progress_bar
+from dhr.training.features import Features
+from dhr.training.fitting import MakeTrainer
+
+REFUSED_SWITCHES = {  # of Lightning's, and what to use instead
+    "overfit_batches": "trainer.limit_train_batches and trainer.limit_val_batches",
+    "use_distributed_sampler": "trainer=ddp alone, crops are shared out already",
+    "reload_dataloaders_every_n_epochs": "the loaders as they are, every epoch has an order of its own",
+}
+
+
+def open_split(cfg: DictConfig, split: str) -> Split:
+    """A split of the configured data set.
+
+    Raises:
+        InputError: it is not on disk.
+    """
+    layout = DataLayout(Path(cfg.paths.data), cfg.dataset.folder)
+    return Split.open(layout, split, classes_of(layout.home, cfg.dataset.classes))
+
+
+def open_validation(cfg: DictConfig) -> Split:
+    """The split to validate on; without an image where it is called `validation` and is not on disk.
+
+    A split of any other name was asked for by somebody, so it has to be there.
+
+    Raises:
+        InputError: it is not on disk.
+    """
+    layout, name = DataLayout(Path(cfg.paths.data), cfg.dataset.folder), cfg.dataset.splits.validation
+    if name != "validation" or layout.split(name).exists():
+        return open_split(cfg, name)
+    return Split(layout, name, classes_of(layout.home, cfg.dataset.classes), np.zeros(0, np.bytes_))
+
+
+def open_split_of_run(cfg: DictConfig, run: RunFolder, split: str) -> Split:
+    """A split of the data set that a run learnt from.
+
+    Args:
+        cfg: as stored in the run; its paths.data may be another one by now.
+        run: folder of the run.
+        split: name.
+
+    Raises:
+        InputError: it is not on disk, or its labels mean other classes than those that the run learnt.
+    """
+    opened, learnt = open_split(cfg, split), RunRecord.read(run.record).classes
+    for label, (here, there) in enumerate(zip_longest(opened.table.names, learnt or (), fillvalue="no class")):
+        if learnt is not None and here != there:
+            raise InputError(
+                f"{opened.layout.home}: label {label} is {here}: in {run.root} it is {there}; "
+                "point paths.data to data of the class order that the run was trained with"
+            )
+    return opened
+
+
+def wss_masks(cfg: DictConfig, split: str) -> MaskFolder:
+    """Folder of the configured WSS masks for a split."""
+    table = classes_of(Path(cfg.paths.data) / cfg.dataset.folder, cfg.dataset.classes)
+    cure = f"python -m dhr.train_wss dataset={cfg.dataset.name} wss={cfg.wss.name}"
+    if cfg.wss.recipe is None:
+        cure = "put the masks of this method there, or set wss.masks=<folder>"
+    return MaskFolder(of_split(cfg.wss.masks, split), table.num_classes, cure, colours=MaskColours.of(table))
+
+
+def feature_store(cfg: DictConfig, split: str) -> FeatureStore:
+    """Store of the configured USS features for a split."""
+    cure = f"run python -m dhr.extract_uss dataset={cfg.dataset.name} uss={cfg.uss.name} split={split}"
+    if cfg.uss.weights is not None:
+        cure += ", or put the released feature files of this model there"
+    if cfg.uss.extractor is None:
+        cure = "put the released feature files of this model there, or set uss.store=<folder>"
+    return FeatureStore(of_split(cfg.uss.store, split), cure, cfg.uss.form)
+
+
+def stored_features(cfg: DictConfig, split: str) -> FeatureStore | None:
+    """Store that a training reads USS features from; None if it needs none, or computes them itself."""
+    if cfg.rebalancing.rebalancer is None:
+        return None
+    source: Features = build(cfg.features)
+    return source.store(feature_store(cfg, split))
+
+
+def build_network(cfg: DictConfig, table: ClassTable) -> SegmentationNetwork:
+    """The network of a run: backbone, decoder and classifier for the classes of `table`."""
+    backbone = build(cfg.backbone)
+    decoder = build(
+        cfg.decoder,
+        backbone_channels=backbone.channels,
+        output_stride=backbone.output_stride,
+        num_classes=table.num_classes,
+    )
+    classifier = build(cfg.classifier, in_channels=backbone.channels[3], num_tags=table.num_tags)
+    return SegmentationNetwork(backbone, decoder, classifier)
+
+
+def trainer_of(node: DictConfig) -> MakeTrainer:
+    """What makes trainers as `node` says.
+
+    Raises:
+        InputError: it asks for a switch that would take the order of crops out of our hands.
+    """
+    for key, instead in REFUSED_SWITCHES.items():
+        if node.get(key):
+            raise InputError(f"trainer.{key}: {node[key]}: not offered; use {instead}")
+    bars = [] if node.get("enable_progress_bar") is False else [progress_bar()]
+
+    def make(*, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
+        trainer: pl.Trainer = build(node, callbacks=[*callbacks, *bars], **options)
+        return trainer
+
+    return make

@@ -1,0 +1,74 @@
+"""What a run folder says about how it was made."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+from omegaconf import DictConfig
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from dhr.config.command import command_line
+from dhr.config.provenance import provenance
+from dhr.dataset.classes import ClassTable
+from dhr.dataset.split import Split
+from dhr.disk.atomic import update_record
+from dhr.disk.layout import RunFolder
+from dhr.disk.manifest import NAME
+from dhr.disk.run_record import RunRecord
+from dhr.runtime.signals import Stopped
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "torchmetrics", "hydra-core", "numpy")
+
+
+def describe(cfg: DictConfig, table: ClassTable) -> dict[str, object]:
+    """The entries of run.json that are known before the first step; `table` says what the labels mean."""
+    choices = cfg.choices
+    return {
+        "command": command_line("train"),
+        "dataset": cfg.dataset.name,
+        "classes": list(table.names),
+        "wss": cfg.wss.name,
+        "uss": cfg.uss.name,
+        "rebalancing": choices.get("rebalancing"),
+        "label_maker": choices.get("label_maker"),
+        "refresh": choices.get("refresh"),
+        "features": choices.get("features"),
+        "backbone": choices.get("backbone"),
+        "decoder": choices.get("decoder"),
+        **provenance(cfg),
+        "start": cfg.backbone.get("weights") or "random",
+        "seed": cfg.seed,
+        "tau": cfg.tau,
+        "max_epochs": cfg.trainer.max_epochs,
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def data_mark(split: Split) -> str | None:
+    """Digest of what prepare found out about every file of a split; None where it was not prepared here."""
+    manifest = split.layout.split(split.name) / NAME
+    if not manifest.is_file():
+        return None
+    with manifest.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+@contextmanager
+def recorded(run: RunFolder) -> Iterator[None]:
+    """Writes down how long a training took in all its parts, and how a part of it ended early."""
+    start, status = time.monotonic(), "failed"
+    try:
+        yield
+        status = "running"  # until it is written down what came out
+    except Stopped:
+        status = "stopped"
+        raise
+    finally:
+        _add_part(run, time.monotonic() - start, status)
+
+
+@rank_zero_only
+def _add_part(run: RunFolder, seconds: float, status: str) -> None:
+    update_record(run.record, {"seconds": RunRecord.read(run.record).seconds + seconds, "status": status})

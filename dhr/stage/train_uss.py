@@ -1,0 +1,173 @@
+"""`dhr.train_uss`: from a checked configuration to the weights of a head, and to the proof that it has learnt."""
+
+import io
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from safetensors.torch import save
+
+from dhr.config.command import command_line
+from dhr.config.parts import build, check_signatures, without_saw
+from dhr.dataset.check import check_pictures, scored_ids
+from dhr.dataset.split import PictureDataset, Split
+from dhr.disk.atomic import write_atomically, write_json
+from dhr.disk.layout import RunFolder, probes_path
+from dhr.disk.lock import only_writer
+from dhr.runtime.ranks import Ranks
+from dhr.stage.parts import open_split, open_validation, trainer_of
+from dhr.stage.run_folder import recorded
+from dhr.stage.uss_folder import close_folder, folder_of, open_folder, refuse_other
+from dhr.training.fitting import is_first_process
+from dhr.uss.cause.recipe import File
+from dhr.uss.training.cluster_scores import DEFINITION, Matched, as_json, evaluated
+from dhr.uss.training.crops import Crops
+from dhr.uss.training.module import FrozenModel
+from dhr.uss.training.probes import Classes, learn_probes
+from dhr.uss.training.settings import ProbeSettings
+from dhr.uss.training.stages import Workshop
+
+log = logging.getLogger("dhr.train_uss")
+
+
+class Recipe(Protocol):
+    """How a head is trained and judged."""
+
+    crops: Crops
+    probe: ProbeSettings
+    batch_size: int
+    window: int
+
+    def train(self, workshop: Workshop) -> tuple[File, File]:
+        """What is saved of the trained head, and of the same head before its training."""
+        ...
+
+
+def train_uss(cfg: DictConfig) -> Path:
+    """Trains the head of a USS method without a label, and compares it with the untrained head.
+
+    Returns:
+        The file of the weights.
+
+    Raises:
+        InputError: its weights are there, or the data is not as it must be.
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # after its import, which sets it to INFO
+    check_signatures(cfg)
+    run, weights = folder_of(cfg), Path(cfg.uss.weights)
+    with only_writer(run.root, wanted=is_first_process()):
+        refuse_other(run, weights, cfg)
+        if run.is_finished and cfg.resume:
+            log.info(f"{run.root}: finished already")
+            return weights
+        job = _Job.of(cfg, run)
+        open_folder(run, cfg)
+        with recorded(run):
+            results = job.run(weights)
+        if job.workshop.ranks.first:
+            job.conclude(results)
+    return weights
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One training, with everything that could be wrong looked at."""
+
+    cfg: DictConfig
+    folder: RunFolder
+    recipe: Recipe
+    workshop: Workshop
+    validation: Split
+    ids: tuple[str, ...]
+    classes: Classes
+    clusters: int
+
+    @classmethod
+    def of(cls, cfg: DictConfig, run: RunFolder) -> "_Job":
+        recipe: Recipe = build(cfg.uss.recipe)
+        validation = open_validation(cfg)
+        ids = scored_ids(validation)  # none where nobody drew masks
+        classes = Classes.of(validation.table, recipe.probe, cfg.uss.name)
+        clusters = classes.clusters(recipe.probe, cfg.uss.name)
+        return cls(cfg, run, recipe, _workshop(cfg, run, recipe), validation, ids, classes, clusters)
+
+    def run(self, weights: Path) -> dict[str, Matched | None]:
+        """Trains, and judges the trained head beside the untrained one."""
+        pl.seed_everything(self.cfg.seed, workers=True, verbose=False)
+        trained, untrained = self.recipe.train(self.workshop)
+        results = {"trained": self.judge(trained, weights, "trained")}
+        if self.ids:
+            results["untrained"] = self.judge(untrained, self.folder.root / "untrained.pt", "untrained")
+        return results
+
+    def judge(self, content: File, path: Path, name: str) -> Matched | None:
+        """Writes a head and probes of its features, and scores them where there are human masks.
+
+        The head is read back as extract_uss reads it, so what is judged is what will be used. Every process writes the
+        same files, so that none has to wait for another one to read them.
+        """
+        buffer = io.BytesIO()
+        torch.save(dict(content), buffer)
+        write_atomically(path, buffer.getvalue())
+        model = FrozenModel(build(self.cfg.uss.extractor, weights=str(path)))
+        probes = learn_probes(
+            self.workshop,
+            model,
+            self.workshop.views(self.recipe.crops),
+            self.recipe.probe,
+            clusters=self.clusters,
+            window=self.recipe.window,
+            name=f"probe_{name}",
+        )
+        write_atomically(probes_path(path), save({"probes": probes}))
+        if not self.ids:
+            return None
+        images = (self.validation, self.ids, self.classes.of_label)
+        return evaluated(model, probes, *images, crf=build(self.cfg.crf), ranks=self.workshop.ranks)
+
+    def conclude(self, results: Mapping[str, Matched | None]) -> None:
+        """Writes the scores and says how it went."""
+        cfg, scores = self.cfg, {name: each for name, each in results.items() if each is not None}
+        about: dict[str, object] = {
+            "definition": DEFINITION,
+            "measured": "here",
+            "dataset": cfg.dataset.name,
+            "split": self.validation.name,
+            "images": len(self.ids),
+            "clusters": self.clusters,
+            "crf": cfg.choices.crf,
+            "command": command_line("train_uss"),
+        }
+        if scores:
+            rows = {name: as_json(each, self.classes.names) for name, each in scores.items()}
+            write_json(self.folder.root / "evaluation.json", {**about, **rows})
+        else:
+            log.info(f"{self.validation.layout.split(self.validation.name)}: no human masks, so nothing is scored")
+        close_folder(self.folder, {"weights": cfg.uss.weights})
+        for name, each in scores.items():
+            log.info(f"{name} head: mIoU {each.miou:.1f}, accuracy {each.accuracy:.1f} ({len(self.ids)} images)")
+        log.info(f"{cfg.uss.weights}; next: python -m dhr.extract_uss dataset={cfg.dataset.name} uss={cfg.uss.name}")
+
+
+def _workshop(cfg: DictConfig, run: RunFolder, recipe: Recipe) -> Workshop:
+    split = open_split(cfg, cfg.dataset.splits.train)
+    ids = [split.id(position) for position in range(len(split))]
+    check_pictures(PictureDataset(split, ids, with_truth=False))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Workshop(
+        folder=run.root,
+        split=split,
+        tokens=FrozenModel(build(cfg.uss.tokens)),
+        make_trainer=trainer_of(cfg.trainer),
+        batch_size=recipe.batch_size,
+        workers=cfg.dataset.workers,
+        seed=cfg.seed,
+        ranks=Ranks(0, 1, device),  # until a trainer has found the others
+        described=without_saw(cfg.uss.tokens),
+        place=cfg.uss.name,
+    )

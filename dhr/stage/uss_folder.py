@@ -1,0 +1,70 @@
+"""The folder that one training of a USS head leaves behind, and what must not be mixed in it."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from dhr.config.command import command_line
+from dhr.config.stored import refuse_other_settings, stored_text
+from dhr.core.errors import InputError
+from dhr.disk.atomic import update_record, write_atomically
+from dhr.disk.layout import RunFolder
+
+
+def folder_of(cfg: DictConfig) -> RunFolder:
+    """<outputs>/<dataset>/uss/<NAME>/, the name being that of the method unless `name` says another."""
+    return RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "uss" / (cfg.name or cfg.uss.name.upper()))
+
+
+@rank_zero_only
+def refuse_other(run: RunFolder, weights: Path, cfg: DictConfig) -> None:
+    """Only the first process asks: the others find the folder that it has just made.
+
+    Raises:
+        InputError: the folder holds a training and nobody asked to continue or replace it, or its settings are
+            others, or the weights are there and come from elsewhere, or there is none to continue.
+    """
+    if cfg.overwrite:
+        return
+    if not run.record.exists():
+        if cfg.resume is True:
+            raise InputError(f"resume=true: {run.root} holds no training; resume=auto begins one where there is none")
+        if weights.exists():
+            raise InputError(
+                f"uss.weights: {weights}: there already, and not from {run.root}; uss.weights=<file> writes another "
+                "file, overwrite=true replaces this one"
+            )
+        return
+    if not cfg.resume:
+        raise InputError(
+            f"{run.root}: holds a training of uss={cfg.uss.name}; continue it with resume=true, make it anew with "
+            "overwrite=true, or choose another name= and uss.weights="
+        )
+    refuse_other_settings(run, cfg)
+
+
+@rank_zero_only
+def open_folder(run: RunFolder, cfg: DictConfig) -> None:
+    """Makes the folder and says that a training runs in it; one to be replaced is kept until this one is done."""
+    if cfg.overwrite and run.root.exists():
+        if replaced(run).exists():
+            shutil.rmtree(run.root)  # begun to replace that one, and never done
+        else:
+            run.root.rename(replaced(run))
+    write_atomically(run.config, stored_text(cfg).encode())
+    update_record(run.record, {"dataset": cfg.dataset.name, "uss": cfg.uss.name, "status": "running"})
+
+
+@rank_zero_only
+def close_folder(run: RunFolder, values: Mapping[str, object]) -> None:
+    """Says that the training has come to its end, and how; now the one that it replaces can go."""
+    update_record(run.record, {**values, "command": command_line("train_uss"), "status": "finished"})
+    shutil.rmtree(replaced(run), ignore_errors=True)
+
+
+def replaced(run: RunFolder) -> Path:
+    """Where a training waits that is being replaced."""
+    return run.root.with_name(f".{run.root.name}.replaced")

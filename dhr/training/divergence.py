@@ -1,0 +1,92 @@
+"""Losses and scores that are NaN or infinite: the images they come from, and what helps."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import STEP_OUTPUT
+from torch import Tensor
+
+from dhr.core.errors import InputError
+from dhr.core.sample import Batch
+from dhr.crf.interface import NonsenseError
+from dhr.disk.atomic import write_json
+from dhr.disk.layout import RunFolder
+
+DIVERGED = (
+    "the training diverged; try smaller optimizer.backbone_lr and optimizer.head_lr, or trainer.precision=32-true"
+)
+NOT_OF_IMAGES = (OSError, MemoryError, BrokenExecutor)  # the machine's troubles; a signal is no Exception at all
+log = logging.getLogger("dhr.train")
+
+
+class StopAtNonsense(pl.Callback):
+    """Looks at the losses when they are logged anyway, so that no step waits for its device; all ranks stop together.
+
+    Whatever ends a training in the middle of a step, `failed-<rank>.json` in its folder says at which images.
+
+    Args:
+        run: its folder.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.seen: list[tuple[int, tuple[str, ...], Tensor]] = []
+        self.current: tuple[int, tuple[str, ...]] | None = None
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int) -> None:
+        """Remembers who is looked at."""
+        self.current = (trainer.global_step, batch.ids if isinstance(batch, Batch) else ())
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
+    ) -> None:
+        """Remembers whether the loss was a number, and asks every `trainer.log_every_n_steps` steps.
+
+        Raises:
+            InputError: it was not, on this rank or another one.
+        """
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if self.current is not None and isinstance(loss, Tensor):
+            self.seen.append((*self.current, torch.isfinite(loss.detach()).all()))
+        every = cast(int, vars(trainer)["log_every_n_steps"])
+        if trainer.global_step % every == 0 or trainer.is_last_batch:
+            self._ask(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Writes down at which images it happened."""
+        of_images = isinstance(exception, Exception) and not isinstance(exception, NOT_OF_IMAGES)
+        if self.current is not None and of_images:
+            step, ids = self.current
+            path = self.run.failed(trainer.global_rank)
+            write_json(path, {"step": step, "ids": list(ids), "error": str(exception)})
+            log.info(f"{path}: the images of step {step}")
+
+    def _ask(self, trainer: pl.Trainer) -> None:
+        seen, self.seen = self.seen, []
+        sound = [bool(flag) for flag in torch.stack([flag for _, _, flag in seen]).tolist()] if seen else []
+        if trainer.strategy.reduce_boolean_decision(all(sound), all=True):
+            return
+        for (step, ids, _), good in zip(seen, sound, strict=True):
+            if not good:
+                self.current = (step, ids)
+                raise InputError(f"step {step}, images {', '.join(ids)}: the loss is not a finite number; {DIVERGED}")
+        raise InputError(f"step {trainer.global_step}: the loss is not a finite number in another process; {DIVERGED}")
+
+
+@contextmanager
+def naming(ids: Sequence[str], cure: str) -> Iterator[None]:
+    """Names the images for which a CRF refuses to make labels.
+
+    Raises:
+        InputError: it does, inside this block.
+    """
+    try:
+        yield
+    except NonsenseError as error:
+        names = ", ".join(ids[number] for number in error.images)
+        raise InputError(f"image {names}: the network's scores are NaN, infinite or negative; {cure}") from error

@@ -1,0 +1,80 @@
+"""All label options at work on the same images: what `dhr.labels` compares."""
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dhr.core.errors import InputError
+from dhr.core.labels import GIVEN
+from dhr.core.sample import Batch, NetworkOutput
+from dhr.network.segmentation import SegmentationNetwork
+from dhr.runtime.pools import flow
+from dhr.training.divergence import naming
+from dhr.training.features import Complete
+from dhr.training.label_ways import Way
+from dhr.training.whole_images import WholeImages
+
+UNSOUND = "are these weights sound? train anew, or take those of an earlier epoch"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One image: its truth, and its labels (H,W) uint8 by every option with the seconds that each took."""
+
+    id: str
+    truth: np.ndarray
+    labels: Mapping[str, tuple[np.ndarray, float]]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All options at work on the same images, with one look of the network and one field of the CRF for all.
+
+    Attributes:
+        images: to label.
+        network: in eval mode, on `device`.
+        complete: brings the USS features of a batch, where they did not come with it.
+        ways: how each option makes labels.
+        device: where the network runs.
+        threads: images that are worked on at a time.
+    """
+
+    images: WholeImages
+    network: SegmentationNetwork
+    complete: Complete
+    ways: Mapping[str, Way]
+    device: torch.device
+    threads: int
+
+    def run(self) -> Iterator[Labelled]:
+        """Every image, in their order."""
+        with ThreadPoolExecutor(self.threads) as pool:
+            yield from flow(pool, self.label, range(len(self.images.ids)), workers=self.threads)
+
+    @torch.no_grad()
+    def label(self, number: int) -> Labelled:
+        """One image; the options take turns in being first, which builds what all of them share."""
+        id = self.images.ids[number]
+        sample, truth = self.images.sample(id), self.images.truth(id)
+        if truth is None:
+            raise InputError(f"{id}: its human mask is gone since this began; restore it")
+        batch = self.complete(Batch.stack([sample]).to(self.device))
+        output = self.network(batch.image)
+        names = [*self.ways]
+        first = number % max(len(names), 1)
+        found = {name: self._by(name, batch, output) for name in names[first:] + names[:first]}
+        return Labelled(
+            id=id,
+            truth=truth.numpy(),
+            labels={GIVEN: (sample.wss_mask.numpy(), 0.0), **{name: found[name] for name in names}},
+        )
+
+    def _by(self, name: str, batch: Batch, output: NetworkOutput) -> tuple[np.ndarray, float]:
+        start = time.perf_counter()
+        with naming(batch.ids, UNSOUND):
+            label = self.ways[name](batch, output)[0].to(torch.uint8).cpu().numpy()
+        return label, time.perf_counter() - start

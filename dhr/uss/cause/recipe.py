@@ -1,0 +1,61 @@
+"""The recipe of CAUSE: a clusterbook of the tokens, then a head that learns by contrast what it takes for alike."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from dhr.uss.cause import CauseHead, cause_file
+from dhr.uss.cause.settings import ClusterbookSettings, HeadSettings
+from dhr.uss.cause.stage import HeadModule
+from dhr.uss.training.crops import Crops
+from dhr.uss.training.modularity import modularity_loss
+from dhr.uss.training.module import Codes, CodesModule
+from dhr.uss.training.settings import ProbeSettings
+from dhr.uss.training.stages import Workshop
+
+File = Mapping[str, Any]  # what is saved of a head, in the released form
+
+
+@dataclass(frozen=True)
+class CauseRecipe:
+    """How a head of CAUSE is trained and judged.
+
+    Attributes:
+        crops: that are learnt from.
+        clusterbook: stage 1.
+        head: stage 2.
+        probe: stage 3.
+        batch_size: crops per step, of all processes together.
+        window: one token of every window x window is looked at.
+        width: channels of the features.
+    """
+
+    crops: Crops
+    clusterbook: ClusterbookSettings
+    head: HeadSettings
+    probe: ProbeSettings
+    batch_size: int = 16
+    window: int = 4
+    width: int = 90
+
+    def train(self, workshop: Workshop) -> tuple[File, File]:
+        """The head after stages 1 and 2, and the same head before stage 2, both with the clusterbook."""
+        tokens, views, seed = workshop.tokens, workshop.views(self.crops), workshop.seed
+        head = CauseHead(dim=tokens.dim, cells=(views.side // tokens.patch_size) ** 2, width=self.width)
+        codes = Codes.random(self.clusterbook.codes, tokens.dim)
+        untrained = deepcopy(head)
+        first = CodesModule(
+            tokens,
+            codes,
+            objective=modularity_loss,
+            lr=self.clusterbook.lr,
+            window=self.window,
+            halving=None,
+            seed=seed,
+        )
+        codebook = workshop.run("clusterbook", first, views, self.clusterbook).product.codes.detach().clone()
+        second = HeadModule(tokens, head, codebook, settings=self.head, window=self.window, seed=seed)
+        trained = workshop.run("head", second, views, self.head).product
+        patch = tokens.patch_size
+        return cause_file(trained, codebook, patch_size=patch), cause_file(untrained, codebook, patch_size=patch)

@@ -1,0 +1,76 @@
+"""The recipe of STEGO: which crops look alike, then a head whose codes correspond where tokens do."""
+
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from dhr.core.errors import InputError
+from dhr.runtime.progress import progress
+from dhr.uss.cause.recipe import File
+from dhr.uss.stego import StegoHead, stego_file
+from dhr.uss.stego.neighbours import nearest, stored_index
+from dhr.uss.stego.settings import StegoSettings
+from dhr.uss.stego.stage import StegoModule
+from dhr.uss.training.crops import Crops, PairDataset, ViewDataset
+from dhr.uss.training.settings import ProbeSettings
+from dhr.uss.training.stages import Workshop
+
+
+@dataclass(frozen=True)
+class StegoRecipe:
+    """How a head of STEGO is trained and judged.
+
+    Attributes:
+        crops: that are learnt from.
+        head: the training.
+        probe: of its features.
+        batch_size: pairs of crops per step, of all processes together.
+        window: one feature of every window x window is looked at by the probes.
+        width: channels of the features.
+    """
+
+    crops: Crops
+    head: StegoSettings
+    probe: ProbeSettings
+    batch_size: int = 16
+    window: int = 1
+    width: int = 70
+
+    def train(self, workshop: Workshop) -> tuple[File, File]:
+        """The trained head, and the same head before."""
+        tokens, views = workshop.tokens, workshop.views(self.crops)
+        head = StegoHead(dim=tokens.dim, width=self.width)
+        untrained = deepcopy(head)
+        pairs = PairDataset(views, self._neighbours(workshop, views))
+        module = StegoModule(tokens, head, settings=self.head, seed=workshop.seed)
+        trained = workshop.run("head", module, pairs, self.head).product
+        patch = tokens.patch_size
+        return stego_file(trained, patch_size=patch), stego_file(untrained, patch_size=patch)
+
+    def _neighbours(self, workshop: Workshop, views: ViewDataset) -> Tensor:
+        """(crops, neighbours) which other crops each looks like, read where an interrupted run has left it."""
+        count = self.head.neighbours
+        if len(views) <= count:
+            key = f"{workshop.place}.head.neighbours"
+            raise InputError(f"{key}: {count}: there are only {len(views)} crops; use {key}={len(views) - 1} or less")
+        settings = {
+            "ids": [views.split.id(position) for position in range(len(views.split))],
+            "crops": asdict(self.crops),
+            "seed": workshop.seed,
+            "tokens": workshop.described,
+            "count": count,
+        }
+
+        def make() -> Tensor:
+            return nearest(pooled(workshop, views), count)
+
+        return stored_index(workshop.folder / "neighbours.safetensors", settings, make)
+
+
+def pooled(workshop: Workshop, views: ViewDataset) -> Tensor:
+    """(crops, D) mean token of every crop of the first epoch."""
+    device, loader = workshop.ranks.device, workshop.loader(views)
+    batches = progress(loader, "neighbours", total=len(loader), visible=workshop.ranks.first)
+    return torch.cat([workshop.tokens(batch.image.to(device)).mean((2, 3)).cpu() for batch in batches])

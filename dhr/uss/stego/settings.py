@@ -1,0 +1,43 @@
+"""How STEGO's head is trained."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Term:
+    """One of the three terms of STEGO's loss.
+
+    Attributes:
+        weight: in the sum.
+        shift: likeness of tokens above which codes attract.
+    """
+
+    weight: float
+    shift: float
+
+
+@dataclass(frozen=True)
+class StegoSettings:
+    """Training of STEGO's head.
+
+    Attributes:
+        own: an image with itself.
+        neighbour: an image with one that looks like it.
+        stranger: an image with another one of the batch.
+        lr: of Adam.
+        points: squared, the points of an image that are compared.
+        neighbours: how many count as looking alike.
+        derangements: how many strangers each image is compared with.
+        epochs: over all crops; None counts steps alone.
+        steps: at most so many; None counts epochs alone.
+    """
+
+    own: Term
+    neighbour: Term
+    stranger: Term
+    lr: float = 5e-4
+    points: int = 11
+    neighbours: int = 7
+    derangements: int = 5
+    epochs: int | None = None
+    steps: int | None = 5000

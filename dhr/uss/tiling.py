@@ -1,0 +1,143 @@
+"""Features of images that do not fit into memory: one by one, in tiles, on the CPU; none is left out."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+R = TypeVar("R")
+# torch.OutOfMemoryError is what the allocator of a GPU raises; these are the words of the driver, cuBLAS and the CPU.
+LACK = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+MARGIN = 8  # cells that a tile sees beyond those it is asked for
+PARTS = (2, 3, 4, 6, 8)  # tiles along each side, in the order in which they are tried
+
+
+class Frugal:
+    """An `Extractor` that takes smaller pieces where memory runs out, and then the CPU.
+
+    A batch is cut into single images, and an image into overlapping tiles, of which the inner cells are kept. Single
+    images give what the batch gives. Tiles are exact where a cell depends on nothing farther than MARGIN cells, as
+    for `colour`; a transformer attends to the tile instead of the whole image, so its features differ a little, and
+    `notes` says so.
+
+    Args:
+        extractor: the model, on its device.
+
+    Attributes:
+        notes: what had to be done since the notes were taken, one text per call that did not fit.
+    """
+
+    def __init__(self, extractor: nn.Module) -> None:
+        self.extractor = extractor
+        self.patch_size: int = extractor.patch_size  # type: ignore[assignment]
+        self.dim: int = extractor.dim  # type: ignore[assignment]
+        self.notes: list[str] = []
+        self._on_cpu: nn.Module | None = None
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """See `Extractor`.
+
+        Raises:
+            MemoryError: not even the smallest tile fits, here or on the CPU.
+        """
+        name, features = first_that_fits(self._ways(image))
+        if name:
+            self.notes.append(f"{image.shape[-2]} x {image.shape[-1]} pixels {name}")
+        return features
+
+    def take_notes(self) -> list[str]:
+        """The notes, which are forgotten."""
+        notes, self.notes = self.notes, []
+        return notes
+
+    def _ways(self, image: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+        yield "", lambda: self.extractor(image)
+        if len(image) > 1:
+            yield "one by one", lambda: torch.cat([self.extractor(each[None]) for each in image])
+        cells = min(image.shape[-2:]) // self.patch_size
+        for parts in (parts for parts in PARTS if cells // parts > 1):
+            yield f"in {parts} x {parts} tiles", lambda parts=parts: in_tiles(self, image, parts)  # type: ignore[misc]
+        if image.device.type != "cpu":
+            yield "on the CPU", lambda: self._cpu(image)
+
+    def _cpu(self, image: Tensor) -> Tensor:
+        """One by one on the CPU; the copy of the model stays for the next time."""
+        if self._on_cpu is None:
+            self._on_cpu = copy.deepcopy(self.extractor).cpu()
+        made = [self._on_cpu(each[None].cpu()) for each in image]
+        return torch.cat(made).to(image.device)
+
+
+def in_tiles(frugal: Frugal, image: Tensor, parts: int) -> Tensor:
+    """Features (B,D,h,w) of (B,3,H,W) from parts x parts tiles that overlap by twice MARGIN cells."""
+    patch, batch = frugal.patch_size, len(image)
+    grid = (image.shape[-2] // patch, image.shape[-1] // patch)
+    features: Tensor | None = None
+    for number, rows, columns in product(range(batch), spans(grid[0], parts), spans(grid[1], parts)):
+        tile = image[number : number + 1, :, rows.seen(patch), columns.seen(patch)]
+        made = frugal.extractor(tile)[0, :, rows.inner, columns.inner]
+        if features is None:
+            features = made.new_empty(batch, len(made), *grid)
+        features[number, :, rows.kept, columns.kept] = made
+    if features is None:
+        raise ValueError(f"an image of {grid} cells in {parts} parts: there is nothing to cut")
+    return features
+
+
+class Span:
+    """The cells of a tile along one axis: those it keeps, and those it sees."""
+
+    def __init__(self, start: int, stop: int, cells: int) -> None:
+        self.first, self.last = max(start - MARGIN, 0), min(stop + MARGIN, cells)
+        self.kept = slice(start, stop)
+        self.inner = slice(start - self.first, stop - self.first)
+
+    def seen(self, patch: int) -> slice:
+        """Pixels of the tile."""
+        return slice(self.first * patch, self.last * patch)
+
+
+def spans(cells: int, parts: int) -> list[Span]:
+    """An axis of `cells` cut into `parts` that keep every cell once; at most one part per cell."""
+    bounds = [round(cells * part / parts) for part in range(parts + 1)]
+    return [Span(start, stop, cells) for start, stop in zip(bounds, bounds[1:], strict=False) if stop > start]
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in LACK)
+
+
+def first_that_fits(ways: Iterable[tuple[str, Callable[[], R]]]) -> tuple[str, R]:
+    """Name and result of the first way that memory suffices for; every other error passes through.
+
+    Args:
+        ways: names and what they do, from the fastest to the most frugal; at least one.
+
+    Raises:
+        MemoryError: none of them fits.
+    """
+    tried = []
+    for name, way in ways:
+        results, said = _attempt(way)
+        if results:
+            return name, results[0]
+        tried.append(f"{name}: {said}" if name else said)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # pieces of another size need room in one piece
+    raise MemoryError("; ".join(tried))
+
+
+def _attempt(way: Callable[[], R]) -> tuple[list[R], str]:
+    """The result, or none and what was said. The error must end here: it keeps the tensors of its frames alive."""
+    try:
+        return [way()], ""
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        return [], str(error) or type(error).__name__

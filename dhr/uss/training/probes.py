@@ -1,0 +1,139 @@
+"""Whether a head has learnt something: clusters of its features against classes that it has never been shown."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from dhr.core.errors import InputError
+from dhr.core.labels import IGNORE
+from dhr.core.numerics import unit_vectors
+from dhr.dataset.classes import ClassTable
+from dhr.runtime.progress import progress
+from dhr.uss.training.crops import ViewDataset
+from dhr.uss.training.modularity import modularity_loss
+from dhr.uss.training.module import Codes, CodesModule, FrozenModel, nearest_code_loss
+from dhr.uss.training.sampling import at_cells, one_per_window
+from dhr.uss.training.settings import ProbeSettings
+from dhr.uss.training.stages import Workshop
+
+OBJECTIVES = {"modularity": modularity_loss, "nearest": nearest_code_loss}
+MOST_CLUSTERS = 255  # as many as an 8-bit mask tells apart
+START_CROPS = 1000  # that probes start from
+STARTS, ROUNDS = 10, 20  # one start ends in a poor optimum every other time; clusters settle in some ten rounds
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What clusters are compared with.
+
+    Attributes:
+        names: of the classes or of their groups.
+        of_label: (256) uint8, which of them a label of a human mask means; IGNORE stays.
+    """
+
+    names: tuple[str, ...]
+    of_label: np.ndarray
+
+    @classmethod
+    def of(cls, table: ClassTable, settings: ProbeSettings, place: str) -> "Classes":
+        """The classes of a data set, or their groups in the order in which they come first.
+
+        Raises:
+            InputError: the data set has no groups.
+        """
+        if settings.classes == "all":
+            return cls(table.names, np.arange(IGNORE + 1, dtype=np.uint8))
+        if table.groups is None:
+            raise InputError(f"{place}.probe.classes: groups: {table.name} defines none; use {place}.probe.classes=all")
+        names = tuple(dict.fromkeys(table.groups))
+        of_label = np.full(IGNORE + 1, IGNORE, np.uint8)
+        of_label[: table.num_classes] = [names.index(group) for group in table.groups]
+        return cls(names, of_label)
+
+    def clusters(self, settings: ProbeSettings, place: str) -> int:
+        """As many as there are classes, unless the recipe says otherwise.
+
+        Raises:
+            InputError: too many for an 8-bit mask.
+        """
+        clusters = settings.clusters or len(self.names)
+        if clusters > MOST_CLUSTERS:
+            raise InputError(f"{place}.probe.clusters: {clusters}: more than {MOST_CLUSTERS}; use fewer")
+        return clusters
+
+
+def learn_probes(
+    workshop: Workshop, model: FrozenModel, views: ViewDataset, settings: ProbeSettings, *,
+    clusters: int, window: int, name: str,
+) -> Tensor:  # fmt: skip
+    """(clusters, C) probes of the features of a model, for every model in the same way; no label takes part.
+
+    Args:
+        workshop: where the stage is run.
+        model: that is probed.
+        views: crops that are learnt from.
+        settings: of the stage.
+        clusters: number of probes.
+        window: one feature of every window x window is looked at.
+        name: of the stage.
+    """
+    pl.seed_everything(workshop.seed, workers=True, verbose=False)
+    start = torch.zeros(clusters, model.dim)
+    if not workshop.is_done(name):
+        start = spherical_kmeans(_features(workshop, model, views, window), clusters, seed=workshop.seed)
+    stage = CodesModule(
+        model,
+        Codes(start),
+        objective=OBJECTIVES[settings.objective],
+        lr=settings.lr,
+        window=window,
+        halving=settings.halving,
+        seed=workshop.seed,
+    )
+    return workshop.run(name, stage, views, settings).product.codes.detach().clone()
+
+
+def _features(workshop: Workshop, model: FrozenModel, views: ViewDataset, window: int) -> Tensor:
+    """(N,C) features of some crops."""
+    loader, found = workshop.loader(views, START_CROPS), []
+    for batch in progress(loader, "start of the probes", total=len(loader), visible=workshop.ranks.first):
+        maps = model(batch.image.to(workshop.ranks.device)).cpu()
+        cells = one_per_window(batch.key, (maps.shape[-2], maps.shape[-1]), window)
+        found.append(at_cells(maps, cells).flatten(0, 1))
+    return torch.cat(found)
+
+
+def spherical_kmeans(vectors: Tensor, count: int, *, seed: int) -> Tensor:
+    """Unit centres (count,D) that make the mean of the largest cosine of each vector (N,D) to a centre large.
+
+    k-means++ seeding (Arthur and Vassilvitskii, 2007) and Lloyd's rounds (Dhillon and Modha, 2001), `STARTS` times.
+    A probe that started anywhere could be won by no vector, or share a class with another one, whatever the features
+    are: then the comparison of two heads would be one of luck.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    unit = unit_vectors(vectors, dim=1).cpu()
+    found = [_settled(unit, _seeded(unit, count, generator)) for _ in range(STARTS)]
+    return max(found, key=lambda centres: float((unit @ centres.T).amax(1).mean()))
+
+
+def _seeded(unit: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Vectors far from each other: each is drawn with its squared distance to those before as weight."""
+    first = int(torch.randint(len(unit), (), generator=generator))
+    chosen, distance = [first], 1 - unit @ unit[first]
+    while len(chosen) < count:
+        weights = distance.clamp_min(0) + 1e-12  # all may be alike; 1 - cos is half the squared distance
+        chosen.append(int(torch.multinomial(weights, 1, generator=generator)))
+        distance = torch.minimum(distance, 1 - unit @ unit[chosen[-1]])
+    return unit[chosen]
+
+
+def _settled(unit: Tensor, centres: Tensor) -> Tensor:
+    """Centres after some rounds; one without a vector stays where it is."""
+    for _ in range(ROUNDS):
+        own = (unit @ centres.T).argmax(1)
+        sums = torch.zeros_like(centres).index_add_(0, own, unit)
+        centres = torch.where(sums.norm(dim=1, keepdim=True) > 0, unit_vectors(sums, dim=1), centres)
+    return centres

@@ -1,0 +1,124 @@
+"""What weights saw and whose licence they have: in run.json, the report and the table of an ablation."""
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_pages import RECORD, make_run, scores_of
+
+from dhr.config.compose import compose
+from dhr.config.parts import build, check_signatures, without_saw
+from dhr.config.provenance import LETTERS, in_words, joined, letters_of, provenance
+from dhr.config.tree import options
+from dhr.core.errors import InputError
+from dhr.disk.run_record import RunRecord
+from dhr.page.report import write_report
+
+ROOT = Path(__file__).parents[2]
+VOC = ("dataset=voc", "wss=mars", "uss=dinov2")
+
+
+@pytest.mark.parametrize(
+    ("words", "saw"),
+    [
+        (["dataset=toy"], {"backbone": "nothing", "wss": "M", "uss": "nothing"}),
+        ([*VOC], {"backbone": "I", "wss": "IS", "uss": "S"}),
+        ([*VOC, "backbone.saw=TS"], {"backbone": "ST", "wss": "IS", "uss": "S"}),
+        ([*VOC, "backbone.weights=null"], {"backbone": "nothing", "wss": "IS", "uss": "S"}),
+        ([*VOC, "backbone.weights=pixels:file.pth"], {"backbone": "IM", "wss": "IS", "uss": "S"}),
+        ([*VOC, "backbone.weights=file.pth", "backbone.saw=null"], {"backbone": "?", "wss": "IS", "uss": "S"}),
+        ([*VOC, "rebalancing=none"], {"backbone": "I", "wss": "IS"}),
+        (
+            ["dataset=voc", "wss=cam", "uss=cause", "uss/tokens=tipsv2_vitb14"],
+            {"backbone": "I", "wss": "I", "uss": "T"},
+        ),
+        (["dataset=voc", "wss=dhr", "uss=timm"], {"backbone": "I", "wss": "?", "uss": "?"}),
+        (["dataset=voc", "wss=dhr", "wss.saw=T", "uss=colour"], {"backbone": "I", "wss": "T", "uss": "nothing"}),
+    ],
+)
+def test_letters_of_a_run(words: list[str], saw: dict[str, str]) -> None:
+    cfg = compose("train", words)
+    check_signatures(cfg)
+    assert provenance(cfg)["saw"] == saw
+
+
+def test_licences_are_those_of_the_names() -> None:
+    assert provenance(compose("train", ["uss=cause", "uss/tokens=dinov3_vits16"]))["licences"] == {
+        "uss": "dinov3-license"
+    }
+    assert provenance(compose("train", ["dataset=toy"]))["licences"] == {}
+
+
+@pytest.mark.parametrize("group", ["backbone", "uss/tokens"])
+def test_every_option_with_weights_can_be_told_of(group: str) -> None:
+    for option in options(group):
+        cfg: Any = compose(
+            "train",
+            [f"{group}={option}", "uss=dinov2"]
+            if group == "uss/tokens"
+            else [f"{group}={option}", "decoder=mask2former"],
+        )
+        node = cfg.uss.tokens if group == "uss/tokens" else cfg.backbone
+        assert ("saw" in node) == ("weights" in node)
+        assert node.get("saw") is None or set(node.saw) <= {*LETTERS}
+
+
+@pytest.mark.parametrize("word", ["backbone.saw=X", "backbone.saw=IX", "uss.tokens.saw=is", "wss.saw=human"])
+def test_other_letters_are_refused(word: str) -> None:
+    with pytest.raises(
+        InputError, match=r"saw: .*: not letters of what weights saw; allowed are I \(ImageNet labels\)"
+    ):
+        compose("train", [*VOC, word])
+
+
+def test_what_has_no_weights_saw_nothing_that_could_be_told() -> None:
+    with pytest.raises(InputError, match=r"decoder\.saw: I: unknown key"):
+        compose("train", ["decoder.saw=I"])
+
+
+def test_the_word_changes_nothing_of_what_is_made() -> None:
+    """Neither what is built, nor the settings by which stores and masks are told apart."""
+    plain, told = (compose("train", [*words, "uss=cause"]).uss for words in ([], ["uss.tokens.saw=IT"]))
+    assert without_saw(plain) == without_saw(told) and "saw" not in str(without_saw(told))
+    node = compose("train", ["dataset=toy", "backbone.saw=S"]).backbone
+    assert node.saw == "S" and len(build(node).channels) == 4
+
+
+def test_letters_of_several() -> None:
+    assert joined(["SI", "nothing", "M"]) == "ISM" and joined([]) == joined(["nothing"]) == "nothing"
+    assert joined(["?", "S"]) == "S?" and letters_of(None) == "?"
+    assert in_words("IS?") == "I ImageNet labels, S images without labels, ? not told"
+    assert in_words("nothing") == "nothing"
+
+
+SAW = {"saw": {"backbone": "I", "wss": "IS", "uss": "S"}, "licences": {"uss": "dinov3-license"}}
+
+
+def test_the_report_says_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "told", record={**RECORD, **SAW})
+    page = write_report(run).read_text()
+    assert "backbone I, wss IS, uss S" in page and "uss dinov3-license" in page
+    other = make_run(tmp_path / "other", record={**RECORD, "saw": {"backbone": "T", "wss": "IS", "uss": "S"}})
+    assert "backbone T, wss IS, uss S" in write_report(run, compare=[other]).read_text()
+
+
+@pytest.mark.parametrize("saw", ["I", ["I"], {"backbone": 3}])
+def test_a_broken_record_is_refused(tmp_path: Path, saw: object) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"saw": saw}))
+    with pytest.raises(InputError, match=r"run\.json: saw: .*not what a run writes"):
+        RunRecord.read(path)
+
+
+def test_the_table_of_an_ablation_says_it_of_all_runs_together(tmp_path: Path) -> None:
+    for name, record in {"none-seed1": {"saw": {"backbone": "I"}}, "dhr-seed1": SAW, "old-seed1": {}}.items():
+        run = tmp_path / f"try-{name}"
+        (run / "scores").mkdir(parents=True)
+        (run / "scores" / "validation.json").write_text(json.dumps(scores_of(50.0)))
+        (run / "run.json").write_text(json.dumps({"seconds": 9, **record}))
+    script = runpy.run_path(str(ROOT / "scripts" / "ablation_table.py"))
+    said = script["saw"](script["collect"](tmp_path, "try", "validation"))
+    assert said.startswith("weights saw: I ImageNet labels, S images without labels, ? not told (")
+    assert all(part in said for part in ("backbone I", "wss IS", "uss S", "weights ?"))
