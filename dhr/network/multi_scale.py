@@ -1,12 +1,55 @@
-"""Class probabilities of whole images."""
+"""Maps of whole images, averaged over scales and mirror images (test-time augmentation)."""
+
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
-from dhr.core.cells import patch_grid
+from dhr.core.cells import Size, patch_grid
 from dhr.core.extractor import Extractor
 from dhr.core.numerics import resize
 from dhr.network.segmentation import SegmentationNetwork
+
+
+def sum_over_sizes(
+    model: Callable[[Tensor], Tensor], images: Tensor, sizes: Iterable[Size], *,
+    flip: bool, placed: Callable[[Tensor, Size], Tensor], resized: Callable[[Tensor, Size], Tensor] = resize,
+) -> Tensor:  # fmt: skip
+    """Asks a model at several sizes, at each with the mirror images in the same batch, and adds up its answers.
+
+    Args:
+        model: (V,3,h,w) views -> (V,D,h',w') maps.
+        images: (B,3,H,W) normalised.
+        sizes: (height, width) of the views; at least one.
+        flip: whether the B images are followed by their B mirror images.
+        placed: brings the maps of the views of a size to the place and the number of images of the result.
+        resized: makes the views of a size.
+    """
+    total: Tensor | None = None
+    for size in sizes:
+        views = resized(images, size)
+        maps = placed(model(torch.cat([views, views.flip(-1)]) if flip else views), size)
+        total = maps if total is None else total + maps
+    if total is None:
+        raise ValueError("no size to look at")
+    return total
+
+
+def mean_of_mirrored(maps: Tensor, *, flip: bool) -> Tensor:
+    """(2B,D,h,w) maps of B images and their mirror images -> (B,D,h,w) means, the latter turned back.
+
+    Without `flip` these are the maps of the images alone, and come back as they are.
+    """
+    if not flip:
+        return maps
+    straight, mirrored = maps.chunk(2)
+    return (straight + mirrored.flip(-1)) / 2
+
+
+def scaled_sizes(image: Tensor, scales: Iterable[float]) -> list[Size]:
+    """Sizes of an image (...,H,W) at several scales, rounded down, at least one pixel."""
+    height, width = image.shape[-2:]
+    return [(max(int(height * scale), 1), max(int(width * scale), 1)) for scale in scales]
 
 
 @torch.no_grad()
@@ -27,24 +70,20 @@ def multi_scale_probabilities(
     Returns:
         (K,H,W), summing to 1.
     """
-    size = (image.shape[-2], image.shape[-1])
-    views = [_probabilities(network, image, scale, flip=flip) for scale in scales]
-    mean = sum(views[1:], views[0]) / len(views)
-    return network.cells.on_image(mean[None], size, stride=network.decoder.stride)[0]
+    size, stride, cells = (image.shape[-2], image.shape[-1]), network.decoder.stride, network.cells
+    total = sum_over_sizes(
+        lambda views: network(views).logits.float().softmax(1),
+        image[None],
+        scaled_sizes(image, scales),
+        flip=flip,
+        resized=cells.view,
+        placed=lambda maps, view: cells.on_grid(maps, view=view, image=size, stride=stride).mean(0, keepdim=True),
+    )
+    return cells.on_image(total / len(scales), size, stride=stride)[0]
 
 
-def _probabilities(network: SegmentationNetwork, image: Tensor, scale: float, *, flip: bool) -> Tensor:
-    """(K,h,w) mean of image and mirrored image at one scale."""
-    size = (image.shape[-2], image.shape[-1])
-    wide = (max(int(size[0] * scale), 1), max(int(size[1] * scale), 1))
-    view = network.cells.view(image[None], wide)
-    batch = torch.cat([view, view.flip(-1)]) if flip else view
-    maps = network(batch).logits.float().softmax(1)
-    return network.cells.on_grid(maps, view=wide, image=size, stride=network.decoder.stride).mean(0)
-
-
-def multi_scale(
-    extractor: Extractor, images: Tensor, *, scales: tuple[float, ...], flip: bool, grid: tuple[int, int] | None = None
+def multi_scale_features(
+    extractor: Extractor, images: Tensor, *, scales: tuple[float, ...], flip: bool, grid: Size | None = None
 ) -> Tensor:
     """Features of images of one size, averaged in float32 over scales and flips.
 
@@ -62,15 +101,12 @@ def multi_scale(
     """
     size, patch = (images.shape[-2], images.shape[-1]), extractor.patch_size
     wanted = grid or patch_grid(size, scale=max(scales), patch=patch)
-    maps = [_features(extractor, images, patch_grid(size, scale=scale, patch=patch), flip=flip) for scale in scales]
-    resized = [resize(each, wanted) for each in maps]
-    return sum(resized[1:], resized[0]) / len(resized)
-
-
-def _features(extractor: Extractor, images: Tensor, grid: tuple[int, int], *, flip: bool) -> Tensor:
-    """(B,D,h,w) mean of the images and their mirror images, at the scale that gives `grid`."""
-    view = resize(images, (grid[0] * extractor.patch_size, grid[1] * extractor.patch_size))
-    if not flip:
-        return extractor(view).float()
-    straight, mirrored = extractor(torch.cat([view, view.flip(-1)])).float().chunk(2)
-    return (straight + mirrored.flip(-1)) / 2
+    grids = [patch_grid(size, scale=scale, patch=patch) for scale in scales]
+    total = sum_over_sizes(
+        lambda views: extractor(views).float(),
+        images,
+        [(rows * patch, columns * patch) for rows, columns in grids],
+        flip=flip,
+        placed=lambda maps, _: resize(mean_of_mirrored(maps, flip=flip), wanted),
+    )
+    return total / len(scales)

@@ -9,7 +9,7 @@ import torch
 from dhr.core.sample import Batch
 from dhr.core.window import Maps
 from dhr.disk.feature_store import FeatureStore
-from dhr.network.multi_scale import multi_scale
+from dhr.network.multi_scale import multi_scale_features
 
 Complete = Callable[[Batch], Batch]
 
@@ -83,5 +83,5 @@ class OnTheFly:
         """The batch with features; all its crops have the same size and go through the model together."""
         model, (height, width) = self.extractor.to(batch.pixels.device), batch.pixels.shape[-2:]
         grid = (max(height // self.stride, 1), max(width // self.stride, 1))
-        features = multi_scale(model, batch.image, scales=self.scales, flip=self.flip, grid=grid)
+        features = multi_scale_features(model, batch.image, scales=self.scales, flip=self.flip, grid=grid)
         return replace(batch, maps=Maps.on_cells(features))

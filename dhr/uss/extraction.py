@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dhr.core.colour import normalise
-from dhr.network.multi_scale import multi_scale
+from dhr.network.multi_scale import multi_scale_features
 from dhr.uss.pca import Basis
 from dhr.uss.tiling import Frugal
 
@@ -43,7 +43,7 @@ class Features:
     def __call__(self, pixels: Tensor) -> Tensor:
         """(3,H,W) uint8 -> (D,h,w) fp16 on `device`; the host waits for nothing."""
         image = normalise(pixels.to(self.device, non_blocking=True))
-        made = multi_scale(self.extractor, image[None], scales=self.scales, flip=self.flip)[0]
+        made = multi_scale_features(self.extractor, image[None], scales=self.scales, flip=self.flip)[0]
         return (made if self.basis is None else self.basis.project(made)).to(torch.float16)
 
 

@@ -12,6 +12,7 @@ from dhr.core.losses import tag_loss
 from dhr.core.numerics import resize, winner
 from dhr.core.sample import Batch
 from dhr.crf.interface import Crf
+from dhr.network.multi_scale import mean_of_mirrored, scaled_sizes, sum_over_sizes
 from dhr.training.optimizer import OptimizerRecipe
 
 
@@ -77,13 +78,14 @@ def activation_maps(model: TagClassifier, image: Tensor, tags: Tensor) -> Tensor
     Returns:
         (T,H,W) in [0,1], each tagged map divided by its maximum, 0 for the others.
     """
-    size, total = (image.shape[-2], image.shape[-1]), torch.zeros((), device=image.device)
-    for scale in model.recipe.scales:
-        wide = (max(int(size[0] * scale), 1), max(int(size[1] * scale), 1))
-        view = resize(image[None], wide)
-        batch = torch.cat([view, view.flip(-1)]) if model.recipe.flip else view
-        cams = resize(model(batch).float(), size).relu()
-        total = total + cams[0] + (cams[1].flip(-1) if model.recipe.flip else 0.0)
+    size, flip = (image.shape[-2], image.shape[-1]), model.recipe.flip
+    total = sum_over_sizes(
+        model,
+        image[None],
+        scaled_sizes(image, model.recipe.scales),
+        flip=flip,
+        placed=lambda cams, _: mean_of_mirrored(resize(cams.float(), size).relu(), flip=flip),
+    )[0]
     total = total * tags[:, None, None].to(total)
     top = total.amax((1, 2), keepdim=True)
     return total / top.masked_fill(top == 0, 1.0)

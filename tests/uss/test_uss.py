@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dhr.core.colour import normalise
-from dhr.network.multi_scale import multi_scale
+from dhr.network.multi_scale import multi_scale_features
 from dhr.uss.colour import ColourExtractor
 
 COLOURS = {"red": (200, 30, 40), "moss": (60, 120, 30), "dark moss": (30, 60, 15), "blue": (30, 50, 190)}
@@ -94,20 +94,20 @@ def test_a_cell_sees_its_surroundings_only() -> None:
 @pytest.mark.parametrize("size", [(32, 48), (33, 50), (5, 9)])
 @pytest.mark.parametrize(("scales", "top"), [((1.0,), 1), ((2.0, 1.0, 0.5), 2), ((0.5, 1.0), 1), ((1.0, 3.0), 3)])
 def test_the_grid_is_that_of_the_largest_scale(size: tuple[int, int], scales: tuple[float, ...], top: int) -> None:
-    made = multi_scale(Shades(), picture(*size)[None], scales=scales, flip=True)[0]
+    made = multi_scale_features(Shades(), picture(*size)[None], scales=scales, flip=True)[0]
     assert made.shape == (3, *(math.ceil(top * side / 8) for side in size))
 
 
 def test_scales_are_averaged_in_place() -> None:
     ramp = torch.linspace(-1, 1, 64).expand(3, 48, 64)
-    made = multi_scale(Shades(), ramp[None], scales=(2.0, 1.0, 1.5, 0.5), flip=True)[0]
+    made = multi_scale_features(Shades(), ramp[None], scales=(2.0, 1.0, 1.5, 0.5), flip=True)[0]
     expected = torch.linspace(-1, 1, 64)[None].expand(12, 64).reshape(12, 16, 4).mean(2)
     torch.testing.assert_close(made[:, :, 2:-2], expected[:, 2:-2].expand(3, -1, -1), atol=1e-3, rtol=0)
 
 
 def test_one_scale_is_the_extractor_itself() -> None:
     image = picture(32, 40)
-    single = multi_scale(Shades(), image[None], scales=(1.0,), flip=False)[0]
+    single = multi_scale_features(Shades(), image[None], scales=(1.0,), flip=False)[0]
     torch.testing.assert_close(single, Shades()(image[None])[0])
 
 
@@ -115,5 +115,5 @@ def test_flip_averages_the_mirrored_image() -> None:
     image, extractor = picture(32, 40), ColourExtractor(patch_size=8)
     straight, mirrored = extractor(image[None])[0], extractor(image.flip(-1)[None])[0].flip(-1)
     assert float((straight - mirrored).abs().max()) > 1e-3
-    both = multi_scale(extractor, image[None], scales=(1.0,), flip=True)[0]
+    both = multi_scale_features(extractor, image[None], scales=(1.0,), flip=True)[0]
     torch.testing.assert_close(both, (straight + mirrored) / 2)

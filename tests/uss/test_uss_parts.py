@@ -10,7 +10,7 @@ import torch
 from dhr.config.compose import compose
 from dhr.config.parts import build, check_signatures
 from dhr.config.tree import options
-from dhr.network.multi_scale import multi_scale
+from dhr.network.multi_scale import multi_scale_features
 from dhr.uss.cause import CauseHead, cause_file
 from dhr.uss.stego import StegoHead, stego_file
 
@@ -71,8 +71,13 @@ def test_features_of_any_size_are_rounded_up_to_patches(option: str, words: tupl
     extractor = extractor_of(option, words, tmp_path)
     patch = extractor.patch_size
     image = torch.randn(3, 3 * patch + 1, 5 * patch, generator=torch.Generator().manual_seed(0))
-    assert multi_scale(extractor, image[None], scales=(1.0,), flip=True).shape == (1, extractor.dim, 4, 5)
-    assert multi_scale(extractor, image[None], scales=(0.5, 2.0), flip=False).shape == (1, extractor.dim, 7, 10)
+    assert multi_scale_features(extractor, image[None], scales=(1.0,), flip=True).shape == (1, extractor.dim, 4, 5)
+    assert multi_scale_features(extractor, image[None], scales=(0.5, 2.0), flip=False).shape == (
+        1,
+        extractor.dim,
+        7,
+        10,
+    )
 
 
 @pytest.mark.parametrize("tokens", options("uss/tokens"))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dhr.core.colour import normalise
 from dhr.core.errors import InputError
-from dhr.network.multi_scale import multi_scale
+from dhr.network.multi_scale import multi_scale_features
 from dhr.uss.colour import ColourExtractor
 from dhr.uss.extraction import AHEAD, IN_FLIGHT, Features, features_of
 from dhr.uss.tiling import PARTS, Frugal, first_that_fits, in_tiles, lacks_memory, spans
@@ -70,7 +70,7 @@ def test_the_average_over_scales_is_that_of_a_plain_loop(height: int, width: int
             for row, column in product(range(rows), range(columns)):
                 total[:, row, column] += at(made, (row + 0.5) / rows, (column + 0.5) / columns)
             count += 1
-    found = multi_scale(extractor, image[None], scales=SCALES, flip=flip)[0]
+    found = multi_scale_features(extractor, image[None], scales=SCALES, flip=flip)[0]
     torch.testing.assert_close(found.double(), total / count, atol=1e-5, rtol=0)
 
 
@@ -87,7 +87,7 @@ def at(values: Tensor, down: float, right: float) -> Tensor:
 
 def test_image_and_mirror_image_are_one_batch() -> None:
     extractor = Limited(ColourExtractor(), 10**9, MemoryError)
-    multi_scale(extractor, normalise(picture(32, 40))[None], scales=(1.0, 0.5), flip=True)
+    multi_scale_features(extractor, normalise(picture(32, 40))[None], scales=(1.0, 0.5), flip=True)
     assert extractor.calls == [(2, 3, 32, 40), (2, 3, 16, 20)]
 
 
@@ -116,8 +116,8 @@ def test_images_that_do_not_fit_are_taken_in_pieces(error: str, share: float, wa
     extractor, image = ColourExtractor(patch_size=4, dim=8), normalise(picture(height, width))
     limited = Limited(extractor, int(share * 2 * height * width), ERRORS[error])
     frugal = Frugal(limited)
-    found = multi_scale(frugal, image[None], scales=(1.0, 0.25), flip=True)[0]
-    expected = multi_scale(extractor, image[None], scales=(1.0, 0.25), flip=True)[0]
+    found = multi_scale_features(frugal, image[None], scales=(1.0, 0.25), flip=True)[0]
+    expected = multi_scale_features(extractor, image[None], scales=(1.0, 0.25), flip=True)[0]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     notes = frugal.take_notes()
     assert len(notes) == (1 if way else 0) and all(

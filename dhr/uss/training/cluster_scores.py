@@ -14,7 +14,7 @@ from dhr.core.numerics import resize, unit_vectors, winner
 from dhr.crf.interface import Crf
 from dhr.dataset.split import Split
 from dhr.evaluation.scores import JointHistogram, joint_histogram
-from dhr.network.multi_scale import multi_scale
+from dhr.network.multi_scale import multi_scale_features
 from dhr.runtime.progress import progress
 from dhr.runtime.ranks import Ranks
 
@@ -69,7 +69,7 @@ def cluster_map(extractor: Extractor, probes: Tensor, pixels: Tensor, *, crf: Cr
     makes soft-max(3 cos) whole.
     """
     size = (pixels.shape[-2], pixels.shape[-1])
-    features = multi_scale(extractor, normalise(pixels)[None].to(probes.device), scales=(1.0,), flip=True)[0]
+    features = multi_scale_features(extractor, normalise(pixels)[None].to(probes.device), scales=(1.0,), flip=True)[0]
     cosines = torch.einsum(
         "kd,dhw->khw", unit_vectors(probes, dim=1), unit_vectors(resize(features[None], size)[0], dim=0)
     )
