@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhr.core.sample import Batch, NetworkOutput
-from dhr.core.window import Maps
 from dhr.dataset.toy.scene import make_scene
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "samples" / "voc2012" / "VOCdevkit" / "VOC2012"
@@ -103,12 +102,13 @@ def make_batch(images: int, side: int, classes: int, device: torch.device) -> tu
         boxes=torch.tensor([[0, 0, side, side]]).repeat(images, 1),
         most_tags=classes - 1,
         whole=torch.zeros(images, dtype=torch.bool),
-        maps=Maps.on_cells(noisy[0]),
+        uss_features=noisy[0],
     )
     output = NetworkOutput(torch.zeros(images, 21, side // 4, side // 4), cams, (noisy[1], noisy[2]))
-    return batch.to(device), NetworkOutput(
-        output.logits.to(device), cams.to(device), (noisy[1].to(device), noisy[2].to(device))
+    batch = replace(
+        batch, **{name: value.to(device) for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
     )
+    return batch, NetworkOutput(output.logits.to(device), cams.to(device), (noisy[1].to(device), noisy[2].to(device)))
 
 
 def _blobs(images: int, classes: int, grid: int, generator: torch.Generator) -> Tensor:

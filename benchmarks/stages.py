@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional
 from dhr.config.compose import compose
 from dhr.core.colour import jitter, normalise
 from dhr.core.labels import IGNORE
-from dhr.core.sample import Batch
+from dhr.core.sample import Batch, LoadedBatch
 from dhr.core.window import Window
 from dhr.dataset.classes import load_classes
 from dhr.dataset.split import MaskFolder, Split, TrainDataset
@@ -135,7 +135,7 @@ def loader(split: Split, rounds: int) -> list[Row]:
         np.asarray(Image.open(split.layout.image("train", id)))
 
     def batch_of(part: range) -> Batch:
-        return Batch.stack([data[(0, number)] for number in part])
+        return LoadedBatch.stack([data[(0, number)] for number in part])
 
     times = best_of(
         rounds,

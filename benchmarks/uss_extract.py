@@ -19,7 +19,7 @@ from stages import make_split
 
 from dhr.core.cells import patch_grid
 from dhr.core.sample import Batch
-from dhr.core.window import Maps, Window, boxes_of
+from dhr.core.window import StoredFeatures, Window, boxes_of
 from dhr.dataset.split import Split
 from dhr.disk.feature_store import FeatureStore
 from dhr.runtime.pools import cores
@@ -84,7 +84,7 @@ def on_the_fly(images: int, rounds: int) -> list[Row]:
 
         def stored() -> None:
             maps = [window.on_map(store.read(id), grid) for id, window in zip(batch.ids, windows, strict=True)]
-            Maps.stack(maps).each(lambda each: each.to(device)).sampled()
+            StoredFeatures.stack(maps).each(lambda each: each.to(device)).sampled()
 
         read, computed = (
             min(times)

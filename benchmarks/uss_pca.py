@@ -93,7 +93,7 @@ def label(part: Rebalancer, samples: Sequence[Sample], maps: Sequence[Tensor]) -
     labels = []
     for sample, features in zip(samples, maps, strict=True):
         grid = (features.shape[1], features.shape[2])
-        batch = Batch.stack([replace(sample, maps=sample.window.on_map(features, grid))])
+        batch = Batch.of([replace(sample, stored_features=sample.window.on_map(features, grid))], torch.device("cpu"))
         nothing = torch.full((1, len(sample.tags), 8, 8), -1.0)
         output = NetworkOutput(torch.zeros(1, len(sample.tags) + 1, 8, 8), nothing, (nothing, nothing))
         labels.append(part(batch, output).pseudo_mask[0].to(torch.uint8))

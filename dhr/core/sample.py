@@ -7,22 +7,23 @@ D feature channels, H W pixels of the crop, h w cells of a feature map, N = h w.
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from dhr.core.colour import normalise
-from dhr.core.window import Maps, Window, boxes_of, covered
+from dhr.core import colour
+from dhr.core.window import StoredFeatures, Window, boxes_of, covered
 
 
 @dataclass(frozen=True)
 class Sample:
     """One training crop.
 
-    Shapes: pixels (3,H,W) uint8 RGB; tags (T) float 0/1; wss_mask (H,W) uint8; maps, its USS features, None where no
-    stage needs them; jitter (7), how the colours of the pixels are still to be changed, None where they are right.
+    Shapes: pixels (3,H,W) uint8 RGB; tags (T) float 0/1; wss_mask (H,W) uint8; stored_features, those of the USS model,
+    None where no stage needs them; jitter (7), how the colours of the pixels are still to be changed, None where they
+    are right.
     """
 
     id: str
@@ -30,20 +31,17 @@ class Sample:
     tags: Tensor
     wss_mask: Tensor
     window: Window
-    maps: Maps | None = None
+    stored_features: StoredFeatures | None = None
     jitter: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Samples stacked along a new first axis; `ids` stay a tuple, one entry per image.
-
-    As the loader gives it, a batch of crops has its `jitter` before it. The data module makes the one that a step sees
-    from it, where `pixels`, and so the image, are what network and CRF see.
+class LoadedBatch:
+    """Samples stacked along a new first axis, as the workers of a loader hand them over; `ids` stay a tuple.
 
     `boxes` (B,4) has top, left, height and width of the part of each canvas that shows image; `most_tags` is the
-    largest number of tags that an image has; `whole` (B,) bool says which crops show the whole image. They are made
-    where the samples are stacked, so that no step has to ask an accelerator for them.
+    largest number of tags that an image has; `whole` (B,) bool says which crops show the whole image; `hue` says
+    whether any jitter turns hues. They are made here, so that no step has to ask an accelerator for them.
     """
 
     ids: tuple[str, ...]
@@ -53,15 +51,16 @@ class Batch:
     boxes: Tensor
     most_tags: int
     whole: Tensor
-    maps: Maps | None = None
-    jitter: Tensor | None = None
+    stored_features: StoredFeatures | None
+    jitter: Tensor | None
+    hue: bool
 
     @classmethod
     def stack(cls, samples: list[Sample]) -> Self:
         """Stacks samples of equal shapes; in a worker of a loader, straight into the memory it shares."""
         tags = default_collate([sample.tags for sample in samples])
         jitter = [sample.jitter for sample in samples if sample.jitter is not None]
-        maps = [sample.maps for sample in samples if sample.maps is not None]
+        features = [sample.stored_features for sample in samples if sample.stored_features is not None]
         return cls(
             ids=tuple(sample.id for sample in samples),
             pixels=default_collate([sample.pixels for sample in samples]),
@@ -70,28 +69,65 @@ class Batch:
             boxes=boxes_of(sample.window for sample in samples),
             most_tags=int((tags > 0).sum(1).max()),
             whole=torch.tensor([sample.window.shows_all for sample in samples]),
-            maps=Maps.stack(maps) if maps else None,
+            stored_features=StoredFeatures.stack(features) if features else None,
             jitter=default_collate(jitter) if jitter else None,
+            hue=any(bool(numbers[colour.HUE]) for numbers in jitter),
         )
+
+    def to(self, device: torch.device) -> Self:
+        """The batch with every tensor on `device`."""
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Self:
+        """The batch in page-locked memory; called by the data loader."""
+        return self._changed(torch.Tensor.pin_memory)
+
+    def ready(self) -> "Batch":
+        """What a step sees: colours jittered, where the batch is now; features on the cells of the crops."""
+        height, width = self.pixels.shape[-2:]
+        valid = covered(self.boxes, (height, width), (height, width))
+        pixels = self.pixels if self.jitter is None else colour.jitter(self.pixels, valid, self.jitter, hue=self.hue)
+        features = None if self.stored_features is None else self.stored_features.sampled()
+        batch = Batch(self.ids, pixels, self.tags, self.wss_mask, self.boxes, self.most_tags, self.whole)
+        return batch if features is None else batch.with_features(features)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = change(value)
+            elif isinstance(value, StoredFeatures):
+                changed[field.name] = value.changed(change)
+        return replace(self, **changed)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step sees: crops whose `pixels` (B,3,H,W) uint8 are what network and CRF look at.
+
+    `uss_features` (B,D,h,w) float lie on the grid of the crops, 0 at cells whose centre lies off the image; None where
+    no stage needs them. The other fields are those of `LoadedBatch`.
+    """
+
+    ids: tuple[str, ...]
+    pixels: Tensor
+    tags: Tensor
+    wss_mask: Tensor
+    boxes: Tensor
+    most_tags: int
+    whole: Tensor
+    uss_features: Tensor | None = None
+
+    @classmethod
+    def of(cls, samples: list[Sample], device: torch.device) -> Self:
+        """Samples of equal shapes, stacked and made ready on a device."""
+        return cast(Self, LoadedBatch.stack(samples).to(device).ready())
 
     @cached_property
     def image(self) -> Tensor:
-        """(B,3,H,W) float, the normalised pixels, 0 where a crop shows no image.
-
-        Raises:
-            ValueError: the colours are still to be jittered.
-        """
-        if self.jitter is not None:
-            raise ValueError("this batch is as the loader gave it; SegmentationData.on_after_batch_transfer jitters it")
-        return normalise(self.pixels).masked_fill_(~self.valid[:, None], 0.0)
-
-    @cached_property
-    def uss_features(self) -> Tensor | None:
-        """(B,D,h,w) float on the grid of the crops, 0 at cells whose centre lies off the image; None without maps."""
-        if self.maps is None:
-            return None
-        features = self.maps.sampled()
-        return features * self.cells((features.shape[-2], features.shape[-1]))[:, None]
+        """(B,3,H,W) float, the normalised pixels, 0 where a crop shows no image."""
+        return colour.normalise(self.pixels).masked_fill_(~self.valid[:, None], 0.0)
 
     @property
     def valid(self) -> Tensor:
@@ -104,23 +140,10 @@ class Batch:
         height, width = self.pixels.shape[-2:]
         return covered(self.boxes, (height, width), grid)
 
-    def to(self, device: torch.device) -> Self:
-        """The batch with every tensor on `device`."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> Self:
-        """The batch in page-locked memory; called by the data loader."""
-        return self._each(torch.Tensor.pin_memory)
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
-        changed: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                changed[field.name] = change(value)
-            elif isinstance(value, Maps):
-                changed[field.name] = value.each(change)
-        return replace(self, **changed)
+    def with_features(self, features: Tensor) -> Self:
+        """The batch with features (B,D,h,w) of its crops."""
+        on_image = self.cells((features.shape[-2], features.shape[-1]))[:, None]
+        return replace(self, uss_features=features * on_image)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Window:
         canvas[self.box] = labels.numpy()[rows].take(columns, 1)
         return torch.from_numpy(canvas)
 
-    def on_map(self, features: Tensor, grid: tuple[int, int]) -> "Maps":
+    def on_map(self, features: Tensor, grid: tuple[int, int]) -> "StoredFeatures":
         """Where the cells of a `grid` (h,w), laid over the canvas, lie on a whole-image map (D,h0,w0).
 
         Coordinates refer to pixel centres, so the result is exact whatever the resolution of the stored map.
@@ -83,7 +83,7 @@ class Window:
             if axis == 1 and self.flip:
                 centres = self.scaled[1] - centres
             places.append((centres / self.scaled[axis] * length - 0.5).clamp(0, length - 1))
-        return Maps(features, *places)
+        return StoredFeatures(features, *places)
 
     def valid_cells(self, grid: tuple[int, int]) -> Tensor:
         """(h,w) bool, true where the centre of a cell lies on image."""
@@ -106,7 +106,7 @@ def covered(boxes: Tensor, canvas: tuple[int, int], grid: tuple[int, int]) -> Te
 
 
 @dataclass(frozen=True)
-class Maps:
+class StoredFeatures:
     """USS maps of whole images as they are stored, and where the cells of their crops lie on them.
 
     Shapes: values (B,D,h0,w0), 0 where a map is smaller than the largest one; rows (B,h) and columns (B,w) float, in
@@ -118,16 +118,8 @@ class Maps:
     columns: Tensor
 
     @classmethod
-    def on_cells(cls, features: Tensor) -> Self:
-        """Features (B,D,h,w) that are on the cells of the crops already."""
-        rows, columns = (
-            torch.arange(length, device=features.device).expand(len(features), -1) for length in features.shape[2:]
-        )
-        return cls(features, rows, columns)
-
-    @classmethod
     def stack(cls, maps: list[Self]) -> Self:
-        """Maps of one image each, of any size, on grids of the same size."""
+        """StoredFeatures of one image each, of any size, on grids of the same size."""
         height, width = (max(each.values.shape[axis] for each in maps) for axis in (1, 2))
         room = [(0, width - each.values.shape[2], 0, height - each.values.shape[1]) for each in maps]
         return cls(
@@ -143,6 +135,6 @@ class Maps:
         places = torch.stack(torch.broadcast_tensors(x, y), -1)
         return functional.grid_sample(self.values.float(), places.float(), align_corners=True)
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same, every tensor changed."""
         return replace(self, values=change(self.values), rows=change(self.rows), columns=change(self.columns))

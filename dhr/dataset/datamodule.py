@@ -1,7 +1,6 @@
 """The LightningDataModule: training crops in a reproducible order, validation images each exactly once."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,12 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from dhr.core.colour import HUE, jitter
 from dhr.core.errors import InputError
-from dhr.core.sample import Batch
+from dhr.core.sample import Batch, LoadedBatch
 from dhr.dataset.split import Picture, PictureDataset, TrainDataset
 from dhr.runtime.signals import outlive
 
+Loaded = LoadedBatch | Picture
 SMALLEST_SHARE = 2  # batch norm of a pooled 1x1 map needs two images
 
 
@@ -53,7 +52,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.size // self.ranks
 
 
-class LateLoader(DataLoader[Batch]):
+class LateLoader(DataLoader[LoadedBatch]):
     """Starts its workers when the first batch of an epoch is asked for.
 
     Lightning makes the first iterator when it counts the steps of the schedule, long before the epoch of a resumed run
@@ -113,7 +112,7 @@ class SegmentationData(pl.LightningDataModule):
                 f"use dataset.batch_size={max(len(train), 1)} or less"
             )
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[LoadedBatch]:
         """Batches of crops."""
         rank, ranks = self._place()
         return LateLoader(
@@ -122,7 +121,7 @@ class SegmentationData(pl.LightningDataModule):
             sampler=EpochSampler(
                 len(self.train), batch_size=self.batch_size, seed=self.train.seed, rank=rank, ranks=ranks
             ),
-            collate_fn=Batch.stack,
+            collate_fn=LoadedBatch.stack,
             num_workers=self.workers,
             worker_init_fn=outliving,
             pin_memory=torch.cuda.is_available(),
@@ -145,16 +144,13 @@ class SegmentationData(pl.LightningDataModule):
             )
         ]
 
-    def transfer_batch_to_device(self, batch: Batch | Picture, device: torch.device, _: int) -> Batch | Picture:
+    def transfer_batch_to_device(self, batch: Loaded, device: torch.device, _: int) -> Loaded:
         """Moves a batch of crops; pictures stay where they are, scoring moves what it needs."""
-        return batch.to(device) if isinstance(batch, Batch) else batch
+        return batch.to(device) if isinstance(batch, LoadedBatch) else batch
 
-    def on_after_batch_transfer(self, batch: Batch | Picture, _: int) -> Batch | Picture:
-        """Jitters the colours of crops, all at once and where they are now."""
-        if isinstance(batch, Picture) or batch.jitter is None:
-            return batch
-        hue = bool(self.train.transform.jitter[HUE])
-        return replace(batch, pixels=jitter(batch.pixels, batch.valid, batch.jitter, hue=hue), jitter=None)
+    def on_after_batch_transfer(self, batch: Loaded, _: int) -> Batch | Picture:
+        """Makes crops ready for a step, all at once and where they are now."""
+        return batch.ready() if isinstance(batch, LoadedBatch) else batch
 
     def share(self, ranks: int) -> int:
         """Crops of a step for each of some processes.

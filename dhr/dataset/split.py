@@ -171,7 +171,7 @@ class TrainDataset(Dataset[Sample]):
             wss_mask=crop.mask,
             window=crop.window,
             jitter=crop.jitter,
-            maps=None if self.features is None else crop.window.on_map(self.features.read(id), self.grid),
+            stored_features=None if self.features is None else crop.window.on_map(self.features.read(id), self.grid),
         )
 
     def _mask(self, epoch: int, id: str, size: tuple[int, int]) -> Tensor:
@@ -218,5 +218,5 @@ def whole_sample(split: Split, id: str, *, wss_masks: MaskFolder, features: Feat
         tags=split.tags(id),
         wss_mask=wss_masks.read(id, size),
         window=window,
-        maps=None if features is None else window.on_map(features.read(id), grid),
+        stored_features=None if features is None else window.on_map(features.read(id), grid),
     )

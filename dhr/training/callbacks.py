@@ -79,7 +79,7 @@ class LabelWatch(pl.Callback):
     @torch.no_grad()
     def _look(self, network: SegmentationNetwork, id: str, device: torch.device) -> dict[str, np.ndarray]:
         sample = self.watched.sample(id)
-        batch = Batch.stack([sample]).to(device)
+        batch = Batch.of([sample], device)
         row = {"image": sample.pixels.permute(1, 2, 0).numpy(), "wss_mask": sample.wss_mask.numpy()}
         if self.labeller is not None:
             labels = self.labeller.whole(batch, network)

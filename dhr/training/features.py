@@ -1,13 +1,12 @@
 """Where the labels of a step get their USS features from (features=): the store, or the USS model itself."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from dhr.core.sample import Batch
-from dhr.core.window import Maps
 from dhr.disk.feature_store import FeatureStore
 from dhr.network.multi_scale import multi_scale_features
 
@@ -84,4 +83,4 @@ class OnTheFly:
         model, (height, width) = self.extractor.to(batch.pixels.device), batch.pixels.shape[-2:]
         grid = (max(height // self.stride, 1), max(width // self.stride, 1))
         features = multi_scale_features(model, batch.image, scales=self.scales, flip=self.flip, grid=grid)
-        return replace(batch, maps=Maps.on_cells(features))
+        return batch.with_features(features)

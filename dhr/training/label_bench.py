@@ -62,7 +62,7 @@ class Bench:
         sample, truth = self.images.sample(id), self.images.truth(id)
         if truth is None:
             raise InputError(f"{id}: its human mask is gone since this began; restore it")
-        batch = self.complete(Batch.stack([sample]).to(self.device))
+        batch = self.complete(Batch.of([sample], self.device))
         output = self.network(batch.image)
         names = [*self.ways]
         first = number % max(len(names), 1)

@@ -154,7 +154,7 @@ class RoundMaker(pl.Callback):
 
         def make(todo: Sequence[str], keep: Keep) -> Iterator[None]:
             def label(id: str) -> None:
-                batch = Batch.stack([self.images.sample(id)]).to(module.device)
+                batch = Batch.of([self.images.sample(id)], module.device)
                 mask = self.labeller.whole(batch, module.network).pseudo_mask[0]
                 keep(id, encode_mask(mask.to(torch.uint8).cpu().numpy(), palette))
 

@@ -1,5 +1,6 @@
 """One window cuts image, mask and feature map: what is painted on a place stays on it."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import reference
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dhr.core.labels import IGNORE
-from dhr.core.sample import Batch, Sample
-from dhr.core.window import Maps, Window
+from dhr.core.sample import LoadedBatch, Sample
+from dhr.core.window import StoredFeatures, Window
 from dhr.dataset.transforms import TrainTransform, keyed_random
 
 
@@ -35,7 +36,7 @@ def painted(size: tuple[int, int]) -> Tensor:
 
 def sampled(window: Window, features: Tensor, grid: tuple[int, int]) -> Tensor:
     """Features of one crop, 0 at cells whose centre lies off the image."""
-    return Maps.stack([window.on_map(features, grid)]).sampled()[0] * window.valid_cells(grid)
+    return StoredFeatures.stack([window.on_map(features, grid)]).sampled()[0] * window.valid_cells(grid)
 
 
 @settings(max_examples=60, deadline=None)
@@ -44,7 +45,7 @@ def test_a_batch_knows_which_crops_show_their_whole_image(window: Window) -> Non
     places = torch.arange(window.scaled[0] * window.scaled[1]).view(window.scaled)
     shown = set(window.paste(places, -1).flatten().tolist()) - {-1}
     pixels, mask = torch.zeros(3, *window.canvas, dtype=torch.uint8), torch.zeros(window.canvas, dtype=torch.uint8)
-    batch = Batch.stack([Sample("a", pixels, torch.ones(2), mask, window)])
+    batch = LoadedBatch.stack([Sample("a", pixels, torch.ones(2), mask, window)])
     assert batch.whole.tolist() == [len(shown) == places.numel()]
 
 
@@ -163,17 +164,18 @@ def test_a_batch_keeps_every_window() -> None:
             tags=torch.eye(2)[number],
             wss_mask=torch.full((8, 8), number, dtype=torch.uint8),
             window=window,
-            maps=window.on_map(torch.full((4, 2, 2), float(number)), (2, 2)),
+            stored_features=window.on_map(torch.full((4, 2, 2), float(number)), (2, 2)),
             jitter=torch.full((7,), float(number)),
         )
         for number, (name, window) in enumerate([("a", Window.whole((8, 8))), ("b", turned)])
     ]
-    batch = Batch.stack(samples).to(torch.device("cpu"))
+    loaded = LoadedBatch.stack(samples).to(torch.device("cpu"))
+    batch = replace(loaded, jitter=None).ready()
     assert batch.ids == ("a", "b")
     assert batch.valid.sum((1, 2)).tolist() == [64, 24]
     assert batch.valid[1, 2:5].all()
     for name in ("pixels", "tags", "wss_mask", "jitter"):
-        assert torch.equal(getattr(batch, name)[1], getattr(samples[1], name)), name
+        assert torch.equal(getattr(loaded, name)[1], getattr(samples[1], name)), name
     assert batch.uss_features is not None
     assert batch.uss_features[:, 0].tolist() == [[[0, 0], [0, 0]], [[1, 1], [0, 0]]]
 
@@ -185,7 +187,9 @@ def test_maps_of_other_sizes_do_not_meet_in_a_batch(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     stored = [torch.rand(3, *sizes[:2], generator=generator), torch.rand(3, *sizes[2:], generator=generator)]
-    together = Maps.stack([window.on_map(values, (4, 5)) for window, values in zip(pair, stored, strict=True)])
+    together = StoredFeatures.stack(
+        [window.on_map(values, (4, 5)) for window, values in zip(pair, stored, strict=True)]
+    )
     for window, values, found in zip(pair, stored, together.sampled(), strict=True):
         assert found.shape == (3, 4, 5)
         torch.testing.assert_close(

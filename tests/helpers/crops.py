@@ -9,7 +9,7 @@ from reference import IGNORE, Crop
 from torch import Tensor
 
 from dhr.core.sample import Batch, NetworkOutput
-from dhr.core.window import Maps, Window, boxes_of
+from dhr.core.window import Window, boxes_of
 from dhr.crf.none import NoCrf, NoField
 from dhr.rebalancing.view import View
 
@@ -58,7 +58,7 @@ def stack(crops: list[Crop], dtype: torch.dtype = torch.float32) -> tuple[Batch,
     masks = together("wss_mask").to(torch.uint8)
     ids = tuple(map(str, range(len(crops))))
     whole = torch.tensor([one.whole for one in crops])
-    batch = Batch(ids, pixels, tags, masks, boxes, int(tags.sum(1).max()), whole, Maps.on_cells(together("uss")))
+    batch = Batch(ids, pixels, tags, masks, boxes, int(tags.sum(1).max()), whole).with_features(together("uss"))
     return batch, NetworkOutput(together("logits"), together("cams"), (together("c4"), together("c5")))
 
 

@@ -51,7 +51,7 @@ def relabelled(run: RunFolder, checkpoint: Path, *, key: str) -> dict[str, np.nd
     found = {}
     for id in split.layout.ids("train"):
         sample = whole_sample(split, id, wss_masks=masks, features=features, stride=cfg.uss.stride)
-        batch = Batch.stack([sample])
+        batch = Batch.of([sample], torch.device("cpu"))
         with torch.no_grad():
             found[id] = rebalancer(batch, network(batch.image)).pseudo_mask[0].numpy()
     return found

@@ -16,8 +16,8 @@ from dhr.config.compose import compose
 from dhr.config.parts import build
 from dhr.config.tree import options
 from dhr.core.labels import IGNORE
-from dhr.core.sample import Batch, NetworkOutput, Sample
-from dhr.core.window import Maps, Window
+from dhr.core.sample import Batch, LoadedBatch, NetworkOutput, Sample
+from dhr.core.window import Window
 from dhr.crf.interface import Crf
 from dhr.crf.none import NoCrf
 from dhr.dataset.classes import ClassTable, load_classes
@@ -62,11 +62,11 @@ def batch_of(table: ClassTable) -> Batch:
         features = torch.randn(6, *GRID, generator=generator) * window.valid_cells(GRID)
         samples.append(
             Sample(
-                id=str(number), pixels=pixels, tags=tags, window=window, maps=window.on_map(features, GRID),
+                id=str(number), pixels=pixels, tags=tags, window=window, stored_features=window.on_map(features, GRID),
                 wss_mask=mask.masked_fill(~window.valid(), IGNORE),
             )
         )  # fmt: skip
-    return Batch.stack(samples)
+    return LoadedBatch.stack(samples).ready()
 
 
 def output_of(table: ClassTable) -> NetworkOutput:
@@ -109,7 +109,7 @@ def second_of(batch: Batch, output: NetworkOutput) -> tuple[Batch, NetworkOutput
     alone = Batch(
         ids=batch.ids[1:], pixels=batch.pixels[1:], tags=batch.tags[1:],
         wss_mask=batch.wss_mask[1:], boxes=batch.boxes[1:],
-        most_tags=int(batch.tags[1:].sum(1).max()), whole=batch.whole[1:], maps=Maps.on_cells(features[1:]),
+        most_tags=int(batch.tags[1:].sum(1).max()), whole=batch.whole[1:], uss_features=features[1:],
     )  # fmt: skip
     c4, c5 = output.features
     return alone, NetworkOutput(logits=output.logits[1:], cams=output.cams[1:], features=(c4[1:], c5[1:]))

@@ -13,7 +13,6 @@ from torch.nn import functional
 from dhr.config.compose import compose
 from dhr.core.errors import InputError
 from dhr.core.sample import Batch
-from dhr.core.window import Maps
 from dhr.disk.atomic import read_json
 from dhr.training.features import Computed, Stored
 
@@ -56,7 +55,7 @@ def test_computed_features_are_the_mean_over_scales_and_flips(flip: bool) -> Non
 
 
 def test_stored_features_come_with_the_crops() -> None:
-    given = replace(batch(), maps=Maps.on_cells(torch.rand(2, 4, 5, 5)))
+    given = batch().with_features(torch.rand(2, 4, 5, 5))
     assert Stored().complete(Blocks, stride=STRIDE)(given) is given
 
 
