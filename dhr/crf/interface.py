@@ -38,6 +38,11 @@ class Field(Protocol):
 class Crf(Protocol):
     """Refines class probabilities of a batch with its images."""
 
+    @property
+    def workers(self) -> int:
+        """How many images it works on at a time; 0 and 1: one after the other."""
+        ...
+
     def on(self, pixels: Tensor, valid: Tensor) -> Field:
         """The field of a batch; what is costly in it is done at its first inference.
 

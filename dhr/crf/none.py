@@ -22,6 +22,11 @@ class NoField:
 class NoCrf:
     """A CRF without pairwise terms."""
 
+    @property
+    def workers(self) -> int:
+        """See `dhr.crf.interface.Crf`."""
+        return 0
+
     def on(self, pixels: Tensor, valid: Tensor) -> NoField:
         """See `dhr.crf.interface.Crf`; `pixels` are not looked at."""
         return NoField(valid)

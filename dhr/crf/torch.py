@@ -39,6 +39,11 @@ class TorchCrf(Potentials):
         if self.images_at_once is not None and self.images_at_once < 1:
             raise ValueError(f"images_at_once={self.images_at_once}: must be null or at least 1")
 
+    @property
+    def workers(self) -> int:
+        """See `dhr.crf.interface.Crf`."""
+        return 0
+
     def on(self, pixels: Tensor, valid: Tensor) -> "TorchField":
         """See `dhr.crf.interface.Crf`.
 

@@ -112,7 +112,7 @@ def scored_ids(split: Split) -> tuple[str, ...]:
     Raises:
         InputError: some of the human masks are missing, or a file is broken.
     """
-    ids = tuple(split.id(position) for position in range(len(split)))
+    ids = tuple(split.all_ids())
     lacking = [id for id in ids if not split.truths.path(id).exists()]
     if len(lacking) == len(ids):
         return ()

@@ -61,6 +61,10 @@ class Split:
         """Id of an image."""
         return bytes(self.ids[index]).decode()
 
+    def all_ids(self) -> list[str]:
+        """Ids of all images, in their order."""
+        return [bytes(id).decode() for id in self.ids]
+
     def pixels(self, id: str) -> Tensor:
         """(3,H,W) uint8 RGB."""
         return torch.from_numpy(read_image(self.layout.image(self.name, id)).copy()).permute(2, 0, 1)

@@ -37,7 +37,7 @@ def process_pool(workers: int, start: Callable[..., None] | None = None, *argume
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(start, arguments))
 
 
-def flow(pool: Executor, work: Callable[[T], R], items: Iterable[T], *, workers: int) -> Iterator[R]:
+def map_ahead(pool: Executor, work: Callable[[T], R], items: Iterable[T], *, workers: int) -> Iterator[R]:
     """`work` of every item, in their order; only a few items are taken ahead, whatever their number."""
     source = iter(items)
     waiting: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(source, AHEAD * workers))

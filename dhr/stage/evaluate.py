@@ -11,7 +11,6 @@ import torch
 from omegaconf import DictConfig
 
 from dhr.config.command import command_line
-from dhr.config.stored import load_run_config
 from dhr.core.errors import InputError
 from dhr.dataset.check import refuse_no_truth
 from dhr.dataset.split import Split
@@ -21,10 +20,11 @@ from dhr.disk.products import Products
 from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram_of, scores_of
 from dhr.evaluation.small import LABELS, SmallObjects
 from dhr.evaluation.tables import score_table
-from dhr.runtime.pools import cores, flow
+from dhr.runtime.pools import cores, map_ahead
 from dhr.runtime.progress import progress
 from dhr.runtime.ranks import Ranks
-from dhr.stage.parts import open_split, open_split_of_run
+from dhr.stage.parts import open_split
+from dhr.stage.source import Source
 
 SHOWN = 5  # ids named in one message
 CHUNK = 16  # pairs that are counted together
@@ -49,7 +49,7 @@ class Inventory:
         """
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder of masks; make it with python -m dhr.predict run=<folder>")
-        wanted = {split.id(position) for position in range(len(split))}
+        wanted = set(split.all_ids())
         there = {path.stem for path in folder.glob("*.png")}
         return cls(found=sorted(wanted & there), missing=sorted(wanted - there), extra=sorted(there - wanted))
 
@@ -114,10 +114,8 @@ def _given(cfg: DictConfig) -> tuple[str, Split, Path]:
     """Name of the data set, the split with the truth, and the folder of the masks to be scored."""
     if cfg.run is None:
         return cfg.dataset.name, open_split(cfg, cfg.split), Path(cfg.masks)
-    run = RunFolder(Path(cfg.run))
-    source = load_run_config(run.root)
-    source.paths.data = cfg.paths.data
-    return source.dataset.name, open_split_of_run(source, run, cfg.split), run.masks(cfg.split)
+    source = Source.of_run(Path(cfg.run), data=cfg.paths.data)
+    return source.settings.dataset.name, source.split(cfg.split), source.folder.masks(cfg.split)
 
 
 def _title(cfg: DictConfig, folder: Path) -> str:
@@ -152,7 +150,7 @@ def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[Coun
         return pairs, holders, small, len(chunk)
 
     with ThreadPoolExecutor(cores()) as pool:
-        yield from flow(pool, count, chunks, workers=cores())
+        yield from map_ahead(pool, count, chunks, workers=cores())
 
 
 def _pair(split: Split, folder: Path, id: str) -> tuple[np.ndarray, np.ndarray]:

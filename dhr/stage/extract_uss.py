@@ -41,7 +41,7 @@ def extract_uss(cfg: DictConfig) -> Path:
         raise InputError(f"uss={cfg.uss.name}: has no extractor; released feature files belong into {cfg.uss.store}")
     name = cfg.get("split") or cfg.dataset.splits.train
     split, store = open_split(cfg, name), feature_store(cfg, name)
-    ids = [split.id(position) for position in range(len(split))]
+    ids = split.all_ids()
     ranks = Ranks.join()
     extractor = Frugal(build(cfg.uss.extractor).to(ranks.device).eval())
     output = _output(split, store, _settings(cfg, extractor))

@@ -30,7 +30,7 @@ from dhr.network.segmentation import SegmentationNetwork
 from dhr.runtime.progress import progress
 from dhr.runtime.ranks import Ranks
 from dhr.stage.parts import feature_store, wss_masks
-from dhr.stage.predict import opened_split, source_of, trained_network, weights_of
+from dhr.stage.source import Source
 from dhr.training.features import Complete, Features
 from dhr.training.label_bench import Bench
 from dhr.training.label_ways import NetworkLabels, SharedField, Way, pseudo_mask_of
@@ -52,8 +52,8 @@ def labels(cfg: DictConfig) -> dict[str, Any]:
     """
     check_signatures(cfg)
     cfg.split = cfg.split or cfg.dataset.splits.train
-    source, run = source_of(cfg)
-    split, device = opened_split(cfg, source), Ranks.join().device
+    source = Source.of(cfg)
+    split, run, device = source.split(cfg.split), source.folder, Ranks.join().device
     bench, total = _bench(cfg, source, split, device)
     kept = Kept.of(cfg, run, bench)
     tallies = {name: Tally() for name in (GIVEN, *bench.ways)}
@@ -68,7 +68,7 @@ def labels(cfg: DictConfig) -> dict[str, Any]:
         "split": split.name,
         "images": len(bench.images.ids),
         "of": total,
-        "network": str(weights_of(cfg)),
+        "network": str(source.weights),
         "settings": _settings(cfg, bench),
         "rebalancers": {name: OmegaConf.to_container(node) for name, node in _nodes(cfg).items()},
         **summary(tallies, split.table, GIVEN),
@@ -76,12 +76,12 @@ def labels(cfg: DictConfig) -> dict[str, Any]:
     }
     path = run.label_scores(split.name)
     write_json(path, result)
-    head = f"labels of {split.name}, {len(bench.images.ids):,} of {total:,} images, by {weights_of(cfg)}"
+    head = f"labels of {split.name}, {len(bench.images.ids):,} of {total:,} images, by {source.weights}"
     log.info(f"{head}\n\n{markdown(result['options'])}\n\n{changed(result['changes'], GIVEN)}\n{path}")
     return result
 
 
-def _bench(cfg: DictConfig, source: DictConfig, split: Split, device: torch.device) -> tuple[Bench, int]:
+def _bench(cfg: DictConfig, source: Source, split: Split, device: torch.device) -> tuple[Bench, int]:
     """What is needed for all options, after a look at every file; and how many images the split has."""
     nodes = _nodes(cfg)
     for node in nodes.values():
@@ -97,10 +97,10 @@ def _bench(cfg: DictConfig, source: DictConfig, split: Split, device: torch.devi
     images = WholeImages(split, [chosen.id(int(place)) for place in tagged], masks, features, cfg.uss.stride)
     refuse_no_truth(split, images.ids)
     images.look_at_truth()
-    network = trained_network(cfg, source, split.table).to(device).eval()
+    network = source.network(split.table).to(device).eval()
     crf = build(cfg.crf)
     ways = _ways(cfg, nodes, network, split, SharedField(crf))
-    threads = max(getattr(crf, "workers", 1), 1)
+    threads = max(crf.workers, 1)
     return Bench(images, network, complete, ways, device, threads), len(split)
 
 

@@ -158,7 +158,7 @@ def _labeller(cfg: DictConfig, table: ClassTable, average: EmaAverage) -> Labell
     relabel = build(cfg.rebalancing.rebalancer, first_tag=table.first_tag, crf=crf)
     source: Features = build(cfg.features)
     complete = source.complete(lambda: build(cfg.uss.extractor), stride=cfg.uss.stride)
-    threads = max(getattr(crf, "workers", 1), 1)
+    threads = max(crf.workers, 1)
     return Labeller(build(cfg.label_maker), relabel, average, complete, threads=threads)
 
 

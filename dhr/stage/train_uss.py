@@ -156,7 +156,7 @@ class _Job:
 
 def _workshop(cfg: DictConfig, run: RunFolder, recipe: Recipe) -> Workshop:
     split = open_split(cfg, cfg.dataset.splits.train)
-    ids = [split.id(position) for position in range(len(split))]
+    ids = split.all_ids()
     check_pictures(PictureDataset(split, ids, with_truth=False))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Workshop(

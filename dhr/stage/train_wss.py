@@ -32,7 +32,7 @@ from dhr.disk.output import Keep, Output, differing_keys
 from dhr.disk.weights.state import load_strictly, read_weights
 from dhr.runtime.ranks import Ranks
 from dhr.stage.parts import open_split, trainer_of, wss_masks
-from dhr.training.divergence import DIVERGED, naming
+from dhr.training.divergence import DIVERGED, naming_images
 from dhr.training.fitting import Fitting, is_first_process
 from dhr.wss.cam import TagClassifier, activation_maps, mask_of
 
@@ -55,7 +55,7 @@ def train_wss(cfg: DictConfig) -> Path:
         raise InputError(f"wss={cfg.wss.name}: these masks cannot be made here; put them into {cfg.wss.masks}")
     split = open_split(cfg, cfg.split or cfg.dataset.splits.train)
     folder = wss_masks(cfg, split.name).folder
-    ids = [split.id(position) for position in range(len(split))]
+    ids = split.all_ids()
     classifier = Classifier(folder.parent, _settings(cfg))
     crf, masks = build(cfg.crf), _output(cfg, split, folder, classifier.settings)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -183,10 +183,10 @@ def _masks(
         if not bool(tags.any()):
             # Nothing is said to be there: background, or not to be learnt from where there is none.
             return torch.full(pixels.shape[1:], 0 if split.table.has_background else 255, dtype=torch.uint8)
-        with naming([id], DIVERGED):
+        with naming_images([id], DIVERGED):
             return mask_of(maps, tags, pixels, crf=crf, gamma=model.recipe.gamma, first_tag=split.table.first_tag)
 
-    with ThreadPoolExecutor(max(getattr(crf, "workers", 1), 1)) as pool:
+    with ThreadPoolExecutor(max(crf.workers, 1)) as pool:
         for chunk in np.array_split(np.array(ids), max(-(-len(ids) // 16), 1)):
             jobs = []
             for id in chunk.tolist():

@@ -79,7 +79,7 @@ class StopAtNonsense(pl.Callback):
 
 
 @contextmanager
-def naming(ids: Sequence[str], cure: str) -> Iterator[None]:
+def naming_images(ids: Sequence[str], cure: str) -> Iterator[None]:
     """Names the images for which a CRF refuses to make labels.
 
     Raises:

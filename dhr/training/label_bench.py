@@ -12,8 +12,8 @@ from dhr.core.errors import InputError
 from dhr.core.labels import GIVEN
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.network.segmentation import SegmentationNetwork
-from dhr.runtime.pools import flow
-from dhr.training.divergence import naming
+from dhr.runtime.pools import map_ahead
+from dhr.training.divergence import naming_images
 from dhr.training.features import Complete
 from dhr.training.label_ways import Way
 from dhr.training.whole_images import WholeImages
@@ -53,7 +53,7 @@ class Bench:
     def run(self) -> Iterator[Labelled]:
         """Every image, in their order."""
         with ThreadPoolExecutor(self.threads) as pool:
-            yield from flow(pool, self.label, range(len(self.images.ids)), workers=self.threads)
+            yield from map_ahead(pool, self.label, range(len(self.images.ids)), workers=self.threads)
 
     @torch.no_grad()
     def label(self, number: int) -> Labelled:
@@ -75,6 +75,6 @@ class Bench:
 
     def _by(self, name: str, batch: Batch, output: NetworkOutput) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
-        with naming(batch.ids, UNSOUND):
+        with naming_images(batch.ids, UNSOUND):
             label = self.ways[name](batch, output)[0].to(torch.uint8).cpu().numpy()
         return label, time.perf_counter() - start

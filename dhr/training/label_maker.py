@@ -12,7 +12,7 @@ from dhr.core.sample import Batch, NetworkOutput
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.rebalancing.rebalancer import Relabelled
 from dhr.training.average import EmaAverage, share_buffers
-from dhr.training.divergence import DIVERGED, naming
+from dhr.training.divergence import DIVERGED, naming_images
 from dhr.training.features import Complete
 from dhr.training.module import Relabel
 
@@ -91,7 +91,7 @@ class Labeller:
 
     def _labels(self, batch: Batch, output: NetworkOutput) -> Relabelled:
         """In full precision: trainer.precision is for networks, and prototypes of bfloat16 choose other labels."""
-        with torch.autocast(batch.image.device.type, enabled=False), naming(batch.ids, DIVERGED):
+        with torch.autocast(batch.image.device.type, enabled=False), naming_images(batch.ids, DIVERGED):
             return self.relabel(self.complete(batch), output)
 
 

@@ -29,6 +29,11 @@ class SharedField:
     crf: Crf
     _kept: threading.local = field(default_factory=threading.local, init=False, repr=False, compare=False)
 
+    @property
+    def workers(self) -> int:
+        """See `dhr.crf.interface.Crf`."""
+        return self.crf.workers
+
     def on(self, pixels: Tensor, valid: Tensor) -> Field:
         """See `dhr.crf.interface.Crf`."""
         kept = getattr(self._kept, "last", None)

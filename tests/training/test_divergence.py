@@ -15,7 +15,7 @@ from dhr.crf.pydensecrf import PyDenseCrf
 from dhr.crf.torch import TorchCrf
 from dhr.dataset import classes
 from dhr.disk.atomic import read_json
-from dhr.training.divergence import naming
+from dhr.training.divergence import naming_images
 
 CRFS = (NoCrf(), PyDenseCrf(workers=0), NativeCrf(workers=0), TorchCrf())
 
@@ -32,7 +32,7 @@ def test_a_crf_says_which_images_are_nonsense(crf: Crf, value: float) -> None:
 
 
 def test_the_image_and_the_cure_are_named() -> None:
-    with pytest.raises(InputError, match="image b, c: .*NaN.*; eat less"), naming(("a", "b", "c"), "eat less"):
+    with pytest.raises(InputError, match="image b, c: .*NaN.*; eat less"), naming_images(("a", "b", "c"), "eat less"):
         raise NonsenseError((1, 2))
 
 

@@ -16,7 +16,7 @@ from dhr.dataset.audit.made import note_changes, open_products
 from dhr.dataset.audit.manifest_entries import open_manifest, pair
 from dhr.dataset.classes import ClassTable
 from dhr.disk.layout import DataLayout
-from dhr.runtime.pools import flow
+from dhr.runtime.pools import map_ahead
 from dhr.runtime.progress import progress
 
 CHUNK = 32  # images per message between processes
@@ -140,7 +140,7 @@ class SplitAuditor:
     def _flow(
         self, pool: ProcessPoolExecutor, looker: Looker, chunks: Iterable[Sequence[Task]]
     ) -> Iterator[list[Look]]:
-        return flow(pool, looker.look_at, chunks, workers=self.workers)
+        return map_ahead(pool, looker.look_at, chunks, workers=self.workers)
 
 
 def _list_given(wss: Given | None, listing: Listing, notes: Notes) -> Given | None:

@@ -18,7 +18,7 @@ from dhr.disk.layout import DataLayout
 from dhr.disk.manifest import JOURNAL, NO_ENTRY, Entry, Header, Manifest, is_in_place, write_manifest
 from dhr.disk.stated import LINE_BYTES, lines
 from dhr.disk.writing import remove_orphans, writing
-from dhr.runtime.pools import flow, process_pool
+from dhr.runtime.pools import map_ahead, process_pool
 from dhr.runtime.progress import progress
 
 PARTS = ("image", "mask", "xml")  # folders of a split
@@ -234,6 +234,6 @@ def _results(job: Job, split: str, ids: np.ndarray, workers: int) -> Iterator[li
         return
     with process_pool(workers, remember, job, split) as pool:
         try:
-            yield from flow(pool, place_remembered, chunks, workers=workers)
+            yield from map_ahead(pool, place_remembered, chunks, workers=workers)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -56,7 +56,7 @@ class StegoRecipe:
             key = f"{workshop.place}.head.neighbours"
             raise InputError(f"{key}: {count}: there are only {len(views)} crops; use {key}={len(views) - 1} or less")
         settings = {
-            "ids": [views.split.id(position) for position in range(len(views.split))],
+            "ids": views.split.all_ids(),
             "crops": asdict(self.crops),
             "seed": workshop.seed,
             "tokens": workshop.described,

@@ -1,0 +1,93 @@
+"""Whose network and data a command is about: a run of ours, or a file of weights with a configuration beside it."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from dhr.config.stored import load_run_config
+from dhr.core.errors import InputError
+from dhr.dataset.classes import ClassTable
+from dhr.dataset.split import Split
+from dhr.disk.layout import RunFolder
+from dhr.disk.mark import sha256_of
+from dhr.network.segmentation import SegmentationNetwork
+from dhr.network.weights import load_network
+from dhr.stage.parts import build_network, open_split, open_split_of_run
+
+DIGITS = 8  # of the digest of weights in the name of a folder
+log = logging.getLogger("dhr.predict")
+
+
+@dataclass(frozen=True)
+class Source:
+    """`run=<folder>` or `weights=<file>`, asked once.
+
+    Attributes:
+        settings: configuration that describes network and data.
+        folder: where the things lie that are made with the network.
+        weights: file of the network.
+        is_run: whether it is a run of ours, whose configuration is stored with it.
+    """
+
+    settings: DictConfig
+    folder: RunFolder
+    weights: Path
+    is_run: bool
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> "Source":
+        """What `cfg.run` or `cfg.weights` names.
+
+        Raises:
+            InputError: no such run, or it is not finished.
+        """
+        if cfg.run is not None:
+            source = cls.of_run(Path(cfg.run), data=cfg.paths.data)
+            if not source.folder.is_finished:
+                root = source.folder.root
+                raise InputError(f"run: {root}: is not finished; continue it with the same command and resume=true")
+            return source
+        weights = Path(cfg.weights)
+        name = weights.stem  # files of the same name, as last.ckpt, must not share a folder
+        if weights.is_file():
+            name = f"{name}-{sha256_of(weights).partition(':')[2][:DIGITS]}"
+        folder = RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "weights" / name)
+        return cls(cfg, folder, weights, is_run=False)
+
+    @classmethod
+    def of_run(cls, root: Path, *, data: str) -> "Source":
+        """A run, finished or not, whose data may lie elsewhere by now.
+
+        Raises:
+            InputError: no such run.
+        """
+        folder, settings = RunFolder(root), load_run_config(root)
+        settings.paths.data = data
+        return cls(settings, folder, folder.last, is_run=True)
+
+    def split(self, name: str) -> Split:
+        """A split of the data set.
+
+        Raises:
+            InputError: it is not on disk, or its labels mean other classes than those that the run learnt.
+        """
+        if self.is_run:
+            return open_split_of_run(self.settings, self.folder, name)
+        return open_split(self.settings, name)
+
+    def network(self, table: ClassTable) -> SegmentationNetwork:
+        """The network with its weights, the averaged ones of a run.
+
+        Raises:
+            InputError: they do not fit.
+        """
+        if "weights" in self.settings.backbone:
+            self.settings.backbone.weights = None  # where training started from: all of it is in the file
+        network = build_network(self.settings, table)
+        load_network(network, self.weights)
+        if not self.is_run:
+            stride = network.backbone.output_stride
+            log.info(f"{self.weights}: fits; it does not say its output stride, {stride} is taken")
+        return network
