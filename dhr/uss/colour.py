@@ -3,13 +3,14 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from dhr.core.colour import MEAN, STD
+from dhr.uss.frozen import Frozen
 
 
-class ColourExtractor(nn.Module):
+class ColourExtractor(Frozen):
     """Random Fourier features (Rahimi and Recht, 2007) of the local colour and texture.
 
     The cosine of two feature vectors is close to exp(-d^2 / 2), d being the distance of two descriptors measured in

@@ -1,16 +1,31 @@
 """What all models of unsupervised features share: they do not learn, and compute in the precision they are given."""
 
 from contextlib import AbstractContextManager
-from typing import Self
+from typing import Literal, Protocol, Self
 
 import torch
 from torch import nn
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from dhr.core.extractor import Extractor
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Tokens(Extractor, Protocol):
+    """A frozen backbone under a head, which computes in its precision."""
+
+    precision: Precision
 
 
 class Frozen(nn.Module):
-    """Always in eval mode; `freeze` ends the constructor of what has parameters."""
+    """Always in eval mode; `freeze` ends the constructor of what has parameters.
+
+    Attributes:
+        precision: of the matrix products, also of a head that is put on top.
+    """
+
+    precision: Precision = "fp32"
 
     def freeze(self) -> None:
         """Takes part in no training from now on."""
@@ -21,6 +36,6 @@ class Frozen(nn.Module):
         return super().train(False)
 
 
-def mixed(precision: str, device: torch.device) -> AbstractContextManager[None]:
+def mixed(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
     """Matrix products in "fp32", "bf16" or "fp16", whatever surrounds the call."""
     return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "fp32")

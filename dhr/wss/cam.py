@@ -1,5 +1,7 @@
 """Masks from tags alone: a classifier's class activation maps over scales, made whole by a dense CRF."""
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from dhr.classifier.cam import CamClassifier
+from dhr.core.colour import normalise
+from dhr.core.labels import IGNORE
 from dhr.core.losses import tag_loss
 from dhr.core.numerics import resize, winner
 from dhr.core.sample import Batch
 from dhr.crf.interface import Crf
+from dhr.dataset.split import Split
 from dhr.network.multi_scale import mean_of_mirrored, scaled_sizes, sum_over_sizes
+from dhr.runtime.pools import map_ahead
+from dhr.training.divergence import DIVERGED, naming_images
 from dhr.training.optimizer import OptimizerRecipe
 
 
@@ -105,3 +112,36 @@ def mask_of(maps: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, gamma: floa
     valid = torch.ones(1, *pixels.shape[1:], dtype=torch.bool)
     marginals = crf.on(pixels[None], valid)(scores[None].cpu(), torch.ones(1, len(labels), dtype=torch.bool))
     return labels.cpu()[winner(marginals[0], dim=0)].to(torch.uint8)
+
+
+def masks_of(model: TagClassifier, split: Split, ids: Sequence[str], *, crf: Crf) -> Iterator[tuple[str, Tensor]]:
+    """Ids and (H,W) uint8 masks, in this order; the CRF of some images runs while the network sees the next ones.
+
+    An image without tags is background; where the data set has no background, nothing is said of it: IGNORE.
+
+    Args:
+        model: in eval mode, on its device.
+        split: where images and tags come from.
+        ids: of the images.
+        crf: makes the masks follow edges.
+
+    Raises:
+        InputError: the scores of an image are no probabilities.
+    """
+    device = next(model.parameters()).device
+
+    def looked_at() -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
+        for id in ids:
+            pixels, tags = split.pixels(id), split.tags(id)
+            yield id, pixels, tags, activation_maps(model, normalise(pixels).to(device), tags.to(device)).cpu()
+
+    def refined(image: tuple[str, Tensor, Tensor, Tensor]) -> tuple[str, Tensor]:
+        id, pixels, tags, maps = image
+        if not bool(tags.any()):
+            return id, torch.full(pixels.shape[1:], 0 if split.table.has_background else IGNORE, dtype=torch.uint8)
+        with naming_images([id], DIVERGED):
+            first_tag = split.table.first_tag
+            return id, mask_of(maps, tags, pixels, crf=crf, gamma=model.recipe.gamma, first_tag=first_tag)
+
+    with ThreadPoolExecutor(crf.workers or 1) as pool:
+        yield from map_ahead(pool, refined, looked_at(), workers=crf.workers or 1)

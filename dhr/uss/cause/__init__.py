@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dhr.core.errors import InputError
-from dhr.core.extractor import Extractor
+from dhr.core.extractor import Extractor as Extractor
 from dhr.core.numerics import resize, unit_vectors
 from dhr.disk.weights.state import load_strictly, only_tensors
-from dhr.uss.frozen import Frozen, mixed
+from dhr.uss.frozen import Frozen, Tokens, mixed
 from dhr.uss.head_file import PATCH, read_head, refuse_other_tokens
 
 HIDDEN = 2048  # width of the feed-forward layer
@@ -100,7 +100,7 @@ class CauseExtractor(Frozen):
         InputError: the file is missing, not whole, or of a head for other tokens.
     """
 
-    def __init__(self, *, tokens: Extractor, weights: str, query_resize: QueryResize = "2d") -> None:
+    def __init__(self, *, tokens: Tokens, weights: str, query_resize: QueryResize = "2d") -> None:
         super().__init__()
         self.tokens = tokens
         self.head, codebook = load_cause(Path(weights), tokens, query_resize=query_resize)
@@ -114,11 +114,11 @@ class CauseExtractor(Frozen):
     def forward(self, image: Tensor) -> Tensor:
         """See `dhr.core.extractor.Extractor`."""
         tokens = self.tokens(image)
-        with mixed(getattr(self.tokens, "precision", "fp32"), image.device):
+        with mixed(self.tokens.precision, image.device):
             return self.head(tokens, self.codebook).float()
 
 
-def load_cause(path: Path, tokens: Extractor, *, query_resize: QueryResize = "2d") -> tuple[CauseHead, Tensor]:
+def load_cause(path: Path, tokens: Tokens, *, query_resize: QueryResize = "2d") -> tuple[CauseHead, Tensor]:
     """Head and codebook (C,D) of a file, released or made here.
 
     Raises:

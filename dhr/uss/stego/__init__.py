@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dhr.core.errors import InputError
-from dhr.core.extractor import Extractor
+from dhr.core.extractor import Extractor as Extractor
 from dhr.disk.weights.state import load_strictly, only_tensors
-from dhr.uss.frozen import Frozen, mixed
+from dhr.uss.frozen import Frozen, Tokens, mixed
 from dhr.uss.head_file import PATCH, read_head, refuse_other_tokens
 
 DROPOUT = 0.1
@@ -43,7 +43,7 @@ class StegoExtractor(Frozen):
         InputError: the file is missing, not whole, or of a head for other tokens.
     """
 
-    def __init__(self, *, tokens: Extractor, weights: str) -> None:
+    def __init__(self, *, tokens: Tokens, weights: str) -> None:
         super().__init__()
         self.tokens = tokens
         self.head = load_stego(Path(weights), tokens)
@@ -55,11 +55,11 @@ class StegoExtractor(Frozen):
     def forward(self, image: Tensor) -> Tensor:
         """See `dhr.core.extractor.Extractor`."""
         tokens = self.tokens(image)
-        with mixed(getattr(self.tokens, "precision", "fp32"), image.device):
+        with mixed(self.tokens.precision, image.device):
             return self.head(tokens).float()
 
 
-def load_stego(path: Path, tokens: Extractor) -> StegoHead:
+def load_stego(path: Path, tokens: Tokens) -> StegoHead:
     """Head of a file, released or made here.
 
     Raises:
