@@ -50,6 +50,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy dhr
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(RUN) scripts/check_style.py
 
 bench: $(INSTALLED)

@@ -35,8 +35,6 @@ def unique_lines(count: int, start: int = 0) -> str:
         ("dhr/a.py", "try:\n    f()\nexcept (OSError, BaseException):\n    pass\n", ("dhr/a.py:3", "broad except")),
         ("dhr/a.py", "x = 1\nx = x.cuda()\n", ("dhr/a.py:2", "device")),
         ("dhr/__init__.py", "import torch\n", ("dhr/__init__.py:1", "import in dhr/__init__.py")),
-        ("dhr/rebalancing/a.py", "from pathlib import Path\n", ("dhr/rebalancing/a.py:1", "import in the pure core")),
-        ("dhr/crf/a.py", "import hydra.utils\n", ("dhr/crf/a.py:1", "import in the pure core")),
         ("dhr/crf/a.py", "x = 1\nprint(x)\n", ("dhr/crf/a.py:2", "word in the pure core")),
         ("dhr/crf/a.py", "device = 'cuda:0'\n", ("dhr/crf/a.py:1", "word in the pure core")),
         ("dhr/crf/a.py", "x = image.is_cuda\n", ("dhr/crf/a.py:1", "word in the pure core")),
