@@ -8,9 +8,10 @@ from omegaconf import OmegaConf
 
 from dhr.config.compose import compose, jobs
 from dhr.config.schema import SCHEMAS
-from dhr.config.stored import load_run_config
+from dhr.config.stored import MOVED, load_run_config, refuse_other_settings, stored_text
 from dhr.config.tree import config_folder, options
 from dhr.core.errors import InputError
+from dhr.disk.layout import RunFolder
 
 GROUPS = sorted({path.name for path in config_folder().iterdir() if path.is_dir()} - {"hydra", "preset"})
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
@@ -79,15 +80,15 @@ WRONG = [  # command, what is typed, what the message has to say
     ("labels", "", ("run", "weights")),
     ("labels", "run=nowhere", ("run", "nowhere", "config.yaml")),
     ("labels", "run=nowhere tau=0.6", ("tau", "0.6", "stored in the run")),
-    ("labels", "weights=tests/tiny.py option=[dhr]", ("option", "did you mean options?")),
-    ("labels", "weights=tests/tiny.py options=dhr", ("options", "dhr", "a list")),
-    ("labels", "weights=tests/tiny.py options=[dhrr]", ("options", "dhrr", "did you mean dhr?", "network_crf")),
-    ("labels", "weights=tests/tiny.py options=['']", ("options", "no such option", "paper")),
-    ("labels", "weights=tests/tiny.py options=[none]", ("options", "none", "given")),
-    ("labels", "weights=tests/tiny.py limit=0", ("limit", "0", "from 1 to")),
-    ("labels", "weights=tests/tiny.py keep=[paper]", ("keep", "paper", "network, network_crf, dhr")),
-    ("labels", "weights=tests/tiny.py classifier=none", ("options", "dhr", "classifier=cam")),
-    ("labels", "weights=tests/tiny.py split=vaildation", ("split", "did you mean validation?")),
+    ("labels", "weights=tests/helpers/tiny.py option=[dhr]", ("option", "did you mean options?")),
+    ("labels", "weights=tests/helpers/tiny.py options=dhr", ("options", "dhr", "a list")),
+    ("labels", "weights=tests/helpers/tiny.py options=[dhrr]", ("options", "dhrr", "did you mean dhr?", "network_crf")),
+    ("labels", "weights=tests/helpers/tiny.py options=['']", ("options", "no such option", "paper")),
+    ("labels", "weights=tests/helpers/tiny.py options=[none]", ("options", "none", "given")),
+    ("labels", "weights=tests/helpers/tiny.py limit=0", ("limit", "0", "from 1 to")),
+    ("labels", "weights=tests/helpers/tiny.py keep=[paper]", ("keep", "paper", "network, network_crf, dhr")),
+    ("labels", "weights=tests/helpers/tiny.py classifier=none", ("options", "dhr", "classifier=cam")),
+    ("labels", "weights=tests/helpers/tiny.py split=vaildation", ("split", "did you mean validation?")),
     ("evaluate", "run=nowhere dataset=voc", ("dataset", "voc", "stored in the run")),
     ("evaluate", "", ("run", "masks")),
     ("evaluate", "masks=.", ("dataset", "voc")),
@@ -223,3 +224,13 @@ def test_an_unreadable_stored_configuration_is_refused(tmp_path: Path, text: str
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=r"config\.yaml"):
         load_run_config(tmp_path)
+
+
+def test_parts_of_an_old_training_are_found_where_they_stand_now(tmp_path: Path) -> None:
+    cfg = compose("train_uss", ["dataset=toy", "uss=cause"])
+    text = stored_text(cfg)
+    for old, new in MOVED.items():
+        text = text.replace(new, old)
+    assert "dhr.uss.training.settings.HeadSettings" in text and "dhr.uss.training.views.Crops" in text
+    (tmp_path / "config.yaml").write_text(text)
+    refuse_other_settings(RunFolder(tmp_path), cfg)

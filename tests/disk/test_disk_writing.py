@@ -91,7 +91,7 @@ def test_every_stage_names_the_place_it_cannot_write(tmp_path: Path, verb: str) 
 WRITER = """
 import os, sys, time
 from pathlib import Path
-from dhr.disk.layout import write_atomically
+from dhr.disk.atomic import write_atomically
 def stop(*_):
     print("written", flush=True)
     time.sleep(60)

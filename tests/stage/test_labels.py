@@ -9,7 +9,7 @@ import torch
 from refreshing import Spy, relabelled
 from tiny import NETWORK, TRAIN, Tiny
 
-import dhr.training.fitting
+import dhr.stage.parts
 from dhr.config.compose import compose
 from dhr.config.label_options import rebalancers_of
 from dhr.config.stored import load_run_config
@@ -78,7 +78,7 @@ def test_labels_are_those_of_a_round(tiny: Tiny, monkeypatch: pytest.MonkeyPatch
         if epoch == 1:
             shutil.copy(run.last, weights)
 
-    monkeypatch.setattr(dhr.training.fitting, "progress_bar", lambda: Spy(keep))
+    monkeypatch.setattr(dhr.stage.parts, "progress_bar", lambda: Spy(keep))
     tiny.call("train", "wss=cam", "refresh=round", "label_maker=ema", "name=in_rounds")
     words = ("wss=cam", *NETWORK, "crf.workers=0", "options=[dhr]", "keep=[dhr]")
     tiny.call("labels", f"weights={weights}", *words)
@@ -196,7 +196,7 @@ def test_wrong_settings_of_an_option(option: str, said: str) -> None:
 
 
 def test_options_are_typed_as_they_are() -> None:
-    words = ["weights=tests/tiny.py", "options=[dhr,dhr tau=0.6,'paper']", "keep=[dhr tau=0.6]"]
+    words = ["weights=tests/helpers/tiny.py", "options=[dhr,dhr tau=0.6,'paper']", "keep=[dhr tau=0.6]"]
     cfg = compose("labels", words)
     assert (cfg.options, cfg.keep) == (["dhr", "dhr tau=0.6", "paper"], ["dhr tau=0.6"])
     with pytest.raises(InputError, match=r"dhr  tau=0\.6: has the folder of dhr tau=0\.6, dhr-tau=0\.6"):
