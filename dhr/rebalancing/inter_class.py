@@ -41,7 +41,7 @@ class InterClass:
         prototypes = self.prototypes(view.uss_features, shares)
         values = likeness(view.uss_features, prototypes, view.cells) * present[:, :, None, None]
         unit = torch.nn.functional.normalize(prototypes, dim=2)
-        closeness = torch.einsum("bmd,bnd->bmn", unit, unit).relu()
+        closeness = torch.einsum("bmd,bnd->bmn", unit, unit).clamp(0, 1)
         return Heatmaps(values=values, shares=shares, closeness=closeness, present=present)
 
 
