@@ -25,7 +25,7 @@ class NativeCrf(Potentials):
     """CPU dense CRF, equal to pydensecrf but for rounding (mean difference below 1e-6 on photographs), and faster.
 
     The result depends neither on the number of workers nor on the other images of the batch. The first inference on
-    a machine waits for the compiler, about 20 s; the compiled code is kept on the disk.
+    a machine waits for the compiler, 12 s on one core; the compiled code is kept on the disk.
 
     Attributes:
         workers: threads; 0 computes in the thread that asks.

@@ -190,6 +190,11 @@ def lattice(features: Tensor, valid: Tensor, reach: tuple[float, ...], *, counte
 
     Raises:
         ValueError: the features reach so far that 64 bits do not suffice to tell vertices apart.
+
+    >>> features = torch.tensor([[[1.0, 1.0, 9.0]], [[1.0, 1.0, 2.0]]])  # (d,B,P): two pixels alike, one far from them
+    >>> made = lattice(features, torch.tensor([[True, True, True]]), (9.0, 2.0), counted=True)
+    >>> made(torch.tensor([[5.0], [3.0], [0.0]])).sign().flatten().tolist()  # the pixels alike share their values
+    [1.0, 1.0, 0.0]
     """
     codes, corners = codes_of(reach), len(features) + 1
     nobody = (len(valid) + 1) * codes.count  # the first code of the rows that belong to no vertex
