@@ -1,4 +1,4 @@
-"""Where the cells of a network's maps lie in its image: a matter of how the network was trained."""
+"""Where the cells of a network's maps lie in its image; this depends on how the network was trained."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,10 +12,10 @@ Size = tuple[int, int]
 
 
 class Cells(Protocol):
-    """Resizes images and maps so that cells of several scales meet where they belong."""
+    """Resizes images and maps so that maps of several scales are added at the same places of the image."""
 
     def view(self, image: Tensor, size: Size) -> Tensor:
-        """(B,3,H,W) at another size."""
+        """The image (B,3,H,W) resized to (B,3,*size)."""
         ...
 
     def on_grid(self, maps: Tensor, *, view: Size, image: Size, stride: int) -> Tensor:
@@ -39,9 +39,13 @@ class Cells(Protocol):
 
 @dataclass(frozen=True)
 class CentredCells:
-    """Cell j shows the pixels from stride * j to stride * (j + 1), as labels are learnt in this code.
+    """Cell j shows the pixels from stride * j to stride * (j + 1), as networks learn their labels in this code.
 
     Exact at any size of the image, also where the last cell hangs over its edge.
+
+    >>> maps = torch.tensor([[[[0.0, 4.0]]]])  # two cells of 4 pixels for an image of 7
+    >>> CentredCells().on_image(maps, (1, 7), stride=4).tolist()
+    [[[[0.0, 0.0, 0.5, 1.5, 2.5, 3.5, 4.0]]]]
     """
 
     def view(self, image: Tensor, size: Size) -> Tensor:
@@ -66,7 +70,11 @@ class CentredCells:
 
 @dataclass(frozen=True)
 class CornerCells:
-    """The outermost cells lie on the outermost pixels: so the released networks are asked, and so they are equal."""
+    """The outermost cells lie on the outermost pixels, as in the released code, whose results this reproduces.
+
+    >>> CornerCells().on_image(torch.tensor([[[[0.0, 6.0]]]]), (1, 7), stride=4).tolist()
+    [[[[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]]]
+    """
 
     def view(self, image: Tensor, size: Size) -> Tensor:
         """See `Cells`."""
@@ -83,11 +91,19 @@ class CornerCells:
 
 
 def grid_of(size: Size, stride: int) -> Size:
-    """How many cells have a pixel of an image of this size."""
+    """How many cells (h,w) have a pixel of an image of this size (height, width).
+
+    >>> grid_of((16, 17), 8)
+    (2, 3)
+    """
     return -(-size[0] // stride), -(-size[1] // stride)
 
 
 def patch_grid(size: tuple[int, int], *, scale: float, patch: int) -> tuple[int, int]:
-    """Cells (h,w) of an image of `size` (height, width) that is resized by `scale` and up to multiples of `patch`."""
+    """Cells (h,w) of an image of `size` (height, width) that is resized by `scale` and up to multiples of `patch`.
+
+    >>> patch_grid((375, 500), scale=0.5, patch=16), patch_grid((3, 3), scale=0.1, patch=16)
+    ((12, 16), (1, 1))
+    """
     height, width = (-(-round(side * scale) // patch) for side in size)
     return max(height, 1), max(width, 1)

@@ -1,6 +1,7 @@
-"""Colours of a batch, wherever it lies: jitter with numbers of its own for each image, and normalisation.
+"""Colours of a batch on any device: jitter with its own random numbers for each image, and normalisation.
 
-Nothing here waits for the device: every shape is known beforehand, and no number is copied to it or asked of it.
+Nothing here waits for the device: every shape is known beforehand, and no number is copied to the device or read
+from it.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,11 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # places of the four in streng
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """(...,3,H,W) uint8 RGB -> float with ImageNet mean 0 and deviation 1."""
+    """(...,3,H,W) uint8 RGB -> float32, of mean 0 and standard deviation 1 per channel over the pixels of ImageNet.
+
+    >>> normalise(torch.tensor([124, 116, 104], dtype=torch.uint8).view(3, 1, 1)).flatten()  # nearly the mean colour
+    tensor([ 0.0056, -0.0049,  0.0082])
+    """
     image = functional.to_dtype(pixels, torch.float32, scale=True)
     # Plain numbers: torchvision's normalize copies them to the device as tensors, and waits for it.
     for plane, mean, std in zip(image.unbind(-3), MEAN, STD, strict=True):
@@ -33,7 +38,10 @@ def draw_jitter(strengths: Sequence[float], random: Random) -> Tensor:
         random: where the numbers come from.
 
     Returns:
-        The four numbers, then the order of the first three of them.
+        The four numbers, then the order in which the first three are applied.
+
+    >>> draw_jitter((0.0, 0.0, 0.0, 0.0), Random(0))[:4]
+    tensor([1., 1., 1., 0.])
     """
     factors = [random.uniform(max(1 - strength, 0.0), 1 + strength) for strength in strengths[:HUE]]
     turn = random.uniform(-strengths[HUE], strengths[HUE])
@@ -43,19 +51,24 @@ def draw_jitter(strengths: Sequence[float], random: Random) -> Tensor:
 def jitter(pixels: Tensor, valid: Tensor, numbers: Tensor, *, hue: bool) -> Tensor:
     """Changes brightness, contrast and saturation in the order drawn for each image, then the hue.
 
-    On what is `valid` it is what torchvision's adjust_brightness, adjust_contrast, adjust_saturation and adjust_hue
-    make of this part alone, computed in float32 and rounded once, at the end. Each of the first three is a mixture,
-    factor * picture + (1 - factor) * other, cut to the range, where the other picture is black, the mean grey of the
+    The result equals that of torchvision's adjust_brightness, adjust_contrast, adjust_saturation and adjust_hue on
+    the `valid` part alone, but is computed in float32 and rounded once, at the end. Each of the first three mixes
+    factor * picture + (1 - factor) * other and clamps to [0,255]; the other picture is black, the mean grey of the
     image, or the image in grey.
 
     Args:
         pixels: (B,3,H,W) uint8 RGB, 0 outside `valid`.
         valid: (B,H,W) bool, what shows image; an image without such a pixel stays black.
         numbers: (B,7) of `draw_jitter`.
-        hue: whether hues turn; they take most of the time, so do not ask for it where no number says so.
+        hue: whether hues turn. This takes most of the time, so leave it out where no image turns its hue.
 
     Returns:
         (B,3,H,W) uint8, 0 outside `valid`.
+
+    >>> pixels = torch.tensor([10, 60, 200, 0], dtype=torch.uint8).expand(1, 3, 1, 4)
+    >>> twice_as_bright = torch.tensor([[2.0, 1.0, 1.0, 0.0, 0.0, 1.0, 2.0]])
+    >>> jitter(pixels, torch.tensor([[[True, True, True, False]]]), twice_as_bright, hue=False)[0, 0].tolist()
+    [[20, 120, 255, 0]]
     """
     values = pixels.to(torch.float32)
     shown, area = valid.to(torch.float32), valid.sum((1, 2)).clamp_min(1)
@@ -78,6 +91,12 @@ def turn_hues(values: Tensor, turns: Tensor) -> None:
     A hue is a place on a circle of six sectors: red lies at 0, green at 2, blue at 4. A channel has the largest value
     within one sector around its place, the smallest from two sectors on, and a mixture between (A. R. Smith, Color
     gamut transform pairs, 1978). Grey stays grey.
+
+    >>> values = torch.tensor([[255.0, 0.0, 0.0], [80.0, 80.0, 80.0]])[:, :, None, None]  # red; grey
+    >>> turn_hues(values, torch.tensor([1 / 3, 1 / 3]))
+    >>> values.flatten(1).round()  # green; grey
+    tensor([[  0., 255.,   0.],
+            [ 80.,  80.,  80.]])
     """
     red, green, blue = values.unbind(1)
     top, low = values.amax(1), values.amin(1)

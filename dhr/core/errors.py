@@ -2,10 +2,13 @@
 
 
 class InputError(Exception):
-    """Wrong input; the message names the place, the value and the cure. Commands turn it into exit code 2.
+    r"""Wrong input; the message names the place, the value and the cure. Commands turn it into exit code 2.
 
     A loader process of torch hands its errors on as a text, "Caught InputError in DataLoader worker process 0." with a
-    traceback, and makes a new error of it. Only what the first one said is kept.
+    traceback, and makes a new error of it. The new error keeps only the message of the first one.
+
+    >>> print(InputError("Caught InputError in worker 0.\nTraceback ...\ndhr.core.errors.InputError: a.png: empty"))
+    a.png: empty
     """
 
     def __init__(self, message: str = "") -> None:

@@ -1,4 +1,4 @@
-"""What every model of unsupervised features offers, and its features over several scales."""
+"""What every model of unsupervised features offers."""
 
 from typing import Protocol
 

@@ -11,8 +11,15 @@ from dhr.runtime.ranks import mean_over_ranks
 def segmentation_loss(logits: Tensor, pseudo_mask: Tensor) -> Tensor:
     """Cross entropy of (B,K,h,w) logits against (B,H,W) labels resized nearest to them.
 
-    The mean over the labelled cells of all processes together, so that a cell counts the same whatever process it is
-    in and however much padding lies beside it. 0, and differentiable, where every label is IGNORE.
+    The mean over the labelled cells of all processes together: every cell counts the same, whichever process has it
+    and however much padding lies beside it. 0, and differentiable, where every label is IGNORE.
+
+    >>> import torch
+    >>> logits = torch.tensor([[[[0.0, 0.0]], [[0.0, 9.0]]]])  # undecided; sure of class 1
+    >>> segmentation_loss(logits, torch.tensor([[[0, IGNORE]]]))
+    tensor(0.6931)
+    >>> segmentation_loss(logits, torch.tensor([[[IGNORE, IGNORE]]]))
+    tensor(0.)
     """
     labels = resize_labels(pseudo_mask, (logits.shape[-2], logits.shape[-1])).long()
     total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
@@ -21,12 +28,17 @@ def segmentation_loss(logits: Tensor, pseudo_mask: Tensor) -> Tensor:
 
 
 def tag_loss(cams: Tensor, valid: Tensor, tags: Tensor) -> Tensor:
-    """Multi-label soft margin of the CAMs' mean over the valid cells against the tags.
+    """Multi-label soft margin loss of the tags; the logit of a tag is the mean of its CAM over the valid cells.
 
     Args:
         cams: (B,T,h,w) signed scores.
         valid: (B,H,W) bool, where the crop shows image.
         tags: (B,T) 0/1.
+
+    >>> import torch
+    >>> cams = torch.tensor([[[[2.0, -2.0, 50.0]]]])  # the last cell lies off the image
+    >>> tag_loss(cams, torch.tensor([[[True, True, False]]]), torch.ones(1, 1))  # the mean is 0: probability one half
+    tensor(0.6931)
     """
     grid = (cams.shape[-2], cams.shape[-1])
     cells = functional.adaptive_max_pool2d(valid[:, None].float(), grid) > 0

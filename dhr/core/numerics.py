@@ -1,4 +1,4 @@
-"""Small risky operations, each once, with its edge cases decided."""
+"""Small operations that are easy to get wrong, each in one place, with its edge cases decided."""
 
 import torch
 from torch import Tensor
@@ -8,16 +8,29 @@ CONSTANT = 1e-5  # of the largest magnitude: a map that varies by less is taken 
 
 
 def resize(values: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
-    """Bilinear resize of (B,C,h,w) to (B,C,*size); the input itself where the size is right already."""
+    """Bilinear resize of (B,C,h,w) to (B,C,*size); the input itself where the size is right already.
+
+    >>> resize(torch.tensor([[[[0.0, 4.0]]]]), (1, 4)).tolist(), resize(torch.eye(2)[None, None], (1, 1)).tolist()
+    ([[[[0.0, 1.0, 3.0, 4.0]]]], [[[[0.5]]]])
+    """
     if tuple(values.shape[-2:]) == tuple(size):
         return values
     return functional.interpolate(values, size=size, mode="bilinear", align_corners=align_corners)
 
 
 def at_places(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Bilinear values of (B,C,h,w) at the crossings of rows (H) and columns (W), in cells, 0 being the first centre.
+    """Bilinear values of a map at the crossings of rows and columns.
 
-    (B,C,H,W); beyond the outermost centres what is there.
+    Args:
+        values: (B,C,h,w).
+        rows: (H) places in cells; 0 is the centre of the first cell.
+        columns: (W) likewise.
+
+    Returns:
+        (B,C,H,W); beyond the outermost centres the values there.
+
+    >>> at_places(torch.tensor([[[[0.0, 10.0, 30.0]]]]), torch.tensor([0.0]), torch.tensor([-1.0, 0.5, 1.5, 9.0]))
+    tensor([[[[ 0.,  5., 20., 30.]]]])
     """
     for dim, places in ((-2, rows), (-1, columns)):
         last = values.shape[dim] - 1
@@ -31,7 +44,11 @@ def at_places(values: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Nearest resize of an integer mask (B,H,W), sampled at cell centres."""
+    """Nearest resize of an integer mask (B,H,W), sampled at cell centres; no label is mixed from others.
+
+    >>> resize_labels(torch.tensor([[[0, 0, 7, 7, 255, 255]]]), (1, 2))
+    tensor([[[  0, 255]]])
+    """
     resized = functional.interpolate(labels[:, None].float(), size=size, mode="nearest-exact")
     return resized[:, 0].to(labels.dtype)
 
@@ -39,9 +56,13 @@ def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
 def to_unit_range(values: Tensor, where: Tensor) -> Tensor:
     """Min-max scales each map of (B,M,h,w) to [0,1] over the cells `where` (B,1,h,w) or (B,M,h,w); 0 elsewhere.
 
-    A constant map carries no preference: it becomes 1 on its cells. A map without a cell is 0. The constant test
-    is relative to the largest magnitude, so transport plans of size 1/(NK) scale like anything else; their logarithm
-    is near -10, whose rounding alone makes a plan of equal maps differ by 2e-6 of itself.
+    A constant map carries no preference: it becomes 1 on its cells. A map without a cell becomes 0. Whether a map is
+    constant is decided relative to its largest magnitude, so that transport plans, of size 1/(NK), scale like other
+    maps. The logarithm of a plan is near -10; its rounding alone makes a plan of equal maps vary by 2e-6 of itself.
+
+    >>> maps = torch.tensor([[[[2.0, 4.0, 6.0, 99.0]], [[3.0, 3.0, 3.0, 0.0]]]])
+    >>> to_unit_range(maps, torch.tensor([[[[True, True, True, False]]]])).tolist()
+    [[[[0.0, 0.5, 1.0, 0.0]], [[1.0, 1.0, 1.0, 0.0]]]]
     """
     where = where.expand_as(values)
     low = values.masked_fill(~where, torch.inf).amin((-2, -1), keepdim=True)
@@ -53,7 +74,12 @@ def to_unit_range(values: Tensor, where: Tensor) -> Tensor:
 
 
 def unit_vectors(values: Tensor, *, dim: int) -> Tensor:
-    """Divides by the Euclidean norm along `dim`; zero vectors stay zero."""
+    """Divides by the Euclidean norm along `dim`; zero vectors stay zero.
+
+    >>> unit_vectors(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), dim=1)
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]])
+    """
     norm = values.norm(dim=dim, keepdim=True)
     return values / norm.masked_fill(norm == 0, 1.0)
 
@@ -61,12 +87,19 @@ def unit_vectors(values: Tensor, *, dim: int) -> Tensor:
 def winner(values: Tensor, *, dim: int) -> Tensor:
     """Index of the largest value along `dim`, of the first one where several are equal; `dim` is gone.
 
-    What `argmax` says, but thirty times faster on a CPU where `dim` is not the innermost one.
+    The same as `argmax`, but thirty times faster on a CPU where `dim` is not the innermost one.
+
+    >>> winner(torch.tensor([[1.0, 5.0], [2.0, 5.0]]), dim=0)
+    tensor([1, 0])
     """
     return values.max(dim).indices
 
 
 def masked_mean(values: Tensor, where: Tensor) -> Tensor:
-    """Mean of (B,C,h,w) over the cells `where` (B,1,h,w), as (B,C); 0 where there is no cell."""
+    """Mean of (B,C,h,w) over the cells `where` (B,1,h,w), as (B,C); 0 where there is no cell.
+
+    >>> masked_mean(torch.tensor([[[[1.0, 3.0, 8.0]]]]), torch.tensor([[[[True, True, False]]]]))
+    tensor([[2.]])
+    """
     total = (values * where).sum((-2, -1))
     return total / where.sum((-2, -1)).clamp_min(1)

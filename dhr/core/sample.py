@@ -21,9 +21,14 @@ from dhr.core.window import StoredFeatures, Window, boxes_of, covered
 class Sample:
     """One training crop.
 
-    Shapes: pixels (3,H,W) uint8 RGB; tags (T) float 0/1; wss_mask (H,W) uint8; stored_features, those of the USS model,
-    None where no stage needs them; jitter (7), how the colours of the pixels are still to be changed, None where they
-    are right.
+    Attributes:
+        id: name of the image.
+        pixels: (3,H,W) uint8 RGB.
+        tags: (T) float 0/1.
+        wss_mask: (H,W) uint8.
+        window: where the crop lies in its image.
+        stored_features: those of the USS model, None where no stage needs them.
+        jitter: (7) numbers by which the colours are still to be changed, None where they are final.
     """
 
     id: str
@@ -42,6 +47,16 @@ class LoadedBatch:
     `boxes` (B,4) has top, left, height and width of the part of each canvas that shows image; `most_tags` is the
     largest number of tags that an image has; `whole` (B,) bool says which crops show the whole image; `hue` says
     whether any jitter turns hues. They are made here, so that no step has to ask an accelerator for them.
+
+    >>> pixels, mask = torch.zeros(3, 2, 3, dtype=torch.uint8), torch.zeros(2, 3, dtype=torch.uint8)
+    >>> whole, tags = Window.whole((2, 3)), torch.tensor([1.0, 0.0, 1.0])
+    >>> part = Window(scaled=(4, 2), flip=False, source=(0, 0, 2, 2), place=(0, 1), canvas=(2, 3))
+    >>> loaded = LoadedBatch.stack([Sample("a", pixels, tags, mask, whole), Sample("b", pixels, tags, mask, part)])
+    >>> loaded.most_tags, loaded.whole.tolist(), loaded.boxes.tolist()
+    (2, [True, False], [[0, 0, 2, 3], [0, 1, 2, 2]])
+    >>> batch = loaded.ready()
+    >>> batch.image.shape, batch.valid[1].int().tolist(), batch.uss_features
+    (torch.Size([2, 3, 2, 3]), [[0, 1, 1], [0, 1, 1]], None)
     """
 
     ids: tuple[str, ...]
@@ -143,12 +158,17 @@ class Batch:
     def with_features(self, features: Tensor) -> Self:
         """The batch with features (B,D,h,w) of its crops."""
         on_image = self.cells((features.shape[-2], features.shape[-1]))[:, None]
-        return replace(self, uss_features=features * on_image)
+        return replace(self, uss_features=features.float() * on_image)
 
 
 @dataclass(frozen=True)
 class Queries:
-    """What one layer of a mask classifier says: classes (B,Q,K+1) logits, no object last; masks (B,Q,h,w) logits."""
+    """The answer of one layer of a mask classifier, for Q queries.
+
+    Attributes:
+        classes: (B,Q,K+1) logits; the last is "no object".
+        masks: (B,Q,h,w) logits.
+    """
 
     classes: Tensor
     masks: Tensor
@@ -156,7 +176,7 @@ class Queries:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a decoder makes of the feature maps: logits (B,K,h,w), and the queries of each layer if it has any."""
+    """The answer of a decoder: logits (B,K,h,w), and the queries of each layer if it has any."""
 
     logits: Tensor
     queries: tuple[Queries, ...] = ()
@@ -164,10 +184,13 @@ class Decoded:
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What the network says of a batch.
+    """The answer of the network to a batch.
 
-    Shapes: logits (B,K,h,w) at the stride of the decoder; cams (B,T,h,w) signed scores of the bias-free classifier,
-    T = 0 without one; features: the maps C4 and C5, (B,D,h,w) each; queries of a mask classifier, for its loss.
+    Attributes:
+        logits: (B,K,h,w) at the stride of the decoder.
+        cams: (B,T,h,w) signed scores of the bias-free classifier; T = 0 without one.
+        features: the maps C4 and C5, (B,D,h,w) each.
+        queries: of a mask classifier, for its loss.
     """
 
     logits: Tensor
@@ -176,7 +199,13 @@ class NetworkOutput:
     queries: tuple[Queries, ...] = ()
 
     def detach(self) -> "NetworkOutput":
-        """The same maps in float32, cut from the graph, for those who make labels of them; they read no queries."""
+        """The same maps in float32 and without gradients, from which labels are made; without the queries.
+
+        >>> half = torch.ones(1, 2, 1, 1, dtype=torch.bfloat16, requires_grad=True)
+        >>> free = NetworkOutput(logits=half, cams=half, features=(half, half)).detach()
+        >>> free.logits.dtype, free.logits.requires_grad
+        (torch.float32, False)
+        """
         c4, c5 = self.features
         return NetworkOutput(
             logits=self.logits.detach().float(),

@@ -17,6 +17,14 @@ class Window:
 
     The image is resized to `scaled` (height, width), flipped left to right if `flip`, and the box `source`
     (top, left, height, width) of the result is put at `place` (top, left) of an otherwise empty `canvas`.
+
+    >>> window = Window(scaled=(1, 4), flip=True, source=(0, 1, 1, 3), place=(0, 0), canvas=(1, 5))
+    >>> window.paste(torch.tensor([[1, 2, 3, 4]]), fill=0).tolist()  # flipped, then cut
+    [[3, 2, 1, 0, 0]]
+    >>> window.paste_labels(torch.tensor([[5, 9]], dtype=torch.uint8), fill=255).tolist()  # resized to 4 as well
+    [[9, 5, 5, 255, 255]]
+    >>> window.valid().tolist(), window.shows_all
+    ([[True, True, True, False, False]], False)
     """
 
     scaled: tuple[int, int]
@@ -46,7 +54,7 @@ class Window:
         return self.valid_cells(self.canvas)
 
     def paste(self, scaled: Tensor, fill: float) -> Tensor:
-        """Cuts an already resized tensor (..., scaled height, scaled width) into the canvas, `fill` elsewhere."""
+        """The canvas of a tensor (..., scaled height, scaled width) that is resized already; `fill` elsewhere."""
         top, left, height, width = self.source
         turned = scaled.flip(-1) if self.flip else scaled
         canvas = scaled.new_full((*scaled.shape[:-2], *self.canvas), fill)
@@ -96,7 +104,11 @@ def boxes_of(windows: Iterable[Window]) -> Tensor:
 
 
 def covered(boxes: Tensor, canvas: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """(B,h,w) bool, true where the centre of a cell of `grid` (h,w), laid over the canvas, lies in the box (B,4)."""
+    """(B,h,w) bool, true where the centre of a cell of `grid` (h,w), laid over the canvas, lies in the box (B,4).
+
+    >>> covered(torch.tensor([[0, 1, 4, 5]]), canvas=(4, 8), grid=(1, 4)).tolist()  # columns 1 to 5, cells of two
+    [[[True, True, True, False]]]
+    """
     places = []
     for axis in (0, 1):
         centres = (torch.arange(grid[axis], device=boxes.device) + 0.5) * (canvas[axis] / grid[axis])
@@ -109,8 +121,17 @@ def covered(boxes: Tensor, canvas: tuple[int, int], grid: tuple[int, int]) -> Te
 class StoredFeatures:
     """USS maps of whole images as they are stored, and where the cells of their crops lie on them.
 
-    Shapes: values (B,D,h0,w0), 0 where a map is smaller than the largest one; rows (B,h) and columns (B,w) float, in
-    cells of the map, 0 being the centre of its first one and never beyond its last one. Without B for one image.
+    Maps of one image alone have no axis B.
+
+    Attributes:
+        values: (B,D,h0,w0), 0 where a map is smaller than the largest one.
+        rows: (B,h) float, in cells of the map: from 0, the centre of its first cell, to the centre of its last one.
+        columns: (B,w) likewise.
+
+    >>> stored = torch.tensor([[[0.0, 10.0, 20.0, 30.0]]])  # one channel of a whole image
+    >>> window = Window(scaled=(2, 8), flip=False, source=(0, 4, 2, 4), place=(0, 0), canvas=(2, 4))  # its right half
+    >>> StoredFeatures.stack([window.on_map(stored, (1, 4))]).sampled()
+    tensor([[[[17.5000, 22.5000, 27.5000, 30.0000]]]])
     """
 
     values: Tensor
@@ -119,7 +140,7 @@ class StoredFeatures:
 
     @classmethod
     def stack(cls, maps: list[Self]) -> Self:
-        """StoredFeatures of one image each, of any size, on grids of the same size."""
+        """One batch of maps of one image each; the maps may differ in size, their grids may not."""
         height, width = (max(each.values.shape[axis] for each in maps) for axis in (1, 2))
         room = [(0, width - each.values.shape[2], 0, height - each.values.shape[1]) for each in maps]
         return cls(
@@ -129,12 +150,12 @@ class StoredFeatures:
         )
 
     def sampled(self) -> Tensor:
-        """(B,D,h,w) float32, bilinear between the four cells around each place."""
+        """Features of the crops' cells, (B,D,h,w) float32, bilinear between the four cells around each place."""
         high, wide = (max(length - 1, 1) / 2 for length in self.values.shape[2:])
         y, x = self.rows[:, :, None] / high - 1, self.columns[:, None, :] / wide - 1
         places = torch.stack(torch.broadcast_tensors(x, y), -1)
         return functional.grid_sample(self.values.float(), places.float(), align_corners=True)
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """The same, every tensor changed."""
+        """The same maps with `change` applied to every tensor."""
         return replace(self, values=change(self.values), rows=change(self.rows), columns=change(self.columns))

@@ -13,7 +13,11 @@ PLAIN = re.compile(r"(?!null$)[^\\'\",$][^\\,$]*(?<!['\"])", re.IGNORECASE)  # r
 
 
 def word(key: str, value: object) -> str:
-    """`key=value`, quoted for the shell and, where it has to be, for Hydra's grammar too: to be copied and run."""
+    """`key=value` to be copied and run: quoted for the shell and, where needed, for Hydra's grammar too.
+
+    >>> print(word("run", "voc 1"), word("run", "20241122"), word("root", "/data/a,b"))
+    run='voc 1' run=20241122 root="'/data/a,b'"
+    """
     text = str(value)
     typed = text if PLAIN.fullmatch(text) else quoted(text)
     if "'" in typed and not re.search(r'["$`\\!]', typed):
@@ -22,7 +26,11 @@ def word(key: str, value: object) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text in single quotes, which Hydra takes as it is: backslashes are doubled where a quote follows them."""
+    r"""A text in single quotes, which Hydra reads back as it was: a backslash before a quote is doubled.
+
+    >>> print(quoted("it's"), quoted("C:\\"))
+    'it\'s' 'C:\\'
+    """
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
@@ -43,11 +51,19 @@ def open_home(text: str) -> str:
 
 
 def of_split(folder: str, split: str) -> Path:
-    """A folder with `{split}` replaced by the name of the split; other braces are a part of its name."""
+    """A folder with `{split}` replaced by the name of the split; other braces are a part of its name.
+
+    >>> of_split("masks/{split}/{other}", "train").as_posix()
+    'masks/train/{other}'
+    """
     return Path(folder.replace("{split}", split))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The question "did you mean ...? " for a likely misspelling, else nothing."""
+    """The question "did you mean ...? " for a likely misspelling, else an empty text.
+
+    >>> nearest("pascal", ["voc", "coco"]), nearest("cooc", ["voc", "coco"])
+    ('', 'did you mean coco? ')
+    """
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"did you mean {close[0]}? " if close else ""

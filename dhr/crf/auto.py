@@ -11,10 +11,10 @@ from dhr.crf.potentials import Potentials
 
 @dataclass(frozen=True)
 class AutoCrf(Potentials):
-    """On an accelerator the CRF in PyTorch, where the images are; on a CPU the compiled one, else pydensecrf.
+    """The CRF in PyTorch for images on an accelerator; for images on a CPU the compiled one, else pydensecrf.
 
     Attributes:
-        workers: of the CRFs on a CPU.
+        workers: threads or processes of the CRFs on a CPU.
     """
 
     workers: int = 2
@@ -44,7 +44,11 @@ class AutoCrf(Potentials):
 
 
 def best(*, on_cpu: bool) -> str:
-    """Name of the CRF that `crf=auto` is."""
+    """Name of the CRF that `crf=auto` uses for images on a CPU or elsewhere.
+
+    >>> best(on_cpu=False)
+    'torch'
+    """
     if not on_cpu:
         return "torch"
     return next(

@@ -17,14 +17,14 @@ class NonsenseError(ValueError):
 
 
 class Field(Protocol):
-    """A batch of images with its pairwise terms, which are built once and serve for any number of inferences."""
+    """A batch of images with its pairwise terms; these are built once and serve any number of inferences."""
 
     def __call__(self, probabilities: Tensor, present: Tensor) -> Tensor:
         """Approximate marginals after mean-field inference.
 
         Args:
             probabilities: (B,M,H,W), finite, >= 0; they need not sum to 1.
-            present: (B,M) bool; the other channels take no part.
+            present: (B,M) bool, the channels that take part.
 
         Returns:
             (B,M,H,W), summing to 1 over the present channels inside the valid box, 0 elsewhere.
@@ -44,7 +44,7 @@ class Crf(Protocol):
         ...
 
     def on(self, pixels: Tensor, valid: Tensor) -> Field:
-        """The field of a batch; what is costly in it is done at its first inference.
+        """The field of a batch. It is cheap to make: its pairwise terms are built at its first inference.
 
         Args:
             pixels: (B,3,H,W) uint8 RGB.
@@ -57,7 +57,7 @@ def normalised(probabilities: Tensor, valid: Tensor, present: Tensor, *, first: 
     """Probabilities that sum to 1 over the present channels inside the valid box, 0 elsewhere.
 
     A pixel without any mass gets the uniform distribution: no class is preferred where nothing is known.
-    On an accelerator the check does not wait for the device: nonsense ends the run there, a little later.
+    On an accelerator the check does not wait for the device, so the error comes a little later.
 
     Args:
         probabilities: (B,M,H,W).
@@ -66,7 +66,14 @@ def normalised(probabilities: Tensor, valid: Tensor, present: Tensor, *, first: 
         first: number of the first of these images in the whole batch, for the error.
 
     Raises:
-        NonsenseError: a value is NaN, infinite or negative; on an accelerator its own assertion error.
+        NonsenseError: a value is NaN, infinite or negative, present or not. An accelerator raises its own error.
+
+    >>> scores = torch.tensor([3.0, 0.0, 4.0, 1.0, 0.0, 5.0, 2.0, 2.0, 6.0]).view(1, 3, 1, 3)
+    >>> normalised(scores, torch.tensor([[[True, True, False]]]), torch.tensor([[True, True, False]])).tolist()
+    [[[[0.75, 0.5, 0.0]], [[0.25, 0.5, 0.0]], [[0.0, 0.0, 0.0]]]]
+    >>> normalised(-scores, torch.ones(1, 1, 3) > 0, torch.ones(1, 3) > 0, first=8)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    dhr.crf.interface.NonsenseError: the CRF was given a probability that is ... negative, in image 8 of the batch
     """
     sound = (torch.isfinite(probabilities) & (probabilities >= 0)).flatten(1).all(1)
     if probabilities.device.type != "cpu":

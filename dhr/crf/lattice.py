@@ -1,13 +1,12 @@
 """Permutohedral lattices: which vertices surround each pixel, with which weights, and which are neighbours.
 
-They are those of the C++ code by Kraehenbuehl and Koltun: a vertex exists where some pixel touches it, and pixels
-whose features are 0 make up their number to a multiple of 4.
+They are equal to those of the C++ code by Kraehenbuehl and Koltun. A vertex exists where some pixel touches it, and
+the number of pixels is filled up to a multiple of 4 by pixels whose features are 0.
 
-A vertex has integer coordinates k_0 .. k_{d-1} (d features), all equal modulo d+1. With k_0 and (k_i - k_0) / (d+1)
-as digits of a number it gets a code: adding 1 to all coordinates raises the code by `rise`, and taking d+1 from
-coordinate i lowers it by `fall[i]`. Neighbours are therefore a constant number apart, and in the order of the codes
-they are found by walking along; the digits that change with the column are first, so that what is near in the image
-is near in memory.
+A vertex has integer coordinates k_0 .. k_{d-1} (d features), all equal modulo d+1. Its code is a number whose digits
+are k_0 and (k_i - k_0) / (d+1). Adding 1 to all coordinates raises the code by `rise`; taking d+1 from coordinate i
+lowers it by `fall[i]`. So the codes of neighbours differ by a constant, and one walk along the sorted codes finds all
+neighbours. The digits that change with the column come first: what is near in the image is near in memory.
 """
 
 import math
@@ -30,9 +29,10 @@ class Lattice:
     """The lattice of one image and one kernel.
 
     Attributes:
-        weights: (N,d+1) float32, barycentric, times the symmetric normalisation of the pixel.
-        vertices: (N,d+1) uint32, from 1.
-        neighbours: (d+1,M+1,2) uint32, 0 where there is none; row 0 is empty.
+        weights: (N,d+1) float32, barycentric weights times the symmetric normalisation of the pixel.
+        vertices: (N,d+1) uint32, numbers of the vertices around each pixel, from 1.
+        neighbours: (d+1,M+1,2) uint32, numbers of both neighbours of each vertex along each axis, 0 where there is
+            none; row 0 is empty.
     """
 
     weights: Array
@@ -41,18 +41,18 @@ class Lattice:
 
     @property
     def size(self) -> int:
-        """Number of vertices."""
+        """Number of vertices, M."""
         return self.neighbours.shape[1] - 1
 
 
 def build(features: Array) -> Lattice:
-    """The lattice of pixels.
+    """The lattice of the pixels of one image.
 
     Args:
-        features: (d,N) float32, d >= 2, N >= 1: what a pixel is, in standard deviations of the kernel.
+        features: (d,N) float32, d >= 2, N >= 1: place and colour of each pixel, in standard deviations of the kernel.
 
     Raises:
-        ValueError: a feature is not finite, or the features reach too far for that number of them.
+        ValueError: a feature is not finite, or the features reach so far that 62 bits cannot hold the codes.
     """
     pixels = features.shape[1]
     padded = np.zeros((len(features), -(-pixels // BLOCK) * BLOCK), np.float32)
@@ -72,19 +72,27 @@ def build(features: Array) -> Lattice:
 
 
 def gaussian_features(height: int, width: int, sxy: float) -> Array:
-    """(2,H*W): column and row over `sxy`, from the top left corner."""
+    """(2,H*W) float32: column and row of each pixel, divided by `sxy`.
+
+    >>> gaussian_features(2, 3, sxy=2.0).tolist()
+    [[0.0, 0.5, 1.0, 0.0, 0.5, 1.0], [0.0, 0.0, 0.0, 0.5, 0.5, 0.5]]
+    """
     rows, columns = np.divmod(np.arange(height * width), width)
     return np.stack([columns, rows]).astype(np.float32) / np.float32(sxy)
 
 
 def bilateral_features(pixels: Array, sxy: float, srgb: float) -> Array:
-    """(5,H*W) of an image (H,W,3) uint8: place over `sxy`, colour over `srgb`."""
+    """(5,H*W) float32 of an image (H,W,3) uint8: place divided by `sxy`, colour divided by `srgb`.
+
+    >>> bilateral_features(np.uint8([[[0, 0, 0], [255, 0, 128]]]), sxy=2.0, srgb=4.0).T.tolist()
+    [[0.0, 0.0, 0.0, 0.0, 0.0], [0.5, 0.0, 63.75, 0.0, 32.0]]
+    """
     colours = pixels.reshape(-1, 3).T.astype(np.float32) / np.float32(srgb)
     return np.concatenate([gaussian_features(len(pixels), pixels.shape[1], sxy), colours])
 
 
 def _scale(d: int) -> Array:
-    """What elevation multiplies the features by: blurring then is a Gaussian of standard deviation 1."""
+    """(d) factors of the features before elevation, which make the blur a Gaussian of standard deviation 1."""
     deviation = np.float32(math.sqrt(2 / 3) * (d + 1))
     return np.array([1 / math.sqrt((i + 1) * (i + 2)) * float(deviation) for i in range(d)], np.float32)
 
@@ -213,7 +221,7 @@ def corners(elevated: Array, cells: Array, ranks: Array, steps: Steps, found: tu
 
 @compiled(fast=False)
 def look_up(names: Array, table: Array, codes: Array, count: int, vertices: Array) -> int:
-    """Numbers of the codes in `names`; new ones are entered into the table. Returns how many there are now, or -1."""
+    """Finds the numbers of the codes in `names`; a new code gets the next number. Returns how many there are, or -1."""
     shift = np.uint64(64)
     while (np.uint64(1) << (np.uint64(64) - shift)) < np.uint64(len(table)):
         shift -= np.uint64(1)
@@ -234,7 +242,7 @@ def look_up(names: Array, table: Array, codes: Array, count: int, vertices: Arra
 
 @compiled(fast=False)
 def find_neighbours(codes: Array, steps: Steps, neighbours: Array) -> None:
-    """Both neighbours of every vertex along each axis, from sorted codes: those of one axis are a shift away.
+    """Finds both neighbours of every vertex along each axis: their codes differ by the same number for all vertices.
 
     Args:
         codes: (M,) ascending.

@@ -1,11 +1,11 @@
 """Compiled loops: filtering on a permutohedral lattice (Adams et al., 2010), and mean-field inference with it.
 
-They do not hold the lock of the interpreter, so that threads run side by side. A compiled function calls only those of
-its own file: numba looks at one file only when it asks whether what it compiled before still holds.
+They release the lock of the interpreter, so that threads run side by side. A compiled function calls only functions
+of its own file: to decide whether its cached code is up to date, numba looks at no other file.
 
 Legend: N pixels, d features, M vertices, G groups of L channels each, which go through a loop together; C = G L.
-Vertex 0 stands for all that are missing and is always 0. `lanes` is any tuple of length L: unlike the length of an
-array, that is known when a loop is compiled.
+Vertex 0 stands for all missing vertices; its value is always 0. `lanes` is any tuple of length L: the length of a
+tuple, unlike that of an array, is known when a loop is compiled.
 """
 
 from collections.abc import Callable
@@ -26,10 +26,10 @@ Term = tuple[np.float32, Array, Array, Array, Array, Array]
 
 
 def compiled(*, fast: bool) -> Callable[[Loop], Loop]:
-    """Compiles at the first call, and keeps the result on the disk where there is a place for it.
+    """Compiles a function at its first call, and keeps the result on the disk where a folder can be written.
 
     Args:
-        fast: sums may be reordered and fused; not where a rounding decides which vertices there are.
+        fast: sums may be reordered and fused; false where a rounding decides which vertices there are.
     """
 
     def compile_(function: Loop) -> Loop:
@@ -75,7 +75,7 @@ def blur(values: Array, spare: Array, neighbours: Array, lanes: Lanes) -> None:
 
 @compiled(fast=True)
 def normalise(weights: Array, vertices: Array, neighbours: Array, values: Array, spare: Array) -> None:
-    """Multiplies the weights of a pixel by 1/sqrt(response to ones): splat and cut bring the factor in, each once.
+    """Multiplies the weights of each pixel by 1/sqrt(its response to ones); splat and cut apply this factor once each.
 
     `values` and `spare` are (M+1,1) and 0.
     """
@@ -93,7 +93,7 @@ def normalise(weights: Array, vertices: Array, neighbours: Array, values: Array,
 
 @compiled(fast=True)
 def soft_max(z: Array) -> None:
-    """Over the channels of z (C,n), in place."""
+    """Soft-max over the channels of z (C,n), in place."""
     top, total = z[0].copy(), np.zeros(z.shape[1], np.float32)
     for k in range(1, len(z)):
         for p in range(len(top)):
@@ -109,9 +109,9 @@ def soft_max(z: Array) -> None:
 
 @compiled(fast=True)
 def exponential(x: np.float32) -> np.float32:
-    """e^x for x <= 0 to single precision; the library's own is not computed for many pixels at a time.
+    """e^x for x <= 0 in single precision; unlike the library's function, it can be vectorised by the compiler.
 
-    x = n log 2 + r, with log 2 in two parts and the polynomial of Cephes for e^r.
+    x = n log 2 + r, with log 2 in two parts; e^r is the polynomial of the Cephes library.
     """
     n = np.rint(max(x, NEGLIGIBLE) * np.float32(1.44269504))
     r = max(x, NEGLIGIBLE) - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
@@ -144,7 +144,7 @@ def mean_field(energies: Array, terms: tuple[Term, Term], iterations: int, lanes
 
 @compiled(fast=True)
 def blurred(term: Term, lanes: Lanes) -> Term:
-    """What was splatted into the spare values of a term becomes its blurred values."""
+    """The term whose values are the blurred spare values; its other array is the new spare."""
     factor, weights, vertices, neighbours, values, spare = term
     for group in range(len(values)):
         blur(spare[group], values[group], neighbours, lanes)
@@ -155,12 +155,12 @@ def blurred(term: Term, lanes: Lanes) -> Term:
 
 @compiled(fast=True)
 def walk(energies: Array, terms: tuple[Term, Term], ends: tuple[bool, bool], lanes: Lanes) -> None:
-    """The end of one iteration and the beginning of the next, so that the lattices are read once for both.
+    """Ends one iteration and begins the next in one pass over the pixels, so that the lattices are read only once.
 
     Args:
-        energies: (C,N); at the last walk marginals are written over them.
+        energies: (C,N); the last walk overwrites them with marginals.
         terms: see `mean_field`; the marginals are splatted into the spare values.
-        ends: (first, last): there is no iteration before, after.
+        ends: (first, last): whether this is the first walk, before any iteration, and whether it is the last.
         lanes: see above.
     """
     first, last = ends

@@ -25,10 +25,20 @@ class NativeCrf(Potentials):
     """CPU dense CRF, equal to pydensecrf but for rounding (mean difference below 1e-6 on photographs), and faster.
 
     The result depends neither on the number of workers nor on the other images of the batch. The first inference on
-    a machine waits some seconds for the compiler; what it makes is kept on the disk.
+    a machine waits for the compiler, 12 s on one core; the compiled code is kept on the disk.
 
     Attributes:
         workers: threads; 0 computes in the thread that asks.
+
+    The border between two classes moves to the border in the image:
+
+    >>> pixels = torch.tensor([40, 40, 40, 200, 200, 200]).repeat(1, 3, 2, 1).to(torch.uint8)
+    >>> left = torch.tensor([0.7, 0.7, 0.4, 0.3, 0.3, 0.3]).repeat(1, 1, 2, 1)  # the third column has the wrong class
+    >>> field = NativeCrf(workers=0).on(pixels, torch.ones(1, 2, 6) > 0)
+    >>> marginals = field(torch.cat([left, 1 - left], 1), torch.ones(1, 2) > 0)  # (1,2,2,6), as was given
+    >>> marginals.argmax(1)
+    tensor([[[0, 0, 0, 1, 1, 1],
+             [0, 0, 0, 1, 1, 1]]])
     """
 
     workers: int = 2
@@ -39,7 +49,7 @@ class NativeCrf(Potentials):
         return NativeField(self, pixels, valid)
 
     def each(self, work: Callable[[int], Tensor], numbers: Iterable[int]) -> Iterator[Tensor]:
-        """`work` of every number, in their order."""
+        """The results of `work` for all numbers, in the order of the numbers; the threads work on several at once."""
         if self.workers == 0:
             return map(work, numbers)
         if not self._pools:
@@ -49,7 +59,7 @@ class NativeCrf(Potentials):
 
 @dataclass(frozen=True)
 class NativeField:
-    """A batch of images; the lattices of each are built at its first inference and kept for the next one."""
+    """A batch of images; the lattices of an image are built at its first inference and kept for the next ones."""
 
     crf: NativeCrf
     pixels: Tensor
@@ -65,7 +75,7 @@ class NativeField:
         return result
 
     def _refined(self, number: int, probabilities: Tensor, present: Tensor) -> Tensor:
-        """One image of the batch; that it is normalised here, not with the others, is for the sake of the threads."""
+        """The marginals (M,H,W) of one image; it is normalised here so that the threads share this work too."""
         one = slice(number, number + 1)
         result = normalised(probabilities[one], self.valid[one], present[one], first=number)
         for job in jobs_of(result, self.pixels[one], self.valid[one], present[one]):

@@ -1,4 +1,4 @@
-"""No CRF: the probabilities as they are, normalised. For ablations and fast trials."""
+"""No CRF: probabilities are normalised and otherwise left alone. For ablations and fast trials."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,11 @@ from dhr.crf.interface import normalised
 
 @dataclass(frozen=True)
 class NoField:
-    """Keeps the probabilities, in the form that every CRF returns."""
+    """A batch whose probabilities are only normalised.
+
+    Attributes:
+        valid: (B,H,W) bool.
+    """
 
     valid: Tensor
 
@@ -20,7 +24,14 @@ class NoField:
 
 @dataclass(frozen=True)
 class NoCrf:
-    """A CRF without pairwise terms."""
+    """A CRF without pairwise terms: every pixel keeps its own distribution.
+
+    >>> import torch
+    >>> pixels, valid = torch.zeros(1, 3, 1, 2, dtype=torch.uint8), torch.tensor([[[True, False]]])
+    >>> field = NoCrf().on(pixels, valid)
+    >>> field(torch.full((1, 3, 1, 2), 0.2), torch.tensor([[True, False, True]])).tolist()
+    [[[[0.5, 0.0]], [[0.0, 0.0]], [[0.5, 0.0]]]]
+    """
 
     @property
     def workers(self) -> int:
@@ -28,5 +39,5 @@ class NoCrf:
         return 0
 
     def on(self, pixels: Tensor, valid: Tensor) -> NoField:
-        """See `dhr.crf.interface.Crf`; `pixels` are not looked at."""
+        """See `dhr.crf.interface.Crf`; `pixels` are not read."""
         return NoField(valid)

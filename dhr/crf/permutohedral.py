@@ -1,9 +1,9 @@
 """Gaussian filters on the permutohedral lattice (Adams et al., 2010) for a batch of images, in tensor operations.
 
-Equal to the lattice of Kraehenbuehl and Koltun (2011), with what theirs has beside the mathematics: rounding half to
-even, ranks by strict <, blur over those vertices only that some pixel touches, single precision throughout, and their
-loop over four pixels at once, which touches the simplex of the zero feature when the number of pixels is no multiple
-of four. The constant 1/(1 + 2^-d) is left out: symmetric normalisation cancels it.
+Equal to the lattice of Kraehenbuehl and Koltun (2011), including what the mathematics leaves open: rounding half to
+even, ranks by strict <, blur over those vertices only that some pixel touches, and single precision throughout. Their
+loop takes four pixels at once; where the number of pixels is no multiple of four, it touches the simplex of the zero
+feature too, and so does this code. The constant 1/(1 + 2^-d) is left out: symmetric normalisation cancels it.
 
 All sizes follow from the sizes of the arguments: vertices are numbered by sorting whole numbers that stand for them.
 
@@ -26,7 +26,7 @@ INT32, INT64 = 2**31, 2**63
 
 @dataclass(frozen=True)
 class Codes:
-    """Whole numbers for the vertices around features in a box [0, reach]: linear, and different for all of them.
+    """Numbering of the vertices around features in a box [0, reach]: linear in the vertex, no two vertices alike.
 
     Attributes:
         steps: (d+1) what one step along each axis of the blur adds; a step back subtracts it.
@@ -43,9 +43,10 @@ class Codes:
 def codes_of(reach: tuple[float, ...]) -> Codes:
     """Codes for features in [0, reach].
 
-    The vertices are all whole numbers of differences of coordinates, along any tree that joins the axes; each axis is
-    joined to the one before it where the difference takes the fewest values. A vertex differs from a feature in its
-    simplex by at most one such difference. One number more is left free for the steps out of the box.
+    The differences of its coordinates along a tree that joins the axes, whole numbers of steps, identify a vertex.
+    Each axis is joined to that earlier axis for which the difference takes the fewest values. The difference of a
+    vertex lies at most one step from that of a feature in its simplex. One more number is left free for the steps out
+    of the box.
     """
     rows = _elevation(len(reach))
     steps, origin, count = [0] * len(rows), 0, 1
@@ -73,7 +74,13 @@ def _span(first: Sequence[float], second: Sequence[float], reach: Sequence[float
 
 
 def elevated(features: Tensor) -> Tensor:
-    """(d,N) -> (d+1,N): the features in the plane of the lattice, summed in the order of the original."""
+    """(d,N) -> (d+1,N): the features in the plane of the lattice, summed in the order of the original code.
+
+    >>> elevated(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))  # the columns sum to 0
+    tensor([[ 1.7321,  1.0000],
+            [-1.7321,  1.0000],
+            [ 0.0000, -2.0000]])
+    """
     d = len(features)
     result = features.new_empty(d + 1, features.shape[1])
     above = torch.zeros_like(features[0])
@@ -183,6 +190,11 @@ def lattice(features: Tensor, valid: Tensor, reach: tuple[float, ...], *, counte
 
     Raises:
         ValueError: the features reach so far that 64 bits do not suffice to tell vertices apart.
+
+    >>> features = torch.tensor([[[1.0, 1.0, 9.0]], [[1.0, 1.0, 2.0]]])  # (d,B,P): two pixels alike, one far from them
+    >>> made = lattice(features, torch.tensor([[True, True, True]]), (9.0, 2.0), counted=True)
+    >>> made(torch.tensor([[5.0], [3.0], [0.0]])).sign().flatten().tolist()  # the pixels alike share their values
+    [1.0, 1.0, 0.0]
     """
     codes, corners = codes_of(reach), len(features) + 1
     nobody = (len(valid) + 1) * codes.count  # the first code of the rows that belong to no vertex

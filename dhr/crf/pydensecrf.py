@@ -33,7 +33,7 @@ class PyDenseCrf(Potentials):
         return PyDenseField(self, pixels, valid)
 
     def pool(self, number: int) -> ProcessPoolExecutor:
-        """A process; the same for the same number, because it keeps the pairwise terms of its images."""
+        """The process of an image, always the same for one number, because it keeps the pairwise terms."""
         while len(self._pools) < self.workers:
             self._pools.append(process_pool(1))
         return self._pools[number % self.workers]
@@ -61,7 +61,7 @@ class PyDenseField:
     def _started(
         self, number: int, result: Tensor, probabilities: Tensor, present: Tensor
     ) -> Iterator[tuple[Tensor, Job, Callable[[], np.ndarray]]]:
-        """Hands one image to its process, which works on it while the next ones are made ready; none if it is done."""
+        """Hands an image to its process, which works while the next are made ready; none if there is nothing to do."""
         one = slice(number, number + 1)
         image = result[one]
         image[:] = normalised(probabilities[one], self.valid[one], present[one], first=number)

@@ -18,18 +18,31 @@ BRIGHTEST = 255
 class TorchCrf(Potentials):
     """Exact dense CRF, equal to pydensecrf but for rounding: mean difference on photographs at most 2e-6.
 
-    On an accelerator the host waits for nothing, unless `counted`. Memory for photographs with the sigmas given here,
-    measured on a CPU, bytes per pixel of the canvas, K channels: lattices 310, an inference 60 K beside them, and
-    while they are built 630 are in use. With counted=false it is 810, 90 K and 1430: for 16 images of 512x512 with 4
-    channels 2.6 GB at most, or 6 GB.
+    On an accelerator the host waits for nothing, unless `counted`.
+
+    Memory, in bytes per pixel of the canvas with K channels, for photographs and the default parameters, measured on
+    a CPU: the lattices take 310 and an inference 60 K beside them; while they are built, 630 are in use. With
+    counted=false it is 810, 90 K and 1430. For 16 images of 512x512 with 4 channels this is at most 2.6 GB, or 6 GB.
 
     Attributes:
-        images_at_once: divides the batch into parts that are computed one after the other, for less memory while the
-            lattices are built and used; those of all parts are kept. None: the batch as it is, but image by image on
-            a CPU, whose cache makes that 1.5 times faster.
-        counted: whether the host asks, once for each lattice, how many vertices there are, so that there is room for
-            just these, not for d+1 of each pixel: less memory and work, but the host waits for the device. None: on
-            a CPU, where there is nothing to wait for.
+        images_at_once: how many images are computed together. Fewer images need less memory while lattices are built
+            and used, but the lattices of all images are kept. None: all of the batch on an accelerator; one on a CPU,
+            whose cache makes that 1.5 times faster.
+        counted: whether the host asks, once for each lattice, how many vertices there are. Then there is room for
+            just these and not for d+1 of each pixel: less memory and work, but the host waits for the device. None:
+            on a CPU only, where there is nothing to wait for.
+
+    One field serves several inferences. Pixels of the same colour decide where one is unsure:
+
+    >>> pixels = torch.tensor([40, 40, 200, 200]).expand(1, 3, 1, 4).to(torch.uint8)
+    >>> field = TorchCrf().on(pixels, torch.ones(1, 1, 4) > 0)
+    >>> first = torch.tensor([0.9, 0.5, 0.5, 0.1]).view(1, 1, 1, 4)
+    >>> field(torch.cat([first, 1 - first], 1), torch.ones(1, 2) > 0).round(decimals=1)
+    tensor([[[[1., 1., 0., 0.]],
+    <BLANKLINE>
+             [[0., 0., 1., 1.]]]])
+    >>> field(torch.cat([first, 1 - first], 1), torch.tensor([[True, False]]))[0, :, 0].tolist()  # one class, no doubt
+    [[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]
     """
 
     images_at_once: int | None = None
@@ -69,7 +82,7 @@ class TorchField:
 
     @torch.no_grad()
     def refined(self, start: Tensor, present: Tensor) -> Tensor:
-        """Marginals from probabilities that are normalised already; here nothing waits for the device."""
+        """Marginals from probabilities that are normalised already; does not wait for the device, unless `counted`."""
         if not len(start):
             return start.clone()
         with torch.autocast(start.device.type, enabled=False):
@@ -111,12 +124,12 @@ def _places(valid: Tensor) -> Tensor:
 
 
 def _divided(values: Tensor, sigma: float) -> Tensor:
-    """Divided by a tensor: by a number, an accelerator would multiply with the reciprocal, and round otherwise."""
+    """Divides by a tensor. An accelerator divides by a number through its reciprocal, and so rounds differently."""
     return values / torch.full((), sigma, device=values.device)
 
 
 def _mean_field(kernels: tuple[Lattice, Lattice], start: Tensor, present: Tensor, *, iterations: int) -> Tensor:
-    """(B,M,H,W) float32; outside the valid boxes, and where an image has no channel at all, without meaning."""
+    """Marginals (B,M,H,W) float32; without meaning outside the valid boxes and for images without a channel."""
     batch, channels, height, width = start.shape
     unary = start.float().clamp_min(FLOOR).log().masked_fill_(~present[:, :, None, None], ABSENT)
     unary = unary.permute(0, 2, 3, 1).reshape(-1, channels).contiguous()

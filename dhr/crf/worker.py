@@ -20,6 +20,11 @@ def infer(probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials)
 
     Returns:
         (M,H,W) float32.
+
+    >>> scores = np.float32([[[0.9, 0.5, 0.5, 0.1]], [[0.1, 0.5, 0.5, 0.9]]])
+    >>> pixels = np.uint8([[[40] * 3, [40] * 3, [200] * 3, [200] * 3]])
+    >>> infer(scores, pixels, Potentials()).argmax(0).tolist()  # the colour decides where a pixel is unsure
+    [[0, 0, 1, 1]]
     """
     return _inferred(_field(len(probabilities), pixels, potentials), probabilities, potentials.iterations)
 
@@ -27,15 +32,16 @@ def infer(probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials)
 def infer_of_batch(
     place: tuple[int, int], probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials
 ) -> np.ndarray:
-    """`infer`, with a field that is kept until an image of another batch comes: the second inference builds none.
+    """As `infer`, to the bit, but the field of an image is kept: its next inference need not build the terms again.
 
-    The result is the same to the bit. A field serves only one number of classes; another one gets a new field.
+    Fields are kept until an image of another batch comes. A field serves one number of classes; if that changes, a
+    new field is built.
 
     Args:
         place: number of the batch, number of the image in it.
-        probabilities: as there.
-        pixels: as there, the same whenever this place comes.
-        potentials: as there.
+        probabilities: as in `infer`.
+        pixels: as in `infer`; always the same for one place.
+        potentials: as in `infer`.
     """
     batch, image = place
     fields = _KEPT.get(batch)

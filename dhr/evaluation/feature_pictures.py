@@ -1,4 +1,4 @@
-"""What unsupervised features look like: like colours for like features, and the clusters that they form."""
+"""Pictures of unsupervised features: similar colours for similar features, and the clusters that they form."""
 
 import colorsys
 from collections.abc import Sequence
@@ -24,15 +24,19 @@ GOLDEN = 0.618034  # turns of the colour circle from one cluster to the next, so
 def feature_colours(maps: Sequence[Tensor]) -> list[np.ndarray]:
     """PCA to RGB: the three directions in which the features of all maps together differ most.
 
-    Features are taken at unit length, as their cosine is what counts. Like colours mean like features, also in two
-    maps of one call. The sign of a direction is that in which its largest entry is positive.
+    Features are scaled to unit length, because only their cosine counts. Similar colours mean similar features, also
+    in two maps of one call. The sign of a direction is that in which its largest entry is positive.
 
     Args:
         maps: (D,h,w) each, of one D.
 
     Returns:
-        (h,w,3) uint8 each. Where there is no third difference (fewer than three channels, or fewer that vary), its
-        channel is GREY; all three are where nothing differs.
+        (h,w,3) uint8 each. Where there are fewer than three directions (too few channels, or too few that vary), the
+        missing channels are GREY; all three are where nothing differs.
+
+    >>> features = torch.tensor([[[1.0, 0.6, 2.0]], [[0.0, 0.8, 0.0]]])  # (2,1,3): the third cell is like the first
+    >>> feature_colours([features])[0].tolist()
+    [[[0, 128, 128], [255, 128, 128], [0, 128, 128]]]
     """
     cells = torch.cat([unit_vectors(each.double().flatten(1), dim=0) for each in maps], 1)
     centred = cells - cells.mean(1, keepdim=True)
@@ -65,6 +69,10 @@ def cluster_maps(maps: Sequence[Tensor], probes: Tensor | None) -> list[np.ndarr
 
     Returns:
         (h,w) int64 each, in 0..C-1.
+
+    >>> features = torch.tensor([[[1.0, 0.2, 5.0]], [[0.1, 1.0, 4.0]]])
+    >>> cluster_maps([features], probes=torch.tensor([[0.0, 3.0], [1.0, 0.0]]))[0].tolist()
+    [[1, 0, 1]]
     """
     cells = torch.cat([unit_vectors(each.float().flatten(1), dim=0) for each in maps], 1)
     if probes is not None:
@@ -83,7 +91,11 @@ def cluster_colours(clusters: np.ndarray) -> np.ndarray:
 
 
 def over_image(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h,w,3) cells at the `size` (height, width) of the image, each cell a block, so that the grid can be seen."""
+    """(h,w,3) cells at the `size` (height, width) of the image, each cell a block, so that the grid can be seen.
+
+    >>> over_image(np.arange(2).reshape(1, 2, 1).repeat(3, 2), (2, 5))[:, :, 0].tolist()
+    [[0, 0, 0, 1, 1], [0, 0, 0, 1, 1]]
+    """
     rows, columns = (
         np.minimum(np.arange(side) * cells // side, cells - 1)
         for side, cells in zip(size, picture.shape[:2], strict=True)

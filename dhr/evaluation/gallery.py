@@ -86,6 +86,10 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[Sequence[int]
 
     Returns:
         (H,W,3) uint8 RGB.
+
+    >>> image = np.full((1, 3, 3), 100, np.uint8)
+    >>> overlay(image, np.uint8([[0, 0, 9]]), palette=[(0, 0, 0)])[0].tolist()  # background; beyond the palette
+    [[100, 100, 100], [100, 100, 100], [255, 255, 255]]
     """
     colours = np.full((256, 3), 255, np.uint8)
     colours[: len(palette)] = np.asarray(palette, np.uint8)
@@ -102,7 +106,11 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence[Sequence[int]
 
 
 def borders(mask: np.ndarray) -> np.ndarray:
-    """(H,W) bool: pixels that have another class at most BORDER pixels to the left, right, above or below."""
+    """(H,W) bool: pixels that have another class at most BORDER pixels to the left, right, above or below.
+
+    >>> borders(np.uint8([[0, 0, 0, 1, 1, 1]])).astype(int).tolist()
+    [[0, 1, 1, 1, 1, 0]]
+    """
     found = np.zeros(mask.shape, bool)
     for reach in range(1, BORDER + 1):
         rows, columns = mask[reach:] != mask[:-reach], mask[:, reach:] != mask[:, :-reach]
@@ -114,7 +122,11 @@ def borders(mask: np.ndarray) -> np.ndarray:
 
 
 def scaled(array: np.ndarray) -> np.ndarray:
-    """An image or mask at the size it is drawn: small ones by whole factors and nearest, large ones shrunk to SIDE."""
+    """An image or mask at the size it is drawn: small ones by whole factors and nearest, large ones shrunk to SIDE.
+
+    >>> scaled(np.zeros((75, 100), np.uint8)).shape, scaled(np.zeros((500, 1000, 3), np.uint8)).shape
+    ((300, 400), (192, 384, 3))
+    """
     height, width = array.shape[:2]
     factor = SIDE / max(height, width)
     if factor >= 2:
@@ -127,7 +139,11 @@ def scaled(array: np.ndarray) -> np.ndarray:
 
 
 def data_uri(picture: np.ndarray, *, exact: bool) -> str:
-    """A (H,W,3) uint8 picture as a data: address; PNG where every pixel counts, else JPEG."""
+    """A (H,W,3) uint8 picture as a data: address; PNG if `exact`, else JPEG.
+
+    >>> data_uri(np.zeros((2, 2, 3), np.uint8), exact=True)[:26]
+    'data:image/png;base64,iVBO'
+    """
     buffer = io.BytesIO()
     if exact:
         Image.fromarray(picture).save(buffer, "PNG")

@@ -35,6 +35,12 @@ class JointHistogram(Metric):
     """Counts (truth, prediction) pairs over all pixels, exactly and over all ranks.
 
     The state is a (256,256) int64 histogram, and the number of images that hold each truth label.
+
+    >>> metric, truth = JointHistogram(), torch.tensor([0, 0, 1, 255], dtype=torch.uint8)
+    >>> metric.update(joint_histogram(torch.tensor([0, 1, 1, 1], dtype=torch.uint8), truth))
+    >>> pairs, holders = metric.compute()
+    >>> pairs[:2, :2].tolist(), holders[[0, 1, 255]].tolist()  # the truth's 255 is counted, and left out of scores
+    ([[1, 1], [0, 1]], [1, 1, 1])
     """
 
     full_state_update = False
@@ -52,9 +58,9 @@ class JointHistogram(Metric):
         """Adds one image, or several together.
 
         Args:
-            pairs: their joint histogram (256,256), see `joint_histogram`.
-            holders: (256) how many of them hold each truth label; None for one image, whose histogram says it.
-            images: how many they are.
+            pairs: joint histogram (256,256) of the images, see `joint_histogram`.
+            holders: (256) how many of the images hold each truth label; None for one image, whose histogram says it.
+            images: number of images.
         """
         self.pairs += pairs
         self.holders += pairs.sum(1) > 0 if holders is None else holders
@@ -66,20 +72,30 @@ class JointHistogram(Metric):
 
 
 def joint_histogram(prediction: Tensor, truth: Tensor) -> Tensor:
-    """(256,256) int64 counts of (truth, prediction) pairs of two uint8 masks of the same size."""
+    """(256,256) int64 counts of (truth, prediction) pairs of two uint8 masks of the same size.
+
+    >>> prediction, truth = torch.tensor([[5, 5], [0, 0]]).byte(), torch.tensor([[5, 5], [5, 255]]).byte()
+    >>> joint_histogram(prediction, truth).to_sparse().indices().T.tolist()  # (truth, prediction)
+    [[5, 0], [5, 5], [255, 0]]
+    """
     code = truth.flatten().to(torch.int64) * LABELS + prediction.flatten()
     return torch.bincount(code, minlength=LABELS * LABELS).view(LABELS, LABELS)
 
 
 def joint_histogram_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Joint histogram of several (prediction, truth) pairs of uint8 masks (H,W), and what is counted of each image.
+    """Joint histogram of several (prediction, truth) pairs of uint8 masks (H,W), and the counts of each image.
 
-    Counts the runs of equal pairs, which are a few thousand in a mask, and not the pixels. A compiled loop would take
-    half the time, but its compiler takes longer to be imported than all masks of VOC to be scored.
+    Counts runs of equal pairs, a few thousand in a mask, and not single pixels. A compiled loop would take half the
+    time, but to import its compiler takes longer than to score all masks of VOC.
 
     Returns:
         (256,256) int64, rows truth; (256) how many images hold each truth label; (4,256) counts of small objects, see
-        `dhr.evaluation.small.small_counts`. Zeros of no pair.
+        `dhr.evaluation.small.small_counts`. All zeros for no pair.
+
+    >>> mask = np.uint8([[7, 7, 7, 255]])
+    >>> pairs, holders, small = joint_histogram_of([(mask, mask), (mask, mask)])
+    >>> int(pairs[7, 7]), int(holders[7]), int(small[0, 7])  # class 7 covers all that counts: it is not small
+    (6, 2, 0)
     """
     codes, lengths = [np.zeros(0, np.uint16)], [np.zeros(0, np.int64)]
     holders, small = np.zeros(LABELS, np.int64), np.zeros((len(ROWS), LABELS), np.int64)
@@ -102,8 +118,8 @@ def joint_histogram_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[
 class Scores:
     """Scores of one set of masks.
 
-    `miou` and `iou` are percent, the rates are fractions; a class that occurs nowhere is NaN. `confusion` is (K,K),
-    rows truth. `small_mfnr` is NaN where fewer than two tag classes occur, or all of them have the same area.
+    `miou` and `iou` are in percent, the rates are fractions; a class that occurs nowhere is NaN. `confusion` is
+    (K,K), rows truth. `small_mfnr` is NaN where fewer than two tag classes occur, or all of them have the same area.
     `small` are the scores of small objects, None where they were not counted.
     """
 
@@ -119,10 +135,20 @@ class Scores:
 
 
 def check_labels(pairs: np.ndarray, num_classes: int, id: str) -> None:
-    """Refuses a prediction with IGNORE or a label out of range where the truth counts, and nonsense in the truth.
+    """Refuses labels out of range: in the truth, IGNORE excepted, and in the prediction where the truth counts.
+
+    Args:
+        pairs: joint histogram (256,256), rows truth.
+        num_classes: K; labels are allowed from 0 to K-1.
+        id: name of the image, for the error.
 
     Raises:
         InputError: names the image and the label.
+
+    >>> check_labels(joint_histogram(torch.tensor([9, 1]), torch.tensor([255, 1])).numpy(), 2, id="cat")
+    >>> check_labels(joint_histogram(torch.tensor([9, 1]), torch.tensor([0, 1])).numpy(), 2, id="cat")
+    Traceback (most recent call last):
+    dhr.core.errors.InputError: cat: the prediction has label 9 on 1 scored pixels; allowed are 0 to 1
     """
     truth = pairs.sum(1)
     wrong = np.flatnonzero(truth[num_classes:IGNORE]) + num_classes
@@ -138,7 +164,14 @@ def check_labels(pairs: np.ndarray, num_classes: int, id: str) -> None:
 
 
 def scores_of(pairs: Tensor, holders: Tensor, table: ClassTable, *, small: Tensor | None = None) -> Scores:
-    """Scores of a joint histogram whose labels were checked, and of the counts of small objects."""
+    """Scores from counts over all images.
+
+    Args:
+        pairs: (256,256), a joint histogram that `check_labels` let pass.
+        holders: (256) how many images hold each truth label.
+        table: the classes.
+        small: (4,256) counts of small objects, None to leave their scores out.
+    """
     count = table.num_classes
     confusion = pairs[:count, :count].cpu().numpy()
     hit = confusion.diagonal().astype(np.float64)
@@ -192,7 +225,14 @@ def as_json(scores: Scores, table: ClassTable, **described: object) -> dict[str,
 
 
 def score_pairs(pairs: Sequence[tuple[Tensor, Tensor]], table: ClassTable) -> Scores:
-    """Scores of (prediction, truth) masks in memory, of this process alone: waits for no other rank."""
+    """Scores of (prediction, truth) uint8 masks in memory, of this process alone: waits for no other rank.
+
+    >>> from dhr.dataset.classes import load_classes
+    >>> prediction, truth = torch.tensor([[0, 1, 1, 7]]).byte(), torch.tensor([[0, 0, 1, 255]]).byte()
+    >>> scores = score_pairs([(prediction, truth)], load_classes("voc"))
+    >>> scores.miou, scores.iou[:3].tolist()  # 19 of the 21 classes occur nowhere
+    (50.0, [50.0, 50.0, nan])
+    """
     histogram, small = JointHistogram(sync_on_compute=False), SmallObjects(sync_on_compute=False)
     for prediction, truth in pairs:
         joint = joint_histogram(prediction, truth)

@@ -21,7 +21,7 @@ ROWS = ("images", "truth", "predicted", "hit")  # of the counts
 
 
 class SmallObjects(Metric):
-    """Counts every class over the images in which it is small, exactly and over all ranks.
+    """Sums the counts of every class over the images in which it is small, exactly and over all ranks.
 
     The state is (4,256) int64, see `small_counts`.
     """
@@ -38,14 +38,15 @@ class SmallObjects(Metric):
         self.counts += counts
 
     def compute(self) -> Tensor:
-        """(4,256) counts."""
+        """The sums of all counts, (4,256) int64, see `small_counts`."""
         return self.counts
 
 
 def small_of(pairs: np.ndarray) -> np.ndarray:
-    """The counts of one image from its joint histogram (256,256), rows truth.
+    """The counts (4,256) of one image from its joint histogram (256,256), rows truth; see `small_counts`.
 
-    Labels of IGNORE are left out, in the truth and in the prediction; the area is that of the truth.
+    Pixels that are IGNORE in the truth are left out. Those that are IGNORE in the prediction alone belong to the area
+    of their class, but are in no other count.
     """
     shown = pairs[:IGNORE]
     scored = shown[:, :IGNORE]
@@ -57,7 +58,13 @@ def small_of(pairs: np.ndarray) -> np.ndarray:
 
 
 def small_of_runs(labels: np.ndarray, others: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The counts of one image from runs of equal pairs: labels of truth and prediction, and how long each run is."""
+    """As `small_of`, from runs of equal pairs.
+
+    Args:
+        labels: (R) truth of each run.
+        others: (R) prediction of each run.
+        lengths: (R) pixels of each run.
+    """
     shown = labels != IGNORE
     scored = shown & (others != IGNORE)
 
@@ -69,7 +76,7 @@ def small_of_runs(labels: np.ndarray, others: np.ndarray, lengths: np.ndarray) -
 
 
 def small_counts(area: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Counts of one image, 0 for classes that are not small in it.
+    """The counts of one image, 0 for classes that are not small in it.
 
     Args:
         area: (256) pixels of each class in the truth, 0 for IGNORE.
@@ -77,6 +84,10 @@ def small_counts(area: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
     Returns:
         (4,256) int64: whether the class is small, and the three counts.
+
+    >>> area = np.bincount([0] * 96 + [3] * 4, minlength=LABELS)  # class 3 has 4 of 100 pixels
+    >>> small_counts(area, np.stack([area, area, area // 2]))[:, :4].tolist()
+    [[0, 0, 0, 1], [0, 0, 0, 4], [0, 0, 0, 4], [0, 0, 0, 2]]
     """
     small = (area > 0) & (area < SHARE * area.sum())
     return np.concatenate([small[None].astype(np.int64), counts * small])
@@ -108,7 +119,7 @@ class SmallScores:
         return cls(miou, mfpr, mfnr, iou, fpr, fnr, images.astype(np.int64))
 
     def as_json(self, table: ClassTable) -> dict[str, object]:
-        """As it stands in a score file; NaN becomes null."""
+        """The scores as they stand in a score file; NaN becomes null."""
         means = {key: number_or_null(getattr(self, key)) for key in ("miou", "mfpr", "mfnr")}
         classes = [
             {
@@ -122,7 +133,11 @@ class SmallScores:
 
 
 def mean_of(values: np.ndarray) -> float:
-    """Mean of the values that are numbers; NaN where none is."""
+    """Mean of the values that are not NaN; NaN where all are.
+
+    >>> mean_of(np.array([1.0, np.nan, 2.0])), mean_of(np.array([np.nan]))
+    (1.5, nan)
+    """
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
 

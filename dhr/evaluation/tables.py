@@ -12,26 +12,42 @@ Scored = tuple[str, Mapping[str, Any]]
 
 
 def number(value: object) -> float | None:
-    """The value as a finite float; None for anything else."""
+    """The value as a finite float; None for anything else.
+
+    >>> [number(value) for value in (3, 0.5, True, "3", float("nan"), None)]
+    [3.0, 0.5, None, None, None, None]
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
 
 
 def percent(value: object) -> str:
-    """A share in percent with one decimal."""
+    """A value that is in percent already, with one decimal.
+
+    >>> percent(79.62), percent(None)
+    ('79.6', '-')
+    """
     found = number(value)
     return NOTHING if found is None else f"{found:.1f}"
 
 
 def ratio(value: object) -> str:
-    """A share in [0,1] with three decimals."""
+    """A share in [0,1] with three decimals.
+
+    >>> ratio(0.12745), ratio(float("nan"))
+    ('0.127', '-')
+    """
     found = number(value)
     return NOTHING if found is None else f"{found:.3f}"
 
 
 def count(value: object) -> str:
-    """A whole number, thousands apart."""
+    """A whole number with commas between thousands.
+
+    >>> count(1449), count(0)
+    ('1,449', '0')
+    """
     found = number(value)
     return NOTHING if found is None else f"{found:,.0f}"
 
@@ -48,9 +64,17 @@ def origin(value: object) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its head, its key in the scores, how it is written, and which end is good (0: neither).
+    """One column of the table.
 
-    A key with a dot is one inside another, as in small.miou.
+    Attributes:
+        head: what stands above it.
+        key: its key in the scores; small.miou is the key miou of what the key small holds.
+        text: writes a value.
+        good: 1 if large values are good, -1 if small ones are, 0 if neither.
+
+    >>> column = Column("small objects mIoU %", "small.miou", percent, good=1)
+    >>> column.value({"small": {"miou": 61.27}}), column.value({"miou": 80.0})
+    (61.27, None)
     """
 
     head: str
@@ -64,7 +88,7 @@ class Column:
         return self.text in (percent, ratio, count)
 
     def value(self, scores: Mapping[str, Any]) -> object:
-        """What the scores say; None where they do not, as files that are older than the column."""
+        """The value in the scores; None where they have none, as score files that are older than the column."""
         found: Any = scores
         for key in self.key.split("."):
             found = found.get(key) if isinstance(found, Mapping) else None
@@ -96,7 +120,14 @@ COLUMNS = (
 
 
 def columns_of(rows: Sequence[Scored]) -> list[Column]:
-    """The columns that say something: data set, those of small things and extra only where they carry information."""
+    """The columns that say something about these rows.
+
+    Without the data set where there is only one, without `extra` where there is none, and without those columns of
+    small classes and objects that are empty.
+
+    >>> [column.head for column in columns_of([("a", {"miou": 70.0}), ("b", {"small": {"mfnr": 0.2}})])]
+    ['split', 'mIoU %', 'mFPR', 'mFNR', 'small objects mFNR', 'images', 'missing', 'source']
+    """
     scores = [entry for _, entry in rows]
     left_out = {
         "dataset": len({words(entry.get("dataset")) for entry in scores}) < 2,
@@ -111,7 +142,12 @@ def columns_of(rows: Sequence[Scored]) -> list[Column]:
 
 
 def cells_of(rows: Sequence[Scored], columns: Sequence[Column]) -> list[list[Cell]]:
-    """Written values, one list per row. Values that are written alike are equally good."""
+    """Written values, one list per row. Values that are written alike are equally good.
+
+    >>> rows = [("a", {"miou": 70.01}), ("b", {"miou": 70.04}), ("c", {"miou": 65.0})]
+    >>> [(cell.text, cell.best) for (cell,) in cells_of(rows, [Column("mIoU %", "miou", percent, good=1)])]
+    [('70.0', True), ('70.0', True), ('65.0', False)]
+    """
     return [
         [Cell(column.text(column.value(scores)), _best(scores, rows, column)) for column in columns]
         for _, scores in rows

@@ -11,10 +11,13 @@ from dhr.rebalancing.view import View
 
 @dataclass(frozen=True)
 class Heatmaps:
-    """Class evidence on the grid of the USS map.
+    """Evidence for each class on the grid of the USS features.
 
-    Shapes: values (B,M,h,w) in [0,1], 0 for absent classes; shares (B,M,h,w) in [0,1], what the seeded mask gives
-    each class; closeness (B,M,M) in [0,1], how alike two classes are for the USS model; present (B,M) bool.
+    Attributes:
+        values: (B,M,h,w) in [0,1]; 0 for absent classes and off the image.
+        shares: (B,M,h,w) in [0,1], how much of each cell the seeded mask gives each class.
+        closeness: (B,M,M) in [0,1], how alike two classes are for the USS model.
+        present: (B,M) bool, classes that have a cell.
     """
 
     values: Tensor
@@ -28,8 +31,8 @@ class InterClass:
     """Likeness of every cell to the USS prototype of every class in the seeded mask, background included.
 
     Attributes:
-        shares: how much of each cell a class owns.
-        prototypes: from the features of these cells to the one vector of a class.
+        shares: decides how much of each cell a class owns.
+        prototypes: makes the one vector of a class from the features of these cells.
     """
 
     shares: Shares
@@ -41,7 +44,7 @@ class InterClass:
         prototypes = self.prototypes(view.uss_features, shares)
         values = likeness(view.uss_features, prototypes, view.cells) * present[:, :, None, None]
         unit = torch.nn.functional.normalize(prototypes, dim=2)
-        closeness = torch.einsum("bmd,bnd->bmn", unit, unit).relu()
+        closeness = torch.einsum("bmd,bnd->bmn", unit, unit).clamp(0, 1)
         return Heatmaps(values=values, shares=shares, closeness=closeness, present=present)
 
 
@@ -52,7 +55,7 @@ class NoInterClass:
     shares: Shares
 
     def __call__(self, view: View, seeds: Tensor) -> Heatmaps:
-        """Heat maps of ones and a closeness of one."""
+        """Heat maps of ones on the cells that show image, and a closeness of 1 for every pair of classes."""
         shares, present = class_shares(view, seeds, self.shares)
         values = (present[:, :, None, None] & view.cells).float()
         closeness = torch.ones_like(present[:, :, None] & present[:, None, :], dtype=values.dtype)
@@ -60,7 +63,7 @@ class NoInterClass:
 
 
 def class_shares(view: View, seeds: Tensor, rule: Shares) -> tuple[Tensor, Tensor]:
-    """Shares (B,M,h,w) of the seeded mask on the valid USS cells and which classes own any, (B,M)."""
+    """Shares (B,M,h,w) of the seeded mask on the USS cells that show image, and (B,M) bool, which classes have any."""
     grid = (view.uss_features.shape[-2], view.uss_features.shape[-1])
     shares = rule(view.shown(seeds), grid) * view.cells
     return shares, shares.sum((-2, -1)) > 0

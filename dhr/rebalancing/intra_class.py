@@ -27,6 +27,13 @@ class ConnectedGroups:
 
     Attributes:
         tau: closeness in [0,1] above which two classes are confusable.
+
+    >>> closeness = torch.tensor([[[1.0, 0.9, 0.1, 0.0], [0.9, 1.0, 0.9, 0.0], [0.1, 0.9, 1.0, 0.0], [0.0, 0, 0, 1]]])
+    >>> ConnectedGroups(tau=0.8)(closeness, torch.ones(1, 4) > 0).int()  # 0 and 2 meet by way of 1
+    tensor([[[1, 1, 1, 0],
+             [0, 0, 0, 0],
+             [0, 0, 0, 0],
+             [0, 0, 0, 0]]], dtype=torch.int32)
     """
 
     tau: float = 0.8
@@ -48,7 +55,7 @@ class IntraClass:
     """Inside each group of confusable classes, transported likeness in C4 and C5 shares out the heat maps.
 
     Attributes:
-        groups: finds them; they must not overlap.
+        groups: finds the groups, which must not overlap.
         transport: f_OT.
     """
 
@@ -68,7 +75,7 @@ class NoIntraClass:
     """The heat maps as they are."""
 
     def __call__(self, view: View, heatmaps: Heatmaps) -> Heatmaps:
-        """`heatmaps`."""
+        """Returns `heatmaps`; `view` is not read."""
         return heatmaps
 
 

@@ -15,33 +15,33 @@ from dhr.rebalancing.view import Evidence, View
 
 @dataclass(frozen=True)
 class Relabelled:
-    """Masks (B,H,W) of class indices: after step 1, and what the network is to learn."""
+    """Two masks (B,H,W) int64 of class indices and IGNORE: `seeds` after step 1, and what the network is to learn."""
 
     seeds: Tensor
     pseudo_mask: Tensor
 
 
 class InterClassStep(Protocol):
-    """Step 2."""
+    """Step 2: makes one heat map per class from the seeded mask and the USS features."""
 
     def __call__(self, view: View, seeds: Tensor) -> Heatmaps:
-        """Heat maps of every class in the seeded mask."""
+        """Heat maps of the classes in the seeded mask (B,H,W)."""
         ...
 
 
 class IntraClassStep(Protocol):
-    """Step 3."""
+    """Step 3: tells apart the classes that step 2 cannot, by the network's own features."""
 
     def __call__(self, view: View, heatmaps: Heatmaps) -> Heatmaps:
-        """Heat maps shared out among confusable classes."""
+        """Heat maps of the same shape; those of confusable classes are shared out among them."""
         ...
 
 
 class RefineStep(Protocol):
-    """Heat maps to labels."""
+    """The end: turns heat maps into labels."""
 
     def __call__(self, view: View, heatmaps: Heatmaps, field: Field) -> Tensor:
-        """Pseudo mask (B,H,W)."""
+        """Pseudo mask (B,H,W) int64: class indices inside the valid box, IGNORE elsewhere."""
         ...
 
 
@@ -57,6 +57,40 @@ class Rebalancer:
         inter_class: step 2, USS features tell super-categories apart.
         intra_class: step 3, the network's own features tell siblings apart.
         refine: final transport, CRF and argmax.
+
+    A crop of 2x4 pixels shows background and the classes 1 and 2, which the USS features do not tell apart. Its WSS
+    mask has lost class 2; the CAMs know where it is:
+
+    >>> from dhr.crf.none import NoCrf
+    >>> from dhr.rebalancing import inter_class, intra_class, prototypes, refine, seed, transport, view
+    >>> rebalancer = Rebalancer(
+    ...     first_tag=1,
+    ...     crf=NoCrf(),
+    ...     evidence=view.CropEvidence(),
+    ...     seed=seed.Seeds(transport.Transport(), seed.Restore()),
+    ...     inter_class=inter_class.InterClass(prototypes.PureShares(), prototypes.MeanDirection()),
+    ...     intra_class=intra_class.IntraClass(intra_class.ConnectedGroups(tau=0.8), transport.Transport()),
+    ...     refine=refine.Refine(refine.NoFinalTransport()),
+    ... )
+    >>> own = torch.eye(3)[[0, 0, 1, 2]].T[None, :, None]  # (1,3,1,4), a map for each class
+    >>> uss = torch.cat([own[:, :1], own[:, 1:2] + own[:, 2:]], 1)  # (1,2,1,4), the same for the classes 1 and 2
+    >>> batch = Batch(
+    ...     ids=("crop",),
+    ...     pixels=torch.zeros(1, 3, 2, 4, dtype=torch.uint8),
+    ...     tags=torch.ones(1, 2),
+    ...     wss_mask=torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 1]]], dtype=torch.uint8),
+    ...     boxes=torch.tensor([[0, 0, 2, 4]]),
+    ...     most_tags=2,
+    ...     whole=torch.tensor([True]),
+    ...     uss_features=uss,
+    ... )
+    >>> result = rebalancer(batch, NetworkOutput(logits=9 * own, cams=8 * own[:, 1:] - 4, features=(own, own)))
+    >>> result.seeds[0]
+    tensor([[0, 0, 1, 2],
+            [0, 0, 1, 2]])
+    >>> result.pseudo_mask[0]
+    tensor([[0, 0, 1, 2],
+            [0, 0, 1, 2]])
     """
 
     first_tag: int
@@ -80,7 +114,7 @@ class Rebalancer:
 
 @dataclass(frozen=True)
 class SeedOnly:
-    """Step 1 alone: the network learns the seeded masks."""
+    """Step 1 alone: the network learns the seeded masks. The attributes are those of `Rebalancer`."""
 
     first_tag: int
     crf: Crf
@@ -89,7 +123,7 @@ class SeedOnly:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, output: NetworkOutput) -> Relabelled:
-        """The seeds, twice."""
+        """The seeded mask of every crop, as `seeds` and as `pseudo_mask`; no gradient flows."""
         view = self.evidence(View.of(batch, output.detach(), first_tag=self.first_tag))
         seeds = self.seed(view, self.crf.on(view.pixels, view.valid[:, 0]))
         return Relabelled(seeds=seeds, pseudo_mask=seeds)

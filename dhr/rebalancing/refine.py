@@ -18,7 +18,7 @@ class Mass(Protocol):
     """How much mass each class gets in the final transport."""
 
     def __call__(self, heatmaps: Heatmaps) -> Tensor:
-        """(B,M) non-negative."""
+        """Mass of each class, (B,M): positive for present classes, 0 for the others."""
         ...
 
 
@@ -29,6 +29,11 @@ class AreaMass:
     Attributes:
         power: in [0,1]. 0 is the published equal mass, which makes small classes over-segment, since background
             gets no more than they do; 1 gives every class what it has already, and brings nothing back.
+
+    >>> shares = torch.tensor([[[[1.0, 1.0, 1.0, 1.0]], [[0.5, 0.5, 0.0, 0.0]], [[0.0, 0.0, 0.0, 0.0]]]])
+    >>> maps = Heatmaps(values=shares, shares=shares, closeness=torch.eye(3)[None], present=shares.sum((2, 3)) > 0)
+    >>> AreaMass(power=0.5)(maps), AreaMass(power=0.0)(maps)
+    (tensor([[2., 1., 0.]]), tensor([[1., 1., 0.]]))
     """
 
     power: float = 0.0
@@ -46,7 +51,7 @@ class FinalTransport:
     mass: Mass
 
     def __call__(self, heatmaps: Heatmaps, cells: Tensor) -> Tensor:
-        """(B,M,h,w) in [0,1]."""
+        """Balanced heat maps (B,M,h,w) in [0,1]; 0 off the `cells` (B,1,h,w) and for absent classes."""
         moved = self.transport(heatmaps.values, cells, heatmaps.present, self.mass(heatmaps))
         return to_unit_range(heatmaps.values * moved, cells) * heatmaps.present[:, :, None, None]
 
@@ -56,7 +61,7 @@ class NoFinalTransport:
     """The heat maps as they are."""
 
     def __call__(self, heatmaps: Heatmaps, cells: Tensor) -> Tensor:
-        """(B,M,h,w) in [0,1]."""
+        """The values (B,M,h,w) of `heatmaps`; `cells` are not read."""
         return heatmaps.values
 
 
@@ -64,13 +69,13 @@ class Final(Protocol):
     """Last balancing of the heat maps before the CRF."""
 
     def __call__(self, heatmaps: Heatmaps, cells: Tensor) -> Tensor:
-        """(B,M,h,w) in [0,1]."""
+        """Heat maps (B,M,h,w) in [0,1] from `heatmaps` and the valid cells (B,1,h,w) bool."""
         ...
 
 
 @dataclass(frozen=True)
 class Refine:
-    """Heat maps to labels.
+    """Turns heat maps into labels: final balancing, resize, CRF, and the class of the largest marginal.
 
     Attributes:
         final: balancing over all classes.
@@ -79,7 +84,7 @@ class Refine:
     final: Final
 
     def __call__(self, view: View, heatmaps: Heatmaps, field: Field) -> Tensor:
-        """Pseudo mask (B,H,W): the winning class inside the valid box, IGNORE elsewhere."""
+        """Pseudo mask (B,H,W): the winning class inside the valid box; IGNORE elsewhere, and if no class has a cell."""
         size = (view.pixels.shape[-2], view.pixels.shape[-1])
         values = resize(self.final(heatmaps, view.cells), size).clamp(0, 1)
         marginals = field(values, heatmaps.present)

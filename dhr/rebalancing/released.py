@@ -23,12 +23,17 @@ FLOOR = 1e-5  # in the min-max of the plan: absolute, although the plan is about
 
 @dataclass(frozen=True)
 class ReleasedTransport:
-    """f_OT that stops early and scales with an absolute floor."""
+    """f_OT that stops early and scales with an absolute floor.
+
+    >>> cells, classes = torch.ones(1, 1, 1, 2) > 0, torch.ones(1, 2) > 0
+    >>> ReleasedTransport()(torch.full((1, 2, 1, 2), 0.5), cells, classes).tolist()  # `Transport` gives 1 everywhere
+    [[[[0.0, 0.0]], [[0.0, 0.0]]]]
+    """
 
     epsilon: float = 0.1
 
     def __call__(self, scores: Tensor, valid: Tensor, present: Tensor, mass: Tensor | None = None) -> Tensor:
-        """As `dhr.rebalancing.transport.Transport`; `mass` is not looked at, the marginals are uniform."""
+        """As `dhr.rebalancing.transport.Transport`, with uniform marginals: `mass` is not read."""
         result = torch.zeros_like(scores)
         for number, (image, cells, classes) in enumerate(zip(scores, valid[:, 0], present, strict=True)):
             if not bool(classes.any()) or not bool(cells.any()):
@@ -55,9 +60,9 @@ class ReleasedTransport:
 
 @dataclass(frozen=True)
 class ReleasedSeeds:
-    """Seeds from a CRF that knows only the tags; "none of these" is appended after it.
+    """Seeds from a CRF among the tags alone; the channel "none of these" is added to its result.
 
-    An image with one tag becomes that class everywhere.
+    So a crop with one tag becomes that class everywhere.
 
     Attributes:
         transport: f_OT.
@@ -66,7 +71,7 @@ class ReleasedSeeds:
     transport: ReleasedTransport
 
     def __call__(self, view: View, field: Field) -> Tensor:
-        """Seeded mask (B,H,W)."""
+        """Seeded mask (B,H,W): the winning tag in the valid box, the WSS label elsewhere or where no tag wins."""
         on = view.valid_on((view.cams.shape[-2], view.cams.shape[-1]))
         tagged = view.slots.present[:, 1:]
         cams = normalised_cams(view.cams, on, tagged)
@@ -84,6 +89,10 @@ class MajorityShares:
     """A cell belongs wholly to one class, or to none where most of its pixels belong to none.
 
     Small classes can lose every cell, and their prototype with it.
+
+    >>> mask = torch.tensor([[[0, 0, 2, 255], [0, 1, 255, 255]]])  # two cells of 2x2 pixels
+    >>> MajorityShares()(torch.stack([mask == 0, mask == 1, mask == 2], 1), (1, 2)).tolist()
+    [[[[1.0, 0.0]], [[0.0, 0.0]], [[0.0, 0.0]]]]
     """
 
     def __call__(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -95,10 +104,14 @@ class MajorityShares:
 
 @dataclass(frozen=True)
 class UpperTriangleGroups:
-    """Groups read off the rows of the upper triangle: they overlap and depend on the order of the classes.
+    """One group for each row of the upper triangle: groups overlap and depend on the order of the classes.
 
     Attributes:
         tau: closeness in [0,1] above which two classes are confusable.
+
+    >>> closeness = torch.tensor([[[1.0, 0.9, 0.1], [0.9, 1.0, 0.9], [0.1, 0.9, 1.0]]])
+    >>> UpperTriangleGroups(tau=0.8)(closeness, torch.ones(1, 3) > 0).int().tolist()  # class 1 is in two groups
+    [[[1, 1, 0], [0, 1, 1], [0, 0, 0]]]
     """
 
     tau: float = 0.8
@@ -115,7 +128,7 @@ class ReleasedIntraClass:
     """Groups one after the other: where they overlap, a class is shared out several times.
 
     Attributes:
-        groups: finds them.
+        groups: finds the groups, which may overlap.
         transport: f_OT.
     """
 

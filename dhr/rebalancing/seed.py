@@ -14,10 +14,10 @@ from dhr.rebalancing.view import View
 
 
 class SeedStep(Protocol):
-    """Step 1."""
+    """Step 1: makes the mask from which the later steps compute the prototypes of the classes."""
 
     def __call__(self, view: View, field: Field) -> Tensor:
-        """Seeded mask (B,H,W)."""
+        """Seeded mask (B,H,W) int64 of class indices and IGNORE, from a view and the CRF's field of the same batch."""
         ...
 
 
@@ -34,7 +34,7 @@ class Overwrite:
     """Every confident pixel is written."""
 
     def __call__(self, confident: Tensor, given: Tensor) -> Tensor:
-        """All of `confident`."""
+        """Returns `confident`; `given` is not read."""
         return confident
 
 
@@ -44,6 +44,11 @@ class Restore:
 
     Attributes:
         share: a class is nearly missing when its WSS pixels are fewer than this share of its confident pixels.
+
+    >>> confident = torch.tensor([[[[1, 1, 0, 0]], [[0, 0, 1, 1]]]]) > 0  # two classes, four pixels
+    >>> given = torch.tensor([[[[0, 1, 0, 0]], [[0, 0, 0, 0]]]]) > 0
+    >>> Restore()(confident, given).int().tolist()  # the first class has half of its pixels, the second none
+    [[[[0, 0, 0, 0]], [[0, 0, 1, 1]]]]
     """
 
     share: float = 0.25
@@ -54,7 +59,21 @@ class Restore:
 
 
 def nearly_gone(found: Tensor, due: Tensor, share: float) -> Tensor:
-    """(B,M,1,1) bool: slots that have fewer pixels in `found` than this share of those in `due`, (B,M,H,W) bool."""
+    """Which classes have fewer pixels in `found` than `share` of their pixels in `due`.
+
+    Args:
+        found: (B,M,H,W) bool.
+        due: (B,M,H,W) bool.
+        share: in [0,1].
+
+    Returns:
+        (B,M,1,1) bool; false for a class without a pixel in `due`.
+
+    >>> due = torch.ones(1, 3, 1, 4) > 0
+    >>> found = torch.tensor([[[[1, 1, 0, 0]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]]]) > 0
+    >>> nearly_gone(found, due, 0.5).flatten().tolist()  # two of four pixels are no less than half of them
+    [False, True, True]
+    """
     return found.sum((-2, -1), keepdim=True) < share * due.sum((-2, -1), keepdim=True)
 
 
@@ -87,7 +106,7 @@ class Seeds:
         return torch.where(written.any(1), slots.to_classes(winning[:, 0]), view.wss_mask)
 
     def marginals(self, view: View, field: Field) -> Tensor:
-        """(B,M,H,W) CRF marginals of "none of these" and the tags."""
+        """CRF marginals (B,M,H,W): slot 0 is "none of these", the others are the tags."""
         scores = self.tag_scores(view)
         none = (1 - scores.amax(1, keepdim=True)).clamp(0, 1) ** self.gamma
         takes_part = torch.cat([torch.ones_like(view.slots.present[:, :1]), view.slots.present[:, 1:]], 1)
@@ -101,13 +120,26 @@ class Seeds:
         several = (tagged.sum(1) >= 2)[:, None, None, None]
         cams = torch.where(several, cams * self.transport(cams, on, tagged), cams)
         size = (view.pixels.shape[-2], view.pixels.shape[-1])
-        # Cells off the image are 0 and no evidence: divided by, they have no part in the scores of pixels beside them.
+        # Cells off the image are 0, but that is no evidence. The division takes them out of the pixels beside them.
         known = resize(on.float(), size).clamp_min(torch.finfo(torch.float32).tiny)
         return (resize(cams, size) / known).clamp(0, 1)
 
 
 def normalised_cams(cams: Tensor, on: Tensor, tagged: Tensor) -> Tensor:
-    """relu, cut to the cells `on`, each map divided by its maximum; maps without a positive cell stay 0."""
+    """Negative scores and cells off `on` become 0, then each map is divided by its maximum.
+
+    Args:
+        cams: (B,T,h,w) signed scores.
+        on: (B,1,h,w) bool, cells that touch image.
+        tagged: (B,T) bool; the maps of other tags become 0.
+
+    Returns:
+        (B,T,h,w) in [0,1]; a map without a positive cell stays 0.
+
+    >>> cams = torch.tensor([[[[2.0, 1.0, -1.0, 8.0]], [[-1.0, -2.0, -3.0, 4.0]]]])
+    >>> normalised_cams(cams, torch.tensor([[[[1, 1, 1, 0]]]]), torch.ones(1, 2) > 0).tolist()
+    [[[[1.0, 0.5, 0.0, 0.0]], [[0.0, 0.0, 0.0, 0.0]]]]
+    """
     positive = cams.relu() * on * tagged[:, :, None, None]
     top = positive.amax((-2, -1), keepdim=True)
     return positive / top.masked_fill(top == 0, 1.0)
@@ -142,14 +174,14 @@ class AgreedSeeds:
 
     Attributes:
         of: the step that makes the mask.
-        share: a class of which less than this share of its pixels is agreed on keeps all of them.
+        share: a class keeps all its pixels of the mask where less than this share of them is agreed on.
     """
 
     of: SeedStep
     share: float = 0.25
 
     def __call__(self, view: View, field: Field) -> Tensor:
-        """Seeded mask (B,H,W)."""
+        """Seeded mask (B,H,W): the mask where the two agree or its class keeps all pixels, IGNORE elsewhere."""
         mask = self.of(view, field)
         given = view.shown(mask)
         agreed = given & view.shown(view.answered())
@@ -162,5 +194,5 @@ class NoSeeds:
     """The WSS mask as it is."""
 
     def __call__(self, view: View, field: Field) -> Tensor:
-        """(B,H,W)."""
+        """The WSS mask (B,H,W) of `view`; `field` is not read."""
         return view.wss_mask

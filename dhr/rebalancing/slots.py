@@ -16,6 +16,13 @@ class Slots:
         index: (B,M) class index of each slot, IGNORE where a slot means no class.
         tag: (B,M-1) tag index of slots 1.., 0 where a slot is empty.
         present: (B,M) bool, slots that hold a class; slot 0 only where the data set has a background.
+
+    >>> slots = Slots.of(torch.tensor([[0, 1, 0, 1], [0, 0, 1, 0]]), first_tag=1, most_tags=2)
+    >>> slots.index  # the second image has one tag only: its last slot is empty
+    tensor([[  0,   2,   4],
+            [  0,   3, 255]])
+    >>> slots.to_classes(torch.tensor([[[0, 2]], [[1, 0]]])).tolist()
+    [[[0, 4]], [[3, 0]]]
     """
 
     index: Tensor
@@ -29,7 +36,8 @@ class Slots:
         Args:
             tags: of the images.
             first_tag: class index of tag 0: 1 with background, else 0.
-            most_tags: largest number of tags of an image; given, because asking the matrix would wait for its device.
+            most_tags: largest number of tags of an image; an argument, because reading it from the matrix would wait
+                for the device.
         """
         wanted = tags > 0
         order = torch.argsort(wanted.to(torch.int8), dim=1, descending=True, stable=True)[:, : max(most_tags, 1)]

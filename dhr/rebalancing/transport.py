@@ -19,6 +19,11 @@ def log_sinkhorn(log_kernel: Tensor, log_cells: Tensor, log_classes: Tensor, ite
 
     Returns:
         (B,M,N); -inf where there is no mass, everywhere for an image without a class or without a cell.
+
+    >>> cells, classes = torch.tensor([[0.25, 0.25, 0.5]]), torch.tensor([[0.75, 0.25]])
+    >>> plan = log_sinkhorn(torch.tensor([[[0.0, 0.0, 0.0], [-9.0, 0.0, 0.0]]]), cells.log(), classes.log(), 99).exp()
+    >>> plan.sum(1), plan.sum(2)
+    (tensor([[0.2500, 0.2500, 0.5000]]), tensor([[0.7500, 0.2500]]))
     """
     on_cell, on_class = log_cells > -torch.inf, log_classes > -torch.inf
     apart = ~(on_cell[:, None, :] & on_class[:, :, None])
@@ -34,16 +39,20 @@ def log_sinkhorn(log_kernel: Tensor, log_cells: Tensor, log_classes: Tensor, ite
 
 
 def log_sinkhorn_within(log_kernel: Tensor, log_cells: Tensor, together: Tensor, iterations: int) -> Tensor:
-    """`log_sinkhorn` for several groups of classes at once, each on its own with equal mass per class.
+    """`log_sinkhorn` for several groups of classes at once: each is a plan of its own, with equal mass per class.
 
     Args:
         log_kernel: (B,M,N), -cost / epsilon.
         log_cells: (B,N) logarithm of the cells' marginal in every group, -inf for cells that take no part.
         together: (B,M,M) bool, whether two classes are in the same group; disjoint groups, false for absent classes.
-        iterations: as there.
+        iterations: as in `log_sinkhorn`.
 
     Returns:
         (B,M,N), the logarithms of the plans of all groups; -inf where there is no mass.
+
+    >>> together = torch.tensor([[[1, 1, 0], [1, 1, 0], [0, 0, 1]]]) > 0  # classes 0 and 1; class 2
+    >>> log_sinkhorn_within(torch.zeros(1, 3, 4), torch.full((1, 4), 0.25).log(), together, 2).exp().sum(2)
+    tensor([[0.5000, 0.5000, 1.0000]])
     """
     on_cell, size = log_cells > -torch.inf, together.sum(2)
     apart = ~(on_cell[:, None, :] & (size > 0)[:, :, None])
@@ -65,7 +74,14 @@ class Transport:
     Attributes:
         epsilon: entropic regularisation, > 0.
         iterations: Sinkhorn iterations. At epsilon 0.1, 20 suffice for smooth maps; nearly binary ones converge
-            slowly: of the result, 20 leave an error of at most 0.12, 100 of 0.01 and 1000 of 1e-5.
+            slowly. For these, 20 iterations leave an error of at most 0.12 in the result, 100 of 0.01, 1000 of 1e-5.
+
+    >>> scores = torch.tensor([[[[0.9, 0.8, 0.7, 0.6]], [[0.5, 0.5, 0.5, 0.5]]]])  # class 0 is ahead in every cell
+    >>> moved = Transport()(scores, torch.ones(1, 1, 1, 4) > 0, torch.ones(1, 2) > 0)
+    >>> moved.argmax(1).tolist()  # class 1 gets half of the mass, where class 0 is weakest
+    [[[0, 0, 1, 1]]]
+    >>> Transport()(scores, torch.ones(1, 1, 1, 4) > 0, torch.tensor([[False, True]]))[0, :, 0].tolist()
+    [[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
     """
 
     epsilon: float = 0.1

@@ -16,12 +16,18 @@ from dhr.rebalancing.slots import Slots
 class View:
     """A batch in terms of slots.
 
-    Shapes: cams (B,M-1,h,w) signed scores of the slots' tags on the grid of the CAMs; probabilities (B,M,h,w) what
-    the network says of the slots' classes, on the grid of its logits, summing to 1 with the other classes of the data
-    set; uss_features (B,D,h,w);
-    wss_features C4 and C5, (B,D,h,w) each, on the grid of the USS map; wss_mask (B,H,W); pixels (B,3,H,W) uint8;
-    valid (B,1,H,W) bool; cells (B,1,h,w) bool, the USS cells that lie on image; whole (B,) bool, crops that show
-    the whole image.
+    Attributes:
+        slots: the classes that each image can hold.
+        cams: (B,M-1,h,w) signed scores of the slots' tags, on the grid of the CAMs.
+        probabilities: (B,M,h,w) of the slots' classes, on the grid of the logits; with those of all other classes of
+            the data set they sum to 1.
+        uss_features: (B,D,h,w).
+        wss_features: C4 and C5, (B,D,h,w) each, on the grid of the USS features.
+        wss_mask: (B,H,W) int64.
+        pixels: (B,3,H,W) uint8.
+        valid: (B,1,H,W) bool, pixels that show image.
+        cells: (B,1,h,w) bool, USS cells whose centre lies on image.
+        whole: (B,) bool, crops that show the whole image.
     """
 
     slots: Slots
@@ -37,7 +43,11 @@ class View:
 
     @classmethod
     def of(cls, batch: Batch, output: NetworkOutput, *, first_tag: int) -> "View":
-        """The view of `batch` and of what the network says of it."""
+        """The view of `batch` and of what the network says of it; `first_tag` is the class index of tag 0.
+
+        Raises:
+            ValueError: the batch has no USS features.
+        """
         if batch.uss_features is None:
             raise ValueError("rebalancing needs USS features in the batch")
         grid = (batch.uss_features.shape[-2], batch.uss_features.shape[-1])
@@ -57,13 +67,14 @@ class View:
         )
 
     def valid_on(self, grid: tuple[int, int]) -> Tensor:
-        """(B,1,h,w) bool: cells of `grid` that touch image, so that a narrow box keeps at least one."""
+        """(B,1,h,w) bool: cells of `grid` that touch image. A narrow box keeps at least one of them."""
         return functional.adaptive_max_pool2d(self.valid.float(), grid) > 0
 
     def answer(self, size: tuple[int, int]) -> Tensor:
-        """(B,M,H,W): the network's probabilities among the classes that take part, resized to `size`; sums to 1.
+        """(B,M,H,W): the network's probabilities, resized to `size` and scaled so that they sum to 1 over the slots.
 
-        0 for the others; the same for all where the network gives none of them any mass.
+        Slots that do not take part get 0. Where the network gives none of the others any mass, all of them get the
+        same.
         """
         taking_part = self.slots.present[:, :, None, None]
         mass = (resize(self.probabilities, size) + torch.finfo(torch.float32).tiny) * taking_part
@@ -89,7 +100,7 @@ class Evidence(Protocol):
 
 @dataclass(frozen=True)
 class AllTags:
-    """Every tag of the image is taken to be in the crop, as released."""
+    """Takes every tag of the image to be in the crop, as the released code does."""
 
     def __call__(self, view: View) -> View:
         """The view as it is."""
@@ -104,8 +115,8 @@ class CropEvidence:
     without an object would win a share of the pixels from noise alone.
 
     Attributes:
-        minimum_pixels: pixels of the WSS mask that prove a tag.
-        minimum_share: share of the part that shows image, in [0,1], that they have to be too.
+        minimum_pixels: how many pixels of the WSS mask prove a tag.
+        minimum_share: how many prove it as a share, in [0,1], of the part that shows image; the larger number counts.
         minimum_score: pooled CAM, a logit, that proves a tag; 0 is a probability of one half.
     """
 
