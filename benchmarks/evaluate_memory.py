@@ -62,9 +62,13 @@ def _make_split(root: Path, pairs: int) -> Path:
     layout, table, predictions = DataLayout(root, "VOC2012"), load_classes("voc"), root / "predictions" / "train"
     _, masks = photographs(DIFFERENT, 500)
     for number in range(pairs):
-        id, first = f"2007_{number:06d}", f"2007_{number % DIFFERENT:06d}"
-        truth, prediction, image = layout.mask("train", id), predictions / f"{id}.png", layout.image("train", id)
-        if id == first:
+        image_id, first = f"2007_{number:06d}", f"2007_{number % DIFFERENT:06d}"
+        truth, prediction, image = (
+            layout.mask("train", image_id),
+            predictions / f"{image_id}.png",
+            layout.image("train", image_id),
+        )
+        if image_id == first:
             mask = masks[number, :375].numpy()
             write_mask(truth, mask, table.palette)
             write_mask(prediction, predicted(mask), table.palette)

@@ -71,9 +71,9 @@ def source_of_pictures() -> str:
     return "photographs of VOC" if PHOTOGRAPHS.is_dir() else "drawn scenes"
 
 
-def _photograph(id: str) -> tuple[np.ndarray, np.ndarray]:
-    image = np.asarray(Image.open(PHOTOGRAPHS / "JPEGImages" / f"{id}.jpg").convert("RGB"))
-    return image, np.asarray(Image.open(PHOTOGRAPHS / "SegmentationClassAug" / f"{id}.png"))
+def _photograph(image_id: str) -> tuple[np.ndarray, np.ndarray]:
+    image = np.asarray(Image.open(PHOTOGRAPHS / "JPEGImages" / f"{image_id}.jpg").convert("RGB"))
+    return image, np.asarray(Image.open(PHOTOGRAPHS / "SegmentationClassAug" / f"{image_id}.png"))
 
 
 def _scene(number: int, side: int) -> tuple[np.ndarray, np.ndarray]:

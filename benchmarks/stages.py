@@ -45,14 +45,14 @@ def make_split(root: Path, images: int) -> Split:
     layout = DataLayout(root, "VOC2012")
     pixels, masks = photographs(24, 500)
     for number in range(images):
-        id = f"2007_{number:06d}"
+        image_id = f"2007_{number:06d}"
         image, mask = pixels[number % 24, :, :375].permute(1, 2, 0).numpy(), masks[number % 24, :375].numpy()
-        path = layout.split("train") / "image" / f"{id}.jpg"
+        path = layout.split("train") / "image" / f"{image_id}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path, quality=90)
-        write_mask(layout.mask("train", id), mask, TABLE.palette)
+        write_mask(layout.mask("train", image_id), mask, TABLE.palette)
         tags = [TABLE.names[label] for label in np.unique(mask) if 0 < label < 255]
-        write_atomically(layout.tags("train", id), tags_text(id, mask.shape, tags), durable=False)
+        write_atomically(layout.tags("train", image_id), tags_text(image_id, mask.shape, tags), durable=False)
     return Split.open(layout, "train", TABLE)
 
 
@@ -73,11 +73,11 @@ def predict(split: Split, images: int) -> list[Row]:
     alone.refine(torch.rand(3, 32, 32), split.pixels(ids[0])[:, :32, :32])
     torch.set_num_threads(1)
     start = time.perf_counter()
-    maps = [alone.probabilities(split.pixels(id)) for id in ids]
+    maps = [alone.probabilities(split.pixels(image_id)) for image_id in ids]
     network_seconds = time.perf_counter() - start
     start = time.perf_counter()
-    for id, each in zip(ids, maps, strict=True):
-        alone.refine(each, split.pixels(id))
+    for image_id, each in zip(ids, maps, strict=True):
+        alone.refine(each, split.pixels(image_id))
     crf_seconds = time.perf_counter() - start
     torch.set_num_threads(cores())
     start = time.perf_counter()
@@ -96,11 +96,13 @@ def evaluate(split: Split, rounds: int) -> list[Row]:
     """The scoring loop against decoding the same pairs with Pillow in as many threads; its start by itself."""
     ids = [split.id(number) for number in range(len(split))]
     folder = split.layout.split("train") / "predictions"
-    for id in ids:
-        write_mask(folder / f"{id}.png", predicted(read_mask(split.layout.mask("train", id))), TABLE.palette)
+    for image_id in ids:
+        write_mask(
+            folder / f"{image_id}.png", predicted(read_mask(split.layout.mask("train", image_id))), TABLE.palette
+        )
 
-    def decode(id: str) -> None:
-        for path in (folder / f"{id}.png", split.layout.mask("train", id)):
+    def decode(image_id: str) -> None:
+        for path in (folder / f"{image_id}.png", split.layout.mask("train", image_id)):
             np.asarray(Image.open(path))
 
     def decoding() -> None:
@@ -131,8 +133,8 @@ def loader(split: Split, rounds: int) -> list[Row]:
     windows = {split.id(number): data[(0, number)].window for number in range(count)}
     parts = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
 
-    def decode(id: str) -> None:
-        np.asarray(Image.open(split.layout.image("train", id)))
+    def decode(image_id: str) -> None:
+        np.asarray(Image.open(split.layout.image("train", image_id)))
 
     def batch_of(part: range) -> Batch:
         return LoadedBatch.stack([data[(0, number)] for number in part])
@@ -140,7 +142,7 @@ def loader(split: Split, rounds: int) -> list[Row]:
     times = best_of(
         rounds,
         lambda: _each(decode, windows),
-        lambda: _each(lambda id: _bare_sample(split, id, windows[id]), windows),
+        lambda: _each(lambda image_id: _bare_sample(split, image_id, windows[image_id]), windows),
         lambda: _each(lambda number: data[(0, number)], range(count)),
         lambda: _each(batch_of, parts),
     )
@@ -160,11 +162,11 @@ def _each(work: Callable[[Any], object], items: Iterable[Any]) -> None:
         work(item)
 
 
-def _bare_sample(split: Split, id: str, window: Window) -> None:
+def _bare_sample(split: Split, image_id: str, window: Window) -> None:
     """What a sample is made of, as plain calls of the libraries: decoding, tags, resize, flip, cut, padding."""
-    ElementTree.parse(split.layout.tags("train", id))
-    image = torch.from_numpy(np.array(Image.open(split.layout.image("train", id)))).permute(2, 0, 1)
-    mask = torch.from_numpy(np.array(Image.open(split.layout.mask("train", id))))[None]
+    ElementTree.parse(split.layout.tags("train", image_id))
+    image = torch.from_numpy(np.array(Image.open(split.layout.image("train", image_id)))).permute(2, 0, 1)
+    mask = torch.from_numpy(np.array(Image.open(split.layout.mask("train", image_id))))[None]
     image = functional.resize(image, list(window.scaled), functional.InterpolationMode.BICUBIC, antialias=True)
     mask = functional.resize(mask, list(window.scaled), functional.InterpolationMode.NEAREST_EXACT)
     rows, columns = window.box

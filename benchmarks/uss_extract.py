@@ -24,8 +24,8 @@ from dhr.dataset.split import Split
 from dhr.disk.feature_store import FeatureStore
 from dhr.runtime.pools import cores
 from dhr.training.features import Computed
-from dhr.uss.extraction import Features, features_of
-from dhr.uss.tiling import Frugal
+from dhr.uss.extraction import ExtractionModel, extract_all
+from dhr.uss.tiling import MemoryFallback
 from dhr.uss.vit import VisionTransformer
 
 NAME, TARGET, SIDE = "vit_small_patch14_dinov2.lvd142m", 0.9, 512
@@ -39,7 +39,7 @@ def extraction(split: Split, images: int, rounds: int) -> list[Row]:
     torch.set_num_threads(cores())
     network = VisionTransformer(name=NAME, weights="random", precision="bf16" if on_gpu else "fp32").to(device)
     ids = [split.id(number % len(split)) for number in range(images)]
-    sizes = [_size(split, id) for id in ids]
+    sizes = [_size(split, image_id) for image_id in ids]
     views = {(size, scale): _view(size, scale, device) for size in set(sizes) for scale in scales}
 
     @torch.no_grad()
@@ -50,10 +50,10 @@ def extraction(split: Split, images: int, rounds: int) -> list[Row]:
                     network.layers.forward_features(views[size, scale])
 
     def whole() -> None:
-        features = Features(Frugal(network), scales, flip=True, device=device)
+        features = ExtractionModel(MemoryFallback(network), scales, flip=True, device=device)
         with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
             store = FeatureStore(Path(folder), "measure again", "safetensors")
-            for _ in features_of(features, ids, split.pixels, store.write):
+            for _ in extract_all(features, ids, split.pixels, store.write):
                 pass
 
     alone, together = (min(times) for times in zip(*[(_time(bare), _time(whole)) for _ in range(rounds)], strict=True))
@@ -79,11 +79,13 @@ def on_the_fly(images: int, rounds: int) -> list[Row]:
     grid = (SIDE // STRIDE, SIDE // STRIDE)
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         store = FeatureStore(Path(folder), "measure again", "safetensors")
-        for id in batch.ids:
-            store.write(id, torch.rand(90, 54, 72))
+        for image_id in batch.ids:
+            store.write(image_id, torch.rand(90, 54, 72))
 
         def stored() -> None:
-            maps = [window.on_map(store.read(id), grid) for id, window in zip(batch.ids, windows, strict=True)]
+            maps = [
+                window.on_map(store.read(image_id), grid) for image_id, window in zip(batch.ids, windows, strict=True)
+            ]
             StoredFeatures.stack(maps).each(lambda each: each.to(device)).sampled()
 
         read, computed = (
@@ -96,8 +98,8 @@ def on_the_fly(images: int, rounds: int) -> list[Row]:
     return [Row(10, "features=computed / stored, seconds a crop", computed / read, "", None, detail)]
 
 
-def _size(split: Split, id: str) -> tuple[int, int]:
-    height, width = split.pixels(id).shape[1:]
+def _size(split: Split, image_id: str) -> tuple[int, int]:
+    height, width = split.pixels(image_id).shape[1:]
     return height, width
 
 

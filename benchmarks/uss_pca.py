@@ -30,9 +30,9 @@ from dhr.evaluation.scores import score_pairs
 from dhr.rebalancing.intra_class import NoIntraClass
 from dhr.rebalancing.rebalancer import Rebalancer
 from dhr.rebalancing.seed import NoSeeds
-from dhr.uss.extraction import Features
-from dhr.uss.pca import Basis, Moment
-from dhr.uss.tiling import Frugal
+from dhr.uss.extraction import ExtractionModel
+from dhr.uss.pca import Basis, SecondMoment
+from dhr.uss.tiling import MemoryFallback
 
 SCALES = (2.0, 1.0, 1.5, 0.5)  # as CAUSE is averaged; the length of the vectors then varies
 COMPONENTS = (64, 32, 16, 8, 4, 2)
@@ -51,7 +51,7 @@ class Centred:
         return self.basis.project(features - self.mean[:, None, None])
 
 
-class RawMoment(Moment):
+class RawMoment(SecondMoment):
     """The second moment of the vectors as they are."""
 
     def add(self, features: Tensor) -> None:
@@ -60,7 +60,7 @@ class RawMoment(Moment):
         self.total += cells @ cells.T
 
 
-def as_components(maps: Sequence[Tensor], count: int, kind: type[Moment] = Moment) -> Basis:
+def as_components(maps: Sequence[Tensor], count: int, kind: type[SecondMoment] = SecondMoment) -> Basis:
     """What extract_uss does."""
     moment = kind(len(maps[0]))
     for each in maps:
@@ -114,10 +114,10 @@ def main() -> int:
         split = Split.open(DataLayout(Path(data), "Toy"), "train", table)
         masks = MaskFolder(Path(data) / "WSS" / "Toy" / "Simulated" / "train", table.num_classes)
         ids = [split.id(number) for number in range(count)]
-        samples = [whole_sample(split, id, wss_masks=masks, features=None, stride=4) for id in ids]
-        truths = [split.truth(id) for id in ids]
+        samples = [whole_sample(split, image_id, wss_masks=masks, features=None, stride=4) for image_id in ids]
+        truths = [split.truth(image_id) for image_id in ids]
     extractor = build(compose("extract_uss", ["uss=colour"]).uss.extractor)
-    features = Features(Frugal(extractor), SCALES, flip=True, device=CPU)
+    features = ExtractionModel(MemoryFallback(extractor), SCALES, flip=True, device=CPU)
     maps, part = [features(sample.pixels).float() for sample in samples], rebalancer()
     full = label(part, samples, maps)
     given = score_pairs([(sample.wss_mask, truth) for sample, truth in zip(samples, truths, strict=True)], table).miou

@@ -36,12 +36,12 @@ def _row(folder: Path, form: str, channels: int, rounds: int) -> Row:
     features = torch.randn(channels, *GRID, generator=torch.Generator().manual_seed(0)).half()
     ids = [str(number) for number in range(FILES)]
     works: list[Work] = [
-        lambda: [made.write(id, features) for id in ids],
-        lambda: [made.read(id, (375, 500)) for id in ids],
-        lambda: [made.look(id, (375, 500)) for id in ids],
+        lambda: [made.write(image_id, features) for image_id in ids],
+        lambda: [made.read(image_id, (375, 500)) for image_id in ids],
+        lambda: [made.look(image_id, (375, 500)) for image_id in ids],
     ]
     if form == "pt":
-        works.append(lambda: [torch.load(made.path(id), weights_only=True) for id in ids])
+        works.append(lambda: [torch.load(made.path(image_id), weights_only=True) for image_id in ids])
     seconds = [f"{each / FILES * 1e3:.2f}" for each in best_of(rounds, *works)]
     bare = f", torch.load alone {seconds[3]} ms" if form == "pt" else ""
     detail = f"write {seconds[0]} ms, read {seconds[1]} ms, look {seconds[2]} ms{bare}"

@@ -7,7 +7,7 @@ import timm
 from torch import Tensor, nn
 
 from dhr.core.errors import InputError
-from dhr.disk.weights.pixel_labels import refuse_pixel_labels, starting_file
+from dhr.disk.weights.pixel_labels import parse_start, refuse_pixel_labels
 from dhr.disk.weights.state import load_strictly, read_weights
 
 HEADS = ("fc.", "head.", "linear1000.")  # the last layer of an ImageNet classifier, which we do not have
@@ -44,7 +44,7 @@ def load_file(layers: nn.Module, weights: str, *, body: str = "", spare: Collect
     Raises:
         InputError: missing, unreadable, or of other names or shapes.
     """
-    path, admitted = starting_file(weights)
+    path, admitted = parse_start(weights)
     if not path.is_file():
         raise InputError(
             f"backbone.weights={path}: no such file; allowed are null, a file, and imagenet where timm has it"

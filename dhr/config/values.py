@@ -30,7 +30,7 @@ def text_problem(key: str, value: object) -> str | None:
     if not value:
         return "empty; give a value, or leave it out"
     found = UNWRITABLE.search(value)
-    return f"has the character {ascii(found[0])}, which no file can keep; rename it" if found else None
+    return f"has the character {found[0]!a}, which no file can keep; rename it" if found else None
 
 
 def fits(value: object, kind: Any) -> bool:

@@ -84,12 +84,12 @@ def unit_vectors(values: Tensor, *, dim: int) -> Tensor:
     return values / norm.masked_fill(norm == 0, 1.0)
 
 
-def winner(values: Tensor, *, dim: int) -> Tensor:
+def fast_argmax(values: Tensor, *, dim: int) -> Tensor:
     """Index of the largest value along `dim`, of the first one where several are equal; `dim` is gone.
 
     The same as `argmax`, but thirty times faster on a CPU where `dim` is not the innermost one.
 
-    >>> winner(torch.tensor([[1.0, 5.0], [2.0, 5.0]]), dim=0)
+    >>> fast_argmax(torch.tensor([[1.0, 5.0], [2.0, 5.0]]), dim=0)
     tensor([1, 0])
     """
     return values.max(dim).indices

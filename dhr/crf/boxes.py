@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Job:
+class BoxedImage:
     """One image, cut to its valid box and to its present classes.
 
     Attributes:
@@ -33,7 +33,7 @@ class Job:
             result[self.number, channel, *self.box] = plane
 
 
-def jobs_of(start: Tensor, pixels: Tensor, valid: Tensor, present: Tensor) -> Iterator[Job]:
+def boxed_images(start: Tensor, pixels: Tensor, valid: Tensor, present: Tensor) -> Iterator[BoxedImage]:
     """The images that need inference: with two or more present classes and a box that is not empty.
 
     The marginals of all others are `start` itself.
@@ -47,7 +47,7 @@ def jobs_of(start: Tensor, pixels: Tensor, valid: Tensor, present: Tensor) -> It
     >>> start, pixels = torch.full((2, 3, 4, 5), 0.5), torch.zeros(2, 3, 4, 5, dtype=torch.uint8)
     >>> valid = torch.zeros(2, 4, 5) > 0
     >>> valid[:, 1:3, 1:] = True
-    >>> (job,) = jobs_of(start, pixels, valid, torch.tensor([[1, 0, 1], [1, 0, 0]]) > 0)  # one class needs no CRF
+    >>> (job,) = boxed_images(start, pixels, valid, torch.tensor([[1, 0, 1], [1, 0, 0]]) > 0)  # one class needs no CRF
     >>> job.number, job.channels.tolist(), job.scores.shape, job.pixels.shape
     (0, [0, 2], (2, 2, 4), (2, 4, 3))
     """
@@ -58,7 +58,7 @@ def jobs_of(start: Tensor, pixels: Tensor, valid: Tensor, present: Tensor) -> It
         if len(channels) < 2 or len(rows) == 0:
             continue
         box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-        yield Job(
+        yield BoxedImage(
             number=number,
             channels=channels,
             box=box,

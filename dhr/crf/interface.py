@@ -8,7 +8,7 @@ from torch import Tensor
 NONSENSE = "the CRF was given a probability that is NaN, infinite or negative"
 
 
-class NonsenseError(ValueError):
+class InvalidProbabilitiesError(ValueError):
     """A probability is NaN, infinite or negative; `images` are the numbers of such images in the batch."""
 
     def __init__(self, images: tuple[int, ...]) -> None:
@@ -30,7 +30,7 @@ class Field(Protocol):
             (B,M,H,W), summing to 1 over the present channels inside the valid box, 0 elsewhere.
 
         Raises:
-            NonsenseError: a probability is NaN, infinite or negative.
+            InvalidProbabilitiesError: a probability is NaN, infinite or negative.
         """
         ...
 
@@ -66,20 +66,21 @@ def normalised(probabilities: Tensor, valid: Tensor, present: Tensor, *, first: 
         first: number of the first of these images in the whole batch, for the error.
 
     Raises:
-        NonsenseError: a value is NaN, infinite or negative, present or not. An accelerator raises its own error.
+        InvalidProbabilitiesError: a value is NaN, infinite or negative, present or not. An accelerator raises its
+            own error.
 
     >>> scores = torch.tensor([3.0, 0.0, 4.0, 1.0, 0.0, 5.0, 2.0, 2.0, 6.0]).view(1, 3, 1, 3)
     >>> normalised(scores, torch.tensor([[[True, True, False]]]), torch.tensor([[True, True, False]])).tolist()
     [[[[0.75, 0.5, 0.0]], [[0.25, 0.5, 0.0]], [[0.0, 0.0, 0.0]]]]
     >>> normalised(-scores, torch.ones(1, 1, 3) > 0, torch.ones(1, 3) > 0, first=8)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    dhr.crf.interface.NonsenseError: the CRF was given a probability that is ... negative, in image 8 of the batch
+    dhr.crf.interface.InvalidProbabilitiesError: the CRF was given a probability ... negative, in image 8 of the batch
     """
     sound = (torch.isfinite(probabilities) & (probabilities >= 0)).flatten(1).all(1)
     if probabilities.device.type != "cpu":
         torch._assert_async(sound.all(), NONSENSE)
     elif not bool(sound.all()):
-        raise NonsenseError(tuple(first + number for number in (~sound).nonzero()[:, 0].tolist()))
+        raise InvalidProbabilitiesError(tuple(first + number for number in (~sound).nonzero()[:, 0].tolist()))
     on = (valid[:, None] & present[:, :, None, None]).to(probabilities.dtype)
     mass = probabilities * on
     total = mass.sum(1, keepdim=True)

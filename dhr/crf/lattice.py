@@ -25,7 +25,7 @@ CODES = 2**62  # codes that are told apart
 
 
 @dataclass(frozen=True)
-class Lattice:
+class CompiledLattice:
     """The lattice of one image and one kernel.
 
     Attributes:
@@ -45,7 +45,7 @@ class Lattice:
         return self.neighbours.shape[1] - 1
 
 
-def build(features: Array) -> Lattice:
+def build(features: Array) -> CompiledLattice:
     """The lattice of the pixels of one image.
 
     Args:
@@ -65,7 +65,7 @@ def build(features: Array) -> Lattice:
     find_neighbours(codes[order], steps, neighbours)
     place = np.zeros(len(codes) + 1, np.uint32)
     place[order + 1] = np.arange(1, len(codes) + 1)
-    lattice = Lattice(weights[:pixels], place.take(vertices[:pixels]), neighbours)
+    lattice = CompiledLattice(weights[:pixels], place.take(vertices[:pixels]), neighbours)
     values, spare = (np.zeros((lattice.size + 1, 1), np.float32) for _ in range(2))
     normalise(lattice.weights, lattice.vertices, neighbours, values, spare)
     return lattice

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dhr.crf.boxes import jobs_of
+from dhr.crf.boxes import boxed_images
 from dhr.crf.interface import normalised
-from dhr.crf.lattice import Lattice, bilateral_features, build, gaussian_features
+from dhr.crf.lattice import CompiledLattice, bilateral_features, build, gaussian_features
 from dhr.crf.mean_field import Term, mean_field
 from dhr.crf.potentials import ABSENT, FLOOR, Potentials
 
 SIZES = 8  # image sizes whose smoothness lattice is kept: 16 MB each at 512x512
 
-Lattices = tuple[Lattice, Lattice]
+Lattices = tuple[CompiledLattice, CompiledLattice]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class NativeField:
         """The marginals (M,H,W) of one image; it is normalised here so that the threads share this work too."""
         one = slice(number, number + 1)
         result = normalised(probabilities[one], self.valid[one], present[one], first=number)
-        for job in jobs_of(result, self.pixels[one], self.valid[one], present[one]):
+        for job in boxed_images(result, self.pixels[one], self.valid[one], present[one]):
             if number not in self._lattices:
                 self._lattices[number] = lattices_of(job.pixels, self.crf)
             job.put(result, infer(job.scores, self._lattices[number], self.crf))
@@ -93,7 +93,7 @@ def lattices_of(pixels: np.ndarray, potentials: Potentials) -> Lattices:
 
 
 @lru_cache(maxsize=SIZES)
-def _smoothness(height: int, width: int, sxy: float) -> Lattice:
+def _smoothness(height: int, width: int, sxy: float) -> CompiledLattice:
     return build(gaussian_features(height, width, sxy))
 
 
@@ -124,7 +124,7 @@ def _lanes(channels: int) -> int:
     return 2 if channels in {2, 5, 6} else 4
 
 
-def _term(factor: float, lattice: Lattice, channels: tuple[int, int]) -> Term:
+def _term(factor: float, lattice: CompiledLattice, channels: tuple[int, int]) -> Term:
     """What `mean_field` takes; its last two arrays are where values of the vertices are kept meanwhile."""
     groups, lanes = channels
     values, spare = (np.zeros((groups, lattice.size + 1, lanes), np.float32) for _ in range(2))

@@ -25,7 +25,7 @@ INT32, INT64 = 2**31, 2**63
 
 
 @dataclass(frozen=True)
-class Codes:
+class VertexCodes:
     """Numbering of the vertices around features in a box [0, reach]: linear in the vertex, no two vertices alike.
 
     Attributes:
@@ -40,8 +40,8 @@ class Codes:
 
 
 @cache
-def codes_of(reach: tuple[float, ...]) -> Codes:
-    """Codes for features in [0, reach].
+def codes_of(reach: tuple[float, ...]) -> VertexCodes:
+    """VertexCodes for features in [0, reach].
 
     The differences of its coordinates along a tree that joins the axes, whole numbers of steps, identify a vertex.
     Each axis is joined to that earlier axis for which the difference takes the fewest values. The difference of a
@@ -57,7 +57,7 @@ def codes_of(reach: tuple[float, ...]) -> Codes:
         steps[axis] -= count
         origin -= low * count
         count *= high - low + 2
-    return Codes(tuple(steps), origin, count)
+    return VertexCodes(tuple(steps), origin, count)
 
 
 def _elevation(d: int) -> list[list[float]]:
@@ -97,11 +97,11 @@ def simplices(features: Tensor, steps: Sequence[int], dtype: torch.dtype) -> tup
 
     Args:
         features: (d,N) float32.
-        steps: of `Codes`.
+        steps: of `VertexCodes`.
         dtype: of the codes.
 
     Returns:
-        Codes of its d+1 vertices, less the origin, and their barycentric weights, both (d+1,N).
+        VertexCodes of its d+1 vertices, less the origin, and their barycentric weights, both (d+1,N).
     """
     place = elevated(features)
     d, size = len(features), len(place)
@@ -135,7 +135,7 @@ def _ranks(rest: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Lattice:
+class SparseLattice:
     """Splat, blur along every axis in order, slice: sparse matrices whose shapes do not depend on the images.
 
     Attributes:
@@ -169,16 +169,16 @@ class Lattice:
         self.add_to(total, values, self.scratch(values.shape[1]))
         return total
 
-    def normalised(self, weight: float) -> "Lattice":
+    def normalised(self, weight: float) -> "SparseLattice":
         """The filter weight * D K D with D = 1 / sqrt(K 1), which costs an inference no more than K does."""
         ones = self.splatting.values().new_ones(len(self.slicing), 1)
         norm = (self(ones)[:, 0] + 1e-20).sqrt().reciprocal()
         before = self.splatting.values() * norm.index_select(0, self.splatting.col_indices())
         after = self.slicing.values().view(len(norm), -1) * (norm * weight)[:, None]
-        return Lattice(_like(self.splatting, before), self.blurring, _like(self.slicing, after.flatten()))
+        return SparseLattice(_like(self.splatting, before), self.blurring, _like(self.slicing, after.flatten()))
 
 
-def lattice(features: Tensor, valid: Tensor, reach: tuple[float, ...], *, counted: bool) -> Lattice:
+def lattice(features: Tensor, valid: Tensor, reach: tuple[float, ...], *, counted: bool) -> SparseLattice:
     """The lattice of a batch; images share no vertex, and pixels outside their box touch none.
 
     Args:
@@ -216,7 +216,7 @@ def lattice(features: Tensor, valid: Tensor, reach: tuple[float, ...], *, counte
     own = torch.empty_like(rows, dtype=index).scatter_(0, order, rows.to(index))[: valid.numel() * corners]
     ends = torch.arange(valid.numel() + 1, device=rows.device, dtype=index) * corners
     shape = (room + 1, valid.numel())
-    return Lattice(
+    return SparseLattice(
         splatting=_csr(starts.to(index), pixels.to(index), weights.index_select(0, order[:used]), shape),
         blurring=_blurring(vertices, codes.steps, index),
         slicing=_csr(ends, own, weights[: len(own)], shape[::-1]),
@@ -230,9 +230,9 @@ def _dtype(largest: int) -> torch.dtype:
 
 
 def _references(
-    features: Tensor, valid: Tensor, codes: Codes, nobody: int, dtype: torch.dtype
+    features: Tensor, valid: Tensor, codes: VertexCodes, nobody: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Codes and weights, pixel by pixel with d+1 vertices each, then those of the zero feature of each image."""
+    """VertexCodes and weights, pixel by pixel with d+1 vertices each, then those of the zero feature of each image."""
     corners, batch = len(features) + 1, len(valid)
     device, own = valid.device, corners * valid.numel()
     image = torch.arange(batch, device=device, dtype=dtype) * codes.count + codes.origin

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dhr.crf.boxes import Job, jobs_of
+from dhr.crf.boxes import BoxedImage, boxed_images
 from dhr.crf.interface import normalised
 from dhr.crf.potentials import Potentials
 from dhr.crf.worker import infer_of_batch
@@ -60,11 +60,11 @@ class PyDenseField:
 
     def _started(
         self, number: int, result: Tensor, probabilities: Tensor, present: Tensor
-    ) -> Iterator[tuple[Tensor, Job, Callable[[], np.ndarray]]]:
+    ) -> Iterator[tuple[Tensor, BoxedImage, Callable[[], np.ndarray]]]:
         """Hands an image to its process, which works while the next are made ready; none if there is nothing to do."""
         one = slice(number, number + 1)
         image = result[one]
         image[:] = normalised(probabilities[one], self.valid[one], present[one], first=number)
-        for job in jobs_of(image, self.pixels[one], self.valid[one], present[one]):
+        for job in boxed_images(image, self.pixels[one], self.valid[one], present[one]):
             task = partial(infer_of_batch, (self.batch, number), job.scores, job.pixels, self.crf.plain())
             yield image, job, task if self.crf.workers == 0 else self.crf.pool(self.batch + number).submit(task).result

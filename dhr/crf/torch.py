@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dhr.crf.interface import normalised
-from dhr.crf.permutohedral import Lattice, lattice
+from dhr.crf.permutohedral import SparseLattice, lattice
 from dhr.crf.potentials import FLOOR, Potentials
 
 ABSENT = -1e30  # logit of a channel that takes no part: its exp is exactly 0
@@ -91,7 +91,7 @@ class TorchField:
         return (marginals * (self.valid[:, None] & present[:, :, None, None])).to(start.dtype)
 
     @cached_property
-    def _kernels(self) -> list[tuple[Lattice, Lattice]]:
+    def _kernels(self) -> list[tuple[SparseLattice, SparseLattice]]:
         """Smoothness and appearance kernel of every part of the batch."""
         return [self._pair(*part) for part in zip(self._parts(self.pixels), self._parts(self.valid), strict=True)]
 
@@ -99,7 +99,7 @@ class TorchField:
         usual = 1 if self.valid.device.type == "cpu" else len(values)
         return values.split(self.crf.images_at_once or usual)
 
-    def _pair(self, pixels: Tensor, valid: Tensor) -> tuple[Lattice, Lattice]:
+    def _pair(self, pixels: Tensor, valid: Tensor) -> tuple[SparseLattice, SparseLattice]:
         crf, inside = self.crf, valid.flatten(1)
         counted = valid.device.type == "cpu" if crf.counted is None else crf.counted
         places, colours = _places(valid), pixels.flatten(2).transpose(0, 1).float()
@@ -128,7 +128,9 @@ def _divided(values: Tensor, sigma: float) -> Tensor:
     return values / torch.full((), sigma, device=values.device)
 
 
-def _mean_field(kernels: tuple[Lattice, Lattice], start: Tensor, present: Tensor, *, iterations: int) -> Tensor:
+def _mean_field(
+    kernels: tuple[SparseLattice, SparseLattice], start: Tensor, present: Tensor, *, iterations: int
+) -> Tensor:
     """Marginals (B,M,H,W) float32; without meaning outside the valid boxes and for images without a channel."""
     batch, channels, height, width = start.shape
     unary = start.float().clamp_min(FLOOR).log().masked_fill_(~present[:, :, None, None], ABSENT)

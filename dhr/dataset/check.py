@@ -40,10 +40,10 @@ class TrainingFiles:
         sizes, channels, products = known_sizes(self.split), self._channels(), self._products()
 
         def look(position: int) -> bool:
-            size, id = None if sizes is None else tuple(sizes[position].tolist()), self.split.id(position)
-            tagged = self._look(id, size, channels)
+            size, image_id = None if sizes is None else tuple(sizes[position].tolist()), self.split.id(position)
+            tagged = self._look(image_id, size, channels)
             for file, made in products:
-                made.check(file(id))
+                made.check(file(image_id))
             return tagged
 
         tagged = _look_at_all(look, range(len(self.split)), f"checking {self.split.name}")
@@ -79,15 +79,15 @@ class TrainingFiles:
                 continue  # said when its turn comes
         return None
 
-    def _look(self, id: str, size: tuple[int, int] | None, channels: int | None) -> bool:
+    def _look(self, image_id: str, size: tuple[int, int] | None, channels: int | None) -> bool:
         if size is None:
-            height, width = read_image(self.split.layout.image(self.split.name, id)).shape[:2]
+            height, width = read_image(self.split.layout.image(self.split.name, image_id)).shape[:2]
             size = height, width
         if self.wss_masks is not None:
-            self.wss_masks.look(id, size)
+            self.wss_masks.look(image_id, size)
         if self.features is not None:
-            self.features.look(id, size, channels=channels)
-        return bool(self.split.tags(id).any())
+            self.features.look(image_id, size, channels=channels)
+        return bool(self.split.tags(image_id).any())
 
 
 def known_sizes(split: Split) -> np.ndarray | None:
@@ -113,7 +113,7 @@ def scored_ids(split: Split) -> tuple[str, ...]:
         InputError: some of the human masks are missing, or a file is broken.
     """
     ids = tuple(split.all_ids())
-    lacking = [id for id in ids if not split.truths.path(id).exists()]
+    lacking = [image_id for image_id in ids if not split.truths.path(image_id).exists()]
     if len(lacking) == len(ids):
         return ()
     if lacking:
@@ -133,10 +133,10 @@ def check_pictures(pictures: PictureDataset) -> None:
         return
 
     def look(position: int) -> bool:
-        split, id = pictures.split, pictures.ids[position]
-        height, width = read_image(split.layout.image(split.name, id)).shape[:2]
+        split, image_id = pictures.split, pictures.ids[position]
+        height, width = read_image(split.layout.image(split.name, image_id)).shape[:2]
         if pictures.with_truth:
-            split.truths.look(id, (height, width))
+            split.truths.look(image_id, (height, width))
         return True
 
     _look_at_all(look, range(len(pictures)), f"checking {pictures.split.name}")
@@ -177,7 +177,7 @@ def refuse_no_truth(split: Split, ids: Sequence[str]) -> None:
         InputError: names the folder if it has none at all, else the first ids.
     """
     folder = split.truths.folder
-    lacking = [id for id in ids if not split.truths.path(id).exists()]
+    lacking = [image_id for image_id in ids if not split.truths.path(image_id).exists()]
     if len(lacking) == len(ids):
         raise InputError(
             f"{folder}: no human mask of split {split.name}, so there is nothing to score against; "

@@ -52,7 +52,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return self.size // self.ranks
 
 
-class LateLoader(DataLoader[LoadedBatch]):
+class LazyWorkersLoader(DataLoader[LoadedBatch]):
     """Starts its workers when the first batch of an epoch is asked for.
 
     Lightning makes the first iterator when it counts the steps of the schedule, long before the epoch of a resumed run
@@ -115,7 +115,7 @@ class SegmentationData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[LoadedBatch]:
         """Batches of crops."""
         rank, ranks = self._place()
-        return LateLoader(
+        return LazyWorkersLoader(
             self.train,  # type: ignore[arg-type]
             batch_size=self.share(ranks),
             sampler=EpochSampler(

@@ -51,7 +51,7 @@ class Split:
             layout=layout,
             name=name,
             table=table,
-            ids=np.array([id.encode() for id in layout.ids(name)], dtype=np.bytes_),
+            ids=np.array([image_id.encode() for image_id in layout.ids(name)], dtype=np.bytes_),
         )
 
     def __len__(self) -> int:
@@ -63,15 +63,15 @@ class Split:
 
     def all_ids(self) -> list[str]:
         """Ids of all images, in their order."""
-        return [bytes(id).decode() for id in self.ids]
+        return [bytes(image_id).decode() for image_id in self.ids]
 
-    def pixels(self, id: str) -> Tensor:
+    def pixels(self, image_id: str) -> Tensor:
         """(3,H,W) uint8 RGB."""
-        return torch.from_numpy(read_image(self.layout.image(self.name, id)).copy()).permute(2, 0, 1)
+        return torch.from_numpy(read_image(self.layout.image(self.name, image_id)).copy()).permute(2, 0, 1)
 
-    def tags(self, id: str) -> Tensor:
+    def tags(self, image_id: str) -> Tensor:
         """(T) float 0/1."""
-        names = read_tags(self.layout.tags(self.name, id), self.table.names[self.table.first_tag :])
+        names = read_tags(self.layout.tags(self.name, image_id), self.table.names[self.table.first_tag :])
         present = set(names)
         return torch.tensor([float(name in present) for name in self.table.names[self.table.first_tag :]])
 
@@ -106,28 +106,28 @@ class MaskFolder:
     what: str = "WSS mask"
     colours: MaskColours | None = None
 
-    def path(self, id: str) -> Path:
+    def path(self, image_id: str) -> Path:
         """File of one mask."""
-        return self.folder / f"{id}.png"
+        return self.folder / f"{image_id}.png"
 
-    def read(self, id: str, size: tuple[int, int]) -> Tensor:
+    def read(self, image_id: str, size: tuple[int, int]) -> Tensor:
         """(H,W) uint8 mask.
 
         Raises:
             InputError: missing, unreadable, of another size than the image, or a label out of range.
         """
-        return torch.from_numpy(self._checked(id, size, read_mask).copy())
+        return torch.from_numpy(self._checked(image_id, size, read_mask).copy())
 
-    def look(self, id: str, size: tuple[int, int]) -> None:
+    def look(self, image_id: str, size: tuple[int, int]) -> None:
         """Reads a mask once before anything depends on it, and compares its palette as well.
 
         Raises:
             InputError: as `read`, or its labels have each other's colours.
         """
-        self._checked(id, size, read_mask if self.colours is None else self.colours.read)
+        self._checked(image_id, size, read_mask if self.colours is None else self.colours.read)
 
-    def _checked(self, id: str, size: tuple[int, int], read: Callable[[Path], np.ndarray]) -> np.ndarray:
-        path = self.path(id)
+    def _checked(self, image_id: str, size: tuple[int, int], read: Callable[[Path], np.ndarray]) -> np.ndarray:
+        path = self.path(image_id)
         if not path.exists():
             raise InputError(f"{path}: this {self.what} is missing; {self.cure}")
         mask = read(path)
@@ -164,23 +164,25 @@ class TrainDataset(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """`key` is (epoch, position); the epoch is part of the random key."""
         epoch, position = key
-        id = self.split.id(int(self.indices[position]))
-        pixels = self.split.pixels(id)
-        mask = self._mask(epoch, id, (pixels.shape[-2], pixels.shape[-1]))
-        crop = self.transform(pixels, mask, keyed_random(self.seed, epoch, id))
+        image_id = self.split.id(int(self.indices[position]))
+        pixels = self.split.pixels(image_id)
+        mask = self._mask(epoch, image_id, (pixels.shape[-2], pixels.shape[-1]))
+        crop = self.transform(pixels, mask, keyed_random(self.seed, epoch, image_id))
         return Sample(
-            id=id,
+            id=image_id,
             pixels=crop.pixels,
-            tags=self.split.tags(id),
+            tags=self.split.tags(image_id),
             wss_mask=crop.mask,
             window=crop.window,
             jitter=crop.jitter,
-            stored_features=None if self.features is None else crop.window.on_map(self.features.read(id), self.grid),
+            stored_features=None
+            if self.features is None
+            else crop.window.on_map(self.features.read(image_id), self.grid),
         )
 
-    def _mask(self, epoch: int, id: str, size: tuple[int, int]) -> Tensor:
+    def _mask(self, epoch: int, image_id: str, size: tuple[int, int]) -> Tensor:
         masks = self.wss_masks if self.masks_of_epoch is None else self.masks_of_epoch(epoch)
-        return torch.full(size, IGNORE, dtype=torch.uint8) if masks is None else masks.read(id, size)
+        return torch.full(size, IGNORE, dtype=torch.uint8) if masks is None else masks.read(image_id, size)
 
 
 @dataclass(frozen=True)
@@ -204,23 +206,27 @@ class PictureDataset(Dataset[Picture]):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Picture:
-        id = self.ids[index]
-        pixels = self.split.pixels(id)
+        image_id = self.ids[index]
+        pixels = self.split.pixels(image_id)
         size = (pixels.shape[-2], pixels.shape[-1])
-        return Picture(id=id, pixels=pixels, truth=self.split.truths.read(id, size) if self.with_truth else None)
+        return Picture(
+            id=image_id, pixels=pixels, truth=self.split.truths.read(image_id, size) if self.with_truth else None
+        )
 
 
-def whole_sample(split: Split, id: str, *, wss_masks: MaskFolder, features: FeatureStore | None, stride: int) -> Sample:
+def whole_sample(
+    split: Split, image_id: str, *, wss_masks: MaskFolder, features: FeatureStore | None, stride: int
+) -> Sample:
     """The whole image as one sample, unaugmented; its feature grid has one cell per `stride` pixels."""
-    pixels = split.pixels(id)
+    pixels = split.pixels(image_id)
     size = (pixels.shape[-2], pixels.shape[-1])
     window = Window.whole(size)
     grid = (max(size[0] // stride, 1), max(size[1] // stride, 1))
     return Sample(
-        id=id,
+        id=image_id,
         pixels=pixels,
-        tags=split.tags(id),
-        wss_mask=wss_masks.read(id, size),
+        tags=split.tags(image_id),
+        wss_mask=wss_masks.read(image_id, size),
         window=window,
-        stored_features=None if features is None else window.on_map(features.read(id), grid),
+        stored_features=None if features is None else window.on_map(features.read(image_id), grid),
     )

@@ -109,10 +109,10 @@ class _Objects:
         """The parser asks for it."""
 
 
-def tags_text(id: str, size: tuple[int, int], names: Iterable[str]) -> bytes:
+def tags_text(image_id: str, size: tuple[int, int], names: Iterable[str]) -> bytes:
     """Tags in the VOC annotation style; `size` is (height, width)."""
     lines = [
-        f"  <filename>{escape(id)}.jpg</filename>",
+        f"  <filename>{escape(image_id)}.jpg</filename>",
         f"  <size><width>{size[1]}</width><height>{size[0]}</height><depth>3</depth></size>",
         *(f"  <object><name>{escape(name)}</name></object>" for name in names),
     ]

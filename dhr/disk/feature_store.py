@@ -40,24 +40,24 @@ class FeatureStore:
         """Directions that the features were projected on, where fewer are kept than the model gives."""
         return self.folder.with_name(f"{self.folder.name}_components.safetensors")
 
-    def path(self, id: str) -> Path:
+    def path(self, image_id: str) -> Path:
         """File of one image: the one that is there, else the one that would be written."""
-        own, other = self._files(id)
+        own, other = self._files(image_id)
         return other if other.exists() and not own.exists() else own
 
-    def write(self, id: str, features: Tensor) -> None:
+    def write(self, image_id: str, features: Tensor) -> None:
         """Stores (D,h,w) as fp16, atomically."""
-        write_atomically(self._files(id)[0], encode(features, self.form))
+        write_atomically(self._files(image_id)[0], encode(features, self.form))
 
-    def is_double(self, id: str) -> bool:
+    def is_double(self, image_id: str) -> bool:
         """Whether an image has files of both forms."""
-        return all(path.exists() for path in self._files(id))
+        return all(path.exists() for path in self._files(image_id))
 
-    def look(self, id: str, size: tuple[int, int] | None = None, *, channels: int | None = None) -> Shape:
+    def look(self, image_id: str, size: tuple[int, int] | None = None, *, channels: int | None = None) -> Shape:
         """Makes sure that the file of an image is there, whole and fitting, without reading its numbers.
 
         Args:
-            id: of the image.
+            image_id: of the image.
             size: (height, width) of the image, None where it is not known.
             channels: of the first file of the split, None where this is it.
 
@@ -67,7 +67,7 @@ class FeatureStore:
         Raises:
             InputError: missing, in both forms, truncated, no tensor of three axes, or of another image or model.
         """
-        path = self._the_file(id)
+        path = self._the_file(image_id)
         shape = shape_in(path, self.cure)
         self._refuse_misfit(path, shape, size)
         if channels is not None and shape[0] != channels:
@@ -77,13 +77,13 @@ class FeatureStore:
             )
         return shape
 
-    def read(self, id: str, size: tuple[int, int] | None = None) -> Tensor:
+    def read(self, image_id: str, size: tuple[int, int] | None = None) -> Tensor:
         """(D,h,w) fp16.
 
         Raises:
             InputError: as `look`, and where a number is NaN or infinite.
         """
-        path = self._the_file(id)
+        path = self._the_file(image_id)
         values = values_in(path, self.cure)
         self._refuse_misfit(path, (values.shape[0], values.shape[1], values.shape[2]), size)
         return values
@@ -108,16 +108,16 @@ class FeatureStore:
             return None
         return f"{found}: expected a grid of the shape of the image"
 
-    def _files(self, id: str) -> tuple[Path, Path]:
+    def _files(self, image_id: str) -> tuple[Path, Path]:
         """Where an image's features could lie: in the form that is written, in the other."""
         other = next(form for form in FORMS if form != self.form)
-        return self.folder / f"{id}.{self.form}", self.folder / f"{id}.{other}"
+        return self.folder / f"{image_id}.{self.form}", self.folder / f"{image_id}.{other}"
 
-    def _the_file(self, id: str) -> Path:
-        if self.is_double(id):
-            own, other = self._files(id)
+    def _the_file(self, image_id: str) -> Path:
+        if self.is_double(image_id):
+            own, other = self._files(image_id)
             raise InputError(f"{own}: {other.name} lies beside it: which of them counts? delete one of the two")
-        return self.path(id)
+        return self.path(image_id)
 
     def _refuse_misfit(self, path: Path, shape: Shape, size: tuple[int, int] | None) -> None:
         problem = self.misfit(shape, size)
@@ -125,12 +125,12 @@ class FeatureStore:
             raise InputError(f"{path}: {problem}; delete it and {self.cure}")
 
     @cached_property
-    def _made(self) -> "Made | None":
-        return Made.of(self.record) if self.record.exists() else None
+    def _made(self) -> "StoreRecord | None":
+        return StoreRecord.of(self.record) if self.record.exists() else None
 
 
 @dataclass(frozen=True)
-class Made:
+class StoreRecord:
     """What a record says about the shape of features: channels, largest scale, pixels of the patch."""
 
     channels: int
@@ -138,7 +138,7 @@ class Made:
     patch: int
 
     @classmethod
-    def of(cls, path: Path) -> "Made":
+    def of(cls, path: Path) -> "StoreRecord":
         """From a record.
 
         Raises:

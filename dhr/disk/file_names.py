@@ -37,10 +37,10 @@ def names_in(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     return (name for name in (os.listdir(folder) if folder.is_dir() else ()) if has_ending(name, suffixes))
 
 
-def file_of(folder: Path, id: str, suffixes: tuple[str, ...]) -> Path:
+def file_of(folder: Path, image_id: str, suffixes: tuple[str, ...]) -> Path:
     """The file of an id: the first of `spellings` that exists, the first of them where none does."""
-    paths = (f"{folder}/{id}{ending}" for ending in spellings(suffixes))
-    return Path(next(filter(os.path.exists, paths), f"{folder}/{id}{suffixes[0]}"))
+    paths = (f"{folder}/{image_id}{ending}" for ending in spellings(suffixes))
+    return Path(next(filter(os.path.exists, paths), f"{folder}/{image_id}{suffixes[0]}"))
 
 
 @cache

@@ -25,17 +25,17 @@ class DataLayout:
         """Folder of a split."""
         return self.home / split
 
-    def image(self, split: str, id: str) -> Path:
+    def image(self, split: str, image_id: str) -> Path:
         """Path of an image, whatever its ending and the case of that; .jpg where there is none."""
-        return file_of(self.split(split) / "image", id, IMAGES)
+        return file_of(self.split(split) / "image", image_id, IMAGES)
 
-    def mask(self, split: str, id: str) -> Path:
+    def mask(self, split: str, image_id: str) -> Path:
         """Path of the human mask."""
-        return self.split(split) / "mask" / f"{id}.png"
+        return self.split(split) / "mask" / f"{image_id}.png"
 
-    def tags(self, split: str, id: str) -> Path:
+    def tags(self, split: str, image_id: str) -> Path:
         """Path of the annotation whose object names are the tags."""
-        return self.split(split) / "xml" / f"{id}.xml"
+        return self.split(split) / "xml" / f"{image_id}.xml"
 
     def ids(self, split: str) -> list[str]:
         """Sorted ids of the images of a split, each once.
@@ -46,10 +46,10 @@ class DataLayout:
         """
         names: dict[str, str] = {}
         for name in self.image_names(split):
-            id = os.path.splitext(name)[0]
-            if UNUSABLE.search(name) or id in names:
-                raise _unusable(self.split(split) / "image" / name, names.get(id))
-            names[id] = name
+            image_id = os.path.splitext(name)[0]
+            if UNUSABLE.search(name) or image_id in names:
+                raise _unusable(self.split(split) / "image" / name, names.get(image_id))
+            names[image_id] = name
         return sorted(names)
 
     def image_names(self, split: str) -> list[str]:
@@ -131,9 +131,9 @@ class RunFolder:
         """The self-contained HTML report."""
         return self.root / "report.html"
 
-    def labels(self, round: int) -> Path:
+    def labels(self, number: int) -> Path:
         """Folder of the labels that training made of all its images in a round, counted from 0."""
-        return self.root / "labels" / f"round_{round}"
+        return self.root / "labels" / f"round_{number}"
 
     def label_scores(self, split: str) -> Path:
         """Scores of labels that several options make of a split; the labels themselves lie in a folder of its name."""

@@ -54,9 +54,9 @@ class Output:
         """What is in the folder."""
         return Ledger(self.folder)
 
-    def path(self, id: str) -> Path:
+    def path(self, image_id: str) -> Path:
         """File of an image."""
-        return self.folder / f"{id}{self.suffix}"
+        return self.folder / f"{image_id}{self.suffix}"
 
     def refuse_mixture(self, ids: Sequence[str], *, overwrite: bool) -> None:
         """Makes sure that what is there was made with these settings; `overwrite` allows others.
@@ -88,7 +88,7 @@ class Output:
     def there(self, ids: Sequence[str]) -> int:
         """How many of the images have a product, whole or not, in any form."""
         names = _names(self.folder)
-        return sum(any(f"{id}{suffix}" in names for suffix in (self.suffix, *self.others)) for id in ids)
+        return sum(any(f"{image_id}{suffix}" in names for suffix in (self.suffix, *self.others)) for image_id in ids)
 
     def fill(self, ids: Sequence[str], make: Make, ranks: Ranks, *, title: str, overwrite: bool = False) -> None:
         """Makes what is missing, changed since it was made, or made from another image; the rest is left alone.
@@ -109,16 +109,19 @@ class Output:
         known = self._known()
         mine = ranks.share(ids)
         problems = self._problems(known, mine)
-        todo = [id for id in mine if id in problems]
-        _warn(self.folder, {self.path(id).name: problems[id] for id in todo if self.path(id).exists()})
+        todo = [image_id for image_id in mine if image_id in problems]
+        _warn(
+            self.folder,
+            {self.path(image_id).name: problems[image_id] for image_id in todo if self.path(image_id).exists()},
+        )
         start = time.monotonic()
         with self.ledger.add(known.token, ranks.rank) as additions:
             for moved in known.moved:
                 additions.enter(moved)
             keep = partial(self._keep, additions)
-            for id, data in tried.items():
-                keep(id, data)
-            rest = [id for id in todo if id not in tried]
+            for image_id, data in tried.items():
+                keep(image_id, data)
+            rest = [image_id for image_id in todo if image_id not in tried]
             for _ in progress(make(rest, keep), title, total=len(rest), visible=ranks.first):
                 pass
         rate = f" ({len(todo) / max(time.monotonic() - start, 1e-9):.2f} images/s)" if todo else ""
@@ -152,33 +155,33 @@ class Output:
     def _problems(self, known: Known, ids: Sequence[str]) -> dict[str, str]:
         """What is wrong with the files of some images, by id; those with nothing are left out."""
 
-        def look(id: str) -> str | None:
-            problem = known.problem(self.path(id), sources=self.sources(id))
-            double = next((path for path in self._in_other_forms(id) if path.exists()), None)
+        def look(image_id: str) -> str | None:
+            problem = known.problem(self.path(image_id), sources=self.sources(image_id))
+            double = next((path for path in self._in_other_forms(image_id) if path.exists()), None)
             if problem is None and double is not None:
                 raise InputError(
-                    f"{self.path(id)}: {double.name} lies beside it: which of them counts? delete one of the two"
+                    f"{self.path(image_id)}: {double.name} lies beside it: which of them counts? delete one of the two"
                 )
             return problem
 
         with ThreadPoolExecutor() as pool:
             found = zip(ids, pool.map(look, ids), strict=True)
-            return {id: problem for id, problem in found if problem is not None}
+            return {image_id: problem for image_id, problem in found if problem is not None}
 
-    def _keep(self, additions: Additions, id: str, data: bytes) -> None:
-        path = self.path(id)
-        sources = tuple(Mark.of(source) for source in self.sources(id))
+    def _keep(self, additions: Additions, image_id: str, data: bytes) -> None:
+        path = self.path(image_id)
+        sources = tuple(Mark.of(source) for source in self.sources(image_id))
         write_atomically(path, data)
-        for other in self._in_other_forms(id):
+        for other in self._in_other_forms(image_id):
             with writing(other):
                 other.unlink(missing_ok=True)
         additions.enter(Made(path.name, Mark.of(path, data), sources))
 
-    def _in_other_forms(self, id: str) -> list[Path]:
-        return [self.folder / f"{id}{suffix}" for suffix in self.others]
+    def _in_other_forms(self, image_id: str) -> list[Path]:
+        return [self.folder / f"{image_id}{suffix}" for suffix in self.others]
 
     def _report_foreign(self, ids: Sequence[str]) -> None:
-        expected = {f"{id}{suffix}" for id in ids for suffix in (self.suffix, *self.others)}
+        expected = {f"{image_id}{suffix}" for image_id in ids for suffix in (self.suffix, *self.others)}
         foreign = sorted(name for name in _names(self.folder) if name not in expected and not name.startswith("."))
         if foreign:
             log.warning(f"{self.folder}: {len(foreign)} files of no image are left alone: {some(foreign)}")

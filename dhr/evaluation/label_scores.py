@@ -62,14 +62,14 @@ class Tally:
     seconds: list[float] = field(default_factory=list)
     image_miou: dict[str, float] = field(default_factory=dict)
 
-    def add(self, id: str, label: np.ndarray, truth: np.ndarray, seconds: float) -> None:
+    def add(self, image_id: str, label: np.ndarray, truth: np.ndarray, seconds: float) -> None:
         """Counts the label (H,W) uint8 of an image against its truth; it took `seconds`."""
         pairs, holders, small = joint_histogram_of([(label, truth)])
         self.pairs += pairs
         self.holders += holders
         self.small += small
         self.seconds.append(seconds)
-        self.image_miou[id] = _image_miou(pairs[:IGNORE, :IGNORE])
+        self.image_miou[image_id] = _image_miou(pairs[:IGNORE, :IGNORE])
 
     def scores(self, table: ClassTable) -> dict[str, Any]:
         """Scores as in a score file, the share of pixels without a label, and the median of the seconds."""
@@ -94,8 +94,8 @@ def summary(tallies: Mapping[str, Tally], table: ClassTable, against: str) -> di
     definition = next(iter(options.values()))["definition"]
     common = {"definition", "measured"}
     images = {
-        id: {name: _rounded(tally.image_miou[id]) for name, tally in tallies.items()}
-        for id in tallies[against].image_miou
+        image_id: {name: _rounded(tally.image_miou[image_id]) for name, tally in tallies.items()}
+        for image_id in tallies[against].image_miou
     }
     return {
         "definition": f"{definition}; {DEFINITION}",
@@ -117,14 +117,14 @@ def changes(images: Mapping[str, Mapping[str, float | None]], name: str, against
     {'helps': [['a', 11.5]], 'hurts': [['b', -1.0]]}
     """
     gains = [
-        (id, round(of[name] - of[against], 2))  # type: ignore[operator]
-        for id, of in images.items()
+        (image_id, round(of[name] - of[against], 2))  # type: ignore[operator]
+        for image_id, of in images.items()
         if of[name] is not None and of[against] is not None
     ]
     ordered = sorted(gains, key=lambda gain: -gain[1])
     return {
-        "helps": [[id, gain] for id, gain in ordered[:SHOWN] if gain > 0],
-        "hurts": [[id, gain] for id, gain in ordered[::-1][:SHOWN] if gain < 0],
+        "helps": [[image_id, gain] for image_id, gain in ordered[:SHOWN] if gain > 0],
+        "hurts": [[image_id, gain] for image_id, gain in ordered[::-1][:SHOWN] if gain < 0],
     }
 
 
@@ -138,7 +138,7 @@ def changed(found: Mapping[str, Mapping[str, list[list[Any]]]], against: str) ->
     lines = []
     for name, ends in found.items():
         said = [
-            f"{what} {', '.join(f'{id} {gain:+.1f}' for id, gain in ends[what][:TOLD])}"
+            f"{what} {', '.join(f'{image_id} {gain:+.1f}' for image_id, gain in ends[what][:TOLD])}"
             for what in ("helps", "hurts")
             if ends[what]
         ]

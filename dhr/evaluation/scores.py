@@ -134,13 +134,13 @@ class Scores:
     small: SmallScores | None = None
 
 
-def check_labels(pairs: np.ndarray, num_classes: int, id: str) -> None:
+def check_labels(pairs: np.ndarray, num_classes: int, image_id: str) -> None:
     """Refuses labels out of range: in the truth, IGNORE excepted, and in the prediction where the truth counts.
 
     Args:
         pairs: joint histogram (256,256), rows truth.
         num_classes: K; labels are allowed from 0 to K-1.
-        id: name of the image, for the error.
+        image_id: name of the image, for the error.
 
     Raises:
         InputError: names the image and the label.
@@ -153,12 +153,12 @@ def check_labels(pairs: np.ndarray, num_classes: int, id: str) -> None:
     truth = pairs.sum(1)
     wrong = np.flatnonzero(truth[num_classes:IGNORE]) + num_classes
     if wrong.size:
-        raise InputError(f"{id}: the truth has label {wrong[0]}; allowed are 0 to {num_classes - 1} and {IGNORE}")
+        raise InputError(f"{image_id}: the truth has label {wrong[0]}; allowed are 0 to {num_classes - 1} and {IGNORE}")
     predicted = pairs[:num_classes].sum(0)
     wrong = np.flatnonzero(predicted[num_classes:]) + num_classes
     if wrong.size:
         raise InputError(
-            f"{id}: the prediction has label {wrong[0]} on {int(predicted[wrong[0]])} scored pixels; "
+            f"{image_id}: the prediction has label {wrong[0]} on {int(predicted[wrong[0]])} scored pixels; "
             f"allowed are 0 to {num_classes - 1}"
         )
 

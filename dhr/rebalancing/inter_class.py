@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dhr.rebalancing.prototypes import Prototypes, Shares, likeness
+from dhr.rebalancing.prototypes import Prototypes, Shares, similarity
 from dhr.rebalancing.view import View
 
 
 @dataclass(frozen=True)
 class Heatmaps:
-    """Evidence for each class on the grid of the USS features.
+    """TagEvidence for each class on the grid of the USS features.
 
     Attributes:
         values: (B,M,h,w) in [0,1]; 0 for absent classes and off the image.
@@ -42,7 +42,7 @@ class InterClass:
         """Heat maps from the seeded mask (B,H,W)."""
         shares, present = class_shares(view, seeds, self.shares)
         prototypes = self.prototypes(view.uss_features, shares)
-        values = likeness(view.uss_features, prototypes, view.cells) * present[:, :, None, None]
+        values = similarity(view.uss_features, prototypes, view.cells) * present[:, :, None, None]
         unit = torch.nn.functional.normalize(prototypes, dim=2)
         closeness = torch.einsum("bmd,bnd->bmn", unit, unit).clamp(0, 1)
         return Heatmaps(values=values, shares=shares, closeness=closeness, present=present)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dhr.core.numerics import to_unit_range
 from dhr.rebalancing.inter_class import Heatmaps
-from dhr.rebalancing.prototypes import likeness, prototypes_of
+from dhr.rebalancing.prototypes import prototypes_of, similarity
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import View
 
@@ -52,7 +52,7 @@ class ConnectedGroups:
 
 @dataclass(frozen=True)
 class IntraClass:
-    """Inside each group of confusable classes, transported likeness in C4 and C5 shares out the heat maps.
+    """Inside each group of confusable classes, transported similarity in C4 and C5 shares out the heat maps.
 
     Attributes:
         groups: finds the groups, which must not overlap.
@@ -66,7 +66,7 @@ class IntraClass:
         """heatmap[group] <- heatmap[group] * f_OT(H_ws[group]), for all groups at once."""
         members = self.groups(heatmaps.closeness, heatmaps.present).float()
         together = torch.einsum("bgm,bgn->bmn", members, members) > 0
-        moved = self.transport.within(own_likeness(view, heatmaps), view.cells, together)
+        moved = self.transport.within(own_similarity(view, heatmaps), view.cells, together)
         return replace(heatmaps, values=heatmaps.values * moved)
 
 
@@ -79,7 +79,9 @@ class NoIntraClass:
         return heatmaps
 
 
-def own_likeness(view: View, heatmaps: Heatmaps) -> Tensor:
-    """H_ws: likeness to the classes' prototypes in C4 and in C5, averaged, min-max scaled; (B,M,h,w) in [0,1]."""
-    maps = [likeness(features, prototypes_of(features, heatmaps.shares), view.cells) for features in view.wss_features]
+def own_similarity(view: View, heatmaps: Heatmaps) -> Tensor:
+    """H_ws: similarity to the classes' prototypes in C4 and in C5, averaged, min-max scaled; (B,M,h,w) in [0,1]."""
+    maps = [
+        similarity(features, prototypes_of(features, heatmaps.shares), view.cells) for features in view.wss_features
+    ]
     return to_unit_range(torch.stack(maps).mean(0), view.cells) * heatmaps.present[:, :, None, None]

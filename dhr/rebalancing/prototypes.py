@@ -1,4 +1,4 @@
-"""Prototypes of classes and heat maps of likeness to them."""
+"""Prototypes of classes and heat maps of similarity to them."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -99,7 +99,7 @@ def prototypes_of(features: Tensor, shares: Tensor) -> Tensor:
     return total / shares.sum((-2, -1)).clamp_min(1e-12)[:, :, None]
 
 
-def likeness(features: Tensor, prototypes: Tensor, cells: Tensor) -> Tensor:
+def similarity(features: Tensor, prototypes: Tensor, cells: Tensor) -> Tensor:
     """Cosine between each cell and each prototype, min-max scaled over the valid cells: (B,M,h,w) in [0,1].
 
     The cell that is most like a prototype gets 1, the one that is least like it 0, however alike they are.
@@ -110,7 +110,7 @@ def likeness(features: Tensor, prototypes: Tensor, cells: Tensor) -> Tensor:
         cells: (B,1,h,w) bool, the valid cells.
 
     >>> features = torch.tensor([[[[1.0, 1.0, 0.0, 5.0]], [[0.0, 1.0, 1.0, 0.0]]]])  # cells at 0, 45, 90 and 0 degrees
-    >>> likeness(features, torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[[True, True, True, False]]]]))
+    >>> similarity(features, torch.tensor([[[2.0, 0.0]]]), torch.tensor([[[[True, True, True, False]]]]))
     tensor([[[[1.0000, 0.7071, 0.0000, 0.0000]]]])
     """
     cosine = torch.einsum("bdhw,bmd->bmhw", unit_vectors(features, dim=1), unit_vectors(prototypes, dim=2))

@@ -10,7 +10,7 @@ from dhr.core.sample import Batch, NetworkOutput
 from dhr.crf.interface import Crf, Field
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.seed import SeedStep
-from dhr.rebalancing.view import Evidence, View
+from dhr.rebalancing.view import TagEvidence, View
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Rebalancer:
 
     first_tag: int
     crf: Crf
-    evidence: Evidence
+    evidence: TagEvidence
     seed: SeedStep
     inter_class: InterClassStep
     intra_class: IntraClassStep
@@ -118,7 +118,7 @@ class SeedOnly:
 
     first_tag: int
     crf: Crf
-    evidence: Evidence
+    evidence: TagEvidence
     seed: SeedStep
 
     @torch.no_grad()

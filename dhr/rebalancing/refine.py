@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dhr.core.labels import IGNORE
-from dhr.core.numerics import resize, to_unit_range, winner
+from dhr.core.numerics import fast_argmax, resize, to_unit_range
 from dhr.crf.interface import Field
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.transport import Transport
@@ -88,6 +88,6 @@ class Refine:
         size = (view.pixels.shape[-2], view.pixels.shape[-1])
         values = resize(self.final(heatmaps, view.cells), size).clamp(0, 1)
         marginals = field(values, heatmaps.present)
-        label = view.slots.to_classes(winner(marginals, dim=1))
+        label = view.slots.to_classes(fast_argmax(marginals, dim=1))
         labelled = view.valid[:, 0] & heatmaps.present.any(1)[:, None, None]
         return torch.where(labelled, label, IGNORE)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dhr.core.numerics import winner
+from dhr.core.numerics import fast_argmax
 from dhr.crf.interface import Field
 from dhr.rebalancing.inter_class import Heatmaps
-from dhr.rebalancing.intra_class import own_likeness
+from dhr.rebalancing.intra_class import own_similarity
 from dhr.rebalancing.seed import normalised_cams
 from dhr.rebalancing.view import View
 
@@ -79,7 +79,7 @@ class ReleasedSeeds:
         cams = torch.where(several, cams * self.transport(cams, on, tagged), cams)
         wide = functional.interpolate(cams, size=view.pixels.shape[-2:], mode="nearest")
         marginals = field(wide, tagged)
-        winning = winner(torch.cat([1 - marginals.amax(1, keepdim=True), marginals], 1), dim=1)
+        winning = fast_argmax(torch.cat([1 - marginals.amax(1, keepdim=True), marginals], 1), dim=1)
         written = (winning > 0) & view.valid[:, 0] & tagged.any(1)[:, None, None]
         return torch.where(written, view.slots.to_classes(winning), view.wss_mask)
 
@@ -99,7 +99,7 @@ class MajorityShares:
         """(B,M,H,W) bool -> (B,M,h,w) 0/1, the class that covers most of the cell, unless 255 covers more."""
         rivals = torch.cat([pixels, ~pixels.any(1, keepdim=True)], 1)
         area = functional.adaptive_avg_pool2d(rivals.float(), grid)
-        return torch.zeros_like(area).scatter(1, winner(area, dim=1)[:, None], 1.0)[:, :-1]
+        return torch.zeros_like(area).scatter(1, fast_argmax(area, dim=1)[:, None], 1.0)[:, :-1]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class ReleasedIntraClass:
 
     def __call__(self, view: View, heatmaps: Heatmaps) -> Heatmaps:
         """heatmap[group] <- heatmap[group] * f_OT(H_ws[group]), group by group."""
-        values, own = heatmaps.values, own_likeness(view, heatmaps)
+        values, own = heatmaps.values, own_similarity(view, heatmaps)
         for group in self.groups(heatmaps.closeness, heatmaps.present).unbind(1):
             if bool(group.any()):
                 shared_out = values * self.transport(own, view.cells, group)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dhr.core.labels import IGNORE
-from dhr.core.numerics import resize, winner
+from dhr.core.numerics import fast_argmax, resize
 from dhr.crf.interface import Field
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import View
@@ -97,7 +97,7 @@ class Seeds:
         """Seeded mask (B,H,W): the WSS label where nothing is confident, never IGNORE where it was not before."""
         slots = view.slots
         marginals = self.marginals(view, field)
-        winning = winner(marginals, dim=1)[:, None]
+        winning = fast_argmax(marginals, dim=1)[:, None]
         wins = torch.zeros_like(marginals, dtype=torch.bool).scatter(1, winning, True)
         # Slot 0 is background or "none of these": it wins pixels from the tags but is no seed itself.
         wins[:, 0] = False

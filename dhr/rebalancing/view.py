@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dhr.core.numerics import masked_mean, resize, winner
+from dhr.core.numerics import fast_argmax, masked_mean, resize
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.rebalancing.slots import Slots
 
@@ -83,14 +83,14 @@ class View:
     def answered(self) -> Tensor:
         """(B,H,W): the likeliest class of every pixel for the network, among those that take part."""
         size = (self.pixels.shape[-2], self.pixels.shape[-1])
-        return self.slots.to_classes(winner(self.answer(size), dim=1))
+        return self.slots.to_classes(fast_argmax(self.answer(size), dim=1))
 
     def shown(self, mask: Tensor) -> Tensor:
         """(B,M,H,W) bool: pixels of each slot in `mask` (B,H,W) inside the valid box."""
         return self.slots.one_hot(mask) & self.valid
 
 
-class Evidence(Protocol):
+class TagEvidence(Protocol):
     """Decides which tags of an image take part in its crop."""
 
     def __call__(self, view: View) -> View:

@@ -112,7 +112,7 @@ def outlive() -> None:
     Helpers end with the process that they work for. Should that fail, the alarm ends them.
     """
 
-    def stay(number: int, _: FrameType | None) -> None:
+    def stay(_: int, __: FrameType | None) -> None:
         signal.alarm(OUTLIVE)
 
     for number in ENDING:

@@ -11,7 +11,7 @@ from dhr.config.command import command_line
 from dhr.core.errors import InputError
 from dhr.core.words import of_split
 from dhr.dataset.audit.finding import Finding, Notes, kinds_of, severities
-from dhr.dataset.audit.image import Given
+from dhr.dataset.audit.image import AuditedMasks
 from dhr.dataset.audit.overlap import overlaps
 from dhr.dataset.audit.split import ALONE, SplitAudit, SplitAuditor
 from dhr.dataset.classes import ClassTable, classes_of
@@ -86,12 +86,12 @@ def _audit_split(auditor: SplitAuditor, cfg: DictConfig, name: str) -> SplitAudi
     return auditor.audit(name, needs_tags=is_train, needs_masks=name == splits.validation, wss=wss)
 
 
-def _wss(cfg: DictConfig, split: str) -> Given:
+def _wss(cfg: DictConfig, split: str) -> AuditedMasks:
     """As `dhr.stage.parts.wss_masks`, which brings torch."""
     cure = f"run python -m dhr.train_wss dataset={cfg.dataset.name} wss={cfg.wss.name}"
     if cfg.wss.recipe is None:
         cure = "put the masks of this method there, or set wss.masks=<folder>"
-    return Given(of_split(cfg.wss.masks, split), cure)
+    return AuditedMasks(of_split(cfg.wss.masks, split), cure)
 
 
 def _features(cfg: DictConfig, layout: DataLayout, splits: Sequence[SplitAudit]) -> list[Finding]:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from dhr.config.compose import compose
 from dhr.config.tree import options
-from dhr.stage.installation import Finding, Place, findings
+from dhr.stage.installation import DoctorRow, Place, findings
 
 
 def doctor(cfg: DictConfig) -> None:
@@ -29,7 +29,7 @@ def doctor(cfg: DictConfig) -> None:
     Console().print(table_of(findings(Path(cfg.paths.data), Path(cfg.paths.weights), places)))
 
 
-def table_of(rows: Iterable[Finding]) -> Table:
+def table_of(rows: Iterable[DoctorRow]) -> Table:
     """One row for every finding, nothing cut and nothing taken for markup."""
     table = Table(*(Column(head, overflow="fold") for head in ("group", "item", "state", "found", "cure")))
     colours = {"ok": "green", "missing": "red", "optional": "yellow"}

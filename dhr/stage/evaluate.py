@@ -88,7 +88,9 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
     refuse_no_truth(split, inventory.found)
     histogram, small = JointHistogram().to("cpu"), SmallObjects().to("cpu")
     mine = ranks.share(inventory.found)
-    Products.at(folder, "run the stage that made them again").check_all([folder / f"{id}.png" for id in mine])
+    Products.at(folder, "run the stage that made them again").check_all(
+        [folder / f"{image_id}.png" for image_id in mine]
+    )
     for _ in progress(_scored(histogram, small, split, folder, mine), "evaluate", total=len(mine), visible=ranks.first):
         pass
     result = as_json(
@@ -140,12 +142,12 @@ def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[Coun
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
 
     def count(chunk: Sequence[str]) -> Counted:
-        pairs, holders, small = joint_histogram_of(_pair(split, folder, id) for id in chunk)
+        pairs, holders, small = joint_histogram_of(_pair(split, folder, image_id) for image_id in chunk)
         try:
             check_labels(pairs, split.table.num_classes, chunk[0])
         except InputError:
-            for id in chunk:  # which of them it is
-                check_labels(joint_histogram_of([_pair(split, folder, id)])[0], split.table.num_classes, id)
+            for image_id in chunk:  # which of them it is
+                check_labels(joint_histogram_of([_pair(split, folder, image_id)])[0], split.table.num_classes, image_id)
             raise
         return pairs, holders, small, len(chunk)
 
@@ -153,9 +155,9 @@ def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[Coun
         yield from map_ahead(pool, count, chunks, workers=cores())
 
 
-def _pair(split: Split, folder: Path, id: str) -> tuple[np.ndarray, np.ndarray]:
+def _pair(split: Split, folder: Path, image_id: str) -> tuple[np.ndarray, np.ndarray]:
     """Prediction and truth of one image, (H,W) uint8."""
-    prediction, truth = split.colours.read(folder / f"{id}.png"), split.colours.read(split.truths.path(id))
+    prediction, truth = split.colours.read(folder / f"{image_id}.png"), split.colours.read(split.truths.path(image_id))
     if prediction.shape != truth.shape:
-        raise InputError(f"{folder / id}.png: size {prediction.shape}: the truth has {truth.shape}")
+        raise InputError(f"{folder / image_id}.png: size {prediction.shape}: the truth has {truth.shape}")
     return prediction, truth

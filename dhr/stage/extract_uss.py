@@ -18,10 +18,10 @@ from dhr.disk.mark import sha256_of
 from dhr.disk.output import Keep, Output
 from dhr.runtime.ranks import Ranks
 from dhr.stage.parts import feature_store, open_split
-from dhr.uss.extraction import Features, features_of
+from dhr.uss.extraction import ExtractionModel, extract_all
 from dhr.uss.pca import Basis
-from dhr.uss.pca_fit import Sample, fitted_basis
-from dhr.uss.tiling import Frugal
+from dhr.uss.pca_fit import PcaSample, fitted_basis
+from dhr.uss.tiling import MemoryFallback
 
 log = logging.getLogger("dhr.extract_uss")
 
@@ -43,22 +43,24 @@ def extract_uss(cfg: DictConfig) -> Path:
     split, store = open_split(cfg, name), feature_store(cfg, name)
     ids = split.all_ids()
     ranks = Ranks.join()
-    extractor = Frugal(build(cfg.uss.extractor).to(ranks.device).eval())
+    extractor = MemoryFallback(build(cfg.uss.extractor).to(ranks.device).eval())
     output = _output(split, store, _settings(cfg, extractor))
     if _is_released(store, ids) and not cfg.overwrite:
         log.info(f"{store.folder}: features of all {len(ids)} images are there, made elsewhere; they are left alone")
         ranks.leave()
         return store.folder
-    features = Features(extractor, tuple(cfg.uss.scales), cfg.uss.flip, ranks.device)
+    features = ExtractionModel(extractor, tuple(cfg.uss.scales), cfg.uss.flip, ranks.device)
     if cfg.uss.components is not None or cfg.uss.centred:
         _with_basis(output, _known_basis(store)).refuse_mixture(ids, overwrite=cfg.overwrite)
         basis = None if cfg.overwrite else _stored_basis(store, output.there(ids))
-        sample = Sample.of(ids, split, features, ranks)
+        sample = PcaSample.of(ids, split, features, ranks)
         basis = basis or fitted_basis(sample, cfg.uss.components, store.basis, centred=cfg.uss.centred)
         features, output = replace(features, basis=basis), _with_basis(output, basis.digest)
 
     def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
-        return features_of(features, todo, split.pixels, lambda id, values: keep(id, encode(values, store.form)))
+        return extract_all(
+            features, todo, split.pixels, lambda image_id, values: keep(image_id, encode(values, store.form))
+        )
 
     output.fill(ids, make, ranks, title=f"features {split.name}", overwrite=cfg.overwrite)
     ranks.leave()
@@ -69,7 +71,7 @@ def _output(split: Split, store: FeatureStore, settings: dict[str, object]) -> O
     return Output(
         folder=store.folder,
         settings=settings,
-        sources=lambda id: [split.layout.image(split.name, id)],
+        sources=lambda image_id: [split.layout.image(split.name, image_id)],
         what="features",
         suffix=f".{store.form}",
         others=tuple(f".{form}" for form in FORMS if form != store.form),
@@ -100,7 +102,7 @@ def _stored_basis(store: FeatureStore, there: int) -> Basis | None:
     return Basis.load(store.basis)
 
 
-def _settings(cfg: DictConfig, extractor: Frugal) -> dict[str, object]:
+def _settings(cfg: DictConfig, extractor: MemoryFallback) -> dict[str, object]:
     """The features of one folder come from one model and are kept in one way."""
     uss = without_saw(cfg.uss)
     components = uss["components"]
@@ -130,4 +132,4 @@ def _digest_of(weights: object) -> object:
 
 
 def _is_released(store: FeatureStore, ids: Sequence[str]) -> bool:
-    return not store.record.exists() and all(store.path(id).exists() for id in ids)
+    return not store.record.exists() and all(store.path(image_id).exists() for image_id in ids)

@@ -28,7 +28,7 @@ REINSTALL = "make setup, or: pip install -e ."
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorRow:
     """One row of the report; `cure` is a command or empty."""
 
     group: str
@@ -54,7 +54,7 @@ class Place:
     is_drawn: bool
 
 
-def findings(data: Path, weights: Path, places: Mapping[str, Place]) -> Iterator[Finding]:
+def findings(data: Path, weights: Path, places: Mapping[str, Place]) -> Iterator[DoctorRow]:
     """Everything there is to say, in order.
 
     Args:
@@ -71,12 +71,12 @@ def findings(data: Path, weights: Path, places: Mapping[str, Place]) -> Iterator
         yield from _dataset(data, place)
 
 
-def _versions() -> Iterator[Finding]:
-    yield Finding("software", "python", "ok", platform.python_version())
+def _versions() -> Iterator[DoctorRow]:
+    yield DoctorRow("software", "python", "ok", platform.python_version())
     for package in NEEDED:
         version = _version(package)
         state: Literal["ok", "missing"] = "ok" if version else "missing"
-        yield Finding("software", package, state, version or "not installed", "" if version else REINSTALL)
+        yield DoctorRow("software", package, state, version or "not installed", "" if version else REINSTALL)
 
 
 def _version(package: str) -> str | None:
@@ -86,49 +86,51 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _device() -> Iterator[Finding]:
-    yield Finding("machine", "CPU cores", "ok", str(os.cpu_count()))
+def _device() -> Iterator[DoctorRow]:
+    yield DoctorRow("machine", "CPU cores", "ok", str(os.cpu_count()))
     try:
         import torch
     except (ImportError, RuntimeError, OSError) as error:
-        yield Finding("machine", "GPU", "missing", f"torch does not start: {error}", REINSTALL)
+        yield DoctorRow("machine", "GPU", "missing", f"torch does not start: {error}", REINSTALL)
         return
     for number in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(number)
-        yield Finding("machine", f"GPU {number}", "ok", f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB")
+        yield DoctorRow("machine", f"GPU {number}", "ok", f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB")
     if not torch.cuda.is_available():
         built = f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "this torch is for CPU only"
         cure = "nvidia-smi shows whether the driver works" if torch.version.cuda else "pip install torch torchvision"
-        yield Finding("machine", "GPU", "optional", f"none; {built}", cure)
+        yield DoctorRow("machine", "GPU", "optional", f"none; {built}", cure)
 
 
-def _crf() -> Finding:
+def _crf() -> DoctorRow:
     try:
         from pydensecrf import densecrf
     except ImportError as error:
         cure = "pip install pydensecrf2 (needs a C++ compiler), or: crf=none"
-        return Finding("parts", "pydensecrf", "optional", f"not usable: {error}", cure)
-    return Finding("parts", "pydensecrf", "ok", Path(densecrf.__file__).name)
+        return DoctorRow("parts", "pydensecrf", "optional", f"not usable: {error}", cure)
+    return DoctorRow("parts", "pydensecrf", "ok", Path(densecrf.__file__).name)
 
 
-def _wandb() -> Finding:
+def _wandb() -> DoctorRow:
     version = _version("wandb")
     if version is None:
-        return Finding(
+        return DoctorRow(
             "parts", "wandb", "optional", "not installed; metrics.csv is always written", "pip install wandb"
         )
     try:
         mode = wandb_mode("auto")
     except ValueError as error:
         found = f"{version}, its settings are wrong: {' '.join(str(error).split())}"
-        return Finding("parts", "wandb", "optional", found, "correct WANDB_* in the environment, or its settings file")
+        return DoctorRow(
+            "parts", "wandb", "optional", found, "correct WANDB_* in the environment, or its settings file"
+        )
     if mode == "offline":
         found = f"{version}, offline or without a key: logger=wandb writes offline"
-        return Finding("parts", "wandb", "optional", found, "wandb login, wandb online")
-    return Finding("parts", "wandb", "ok", version if mode == "online" else f"{version}, disabled")
+        return DoctorRow("parts", "wandb", "optional", found, "wandb login, wandb online")
+    return DoctorRow("parts", "wandb", "ok", version if mode == "online" else f"{version}, disabled")
 
 
-def _weights(weights: Path) -> Iterator[Finding]:
+def _weights(weights: Path) -> Iterator[DoctorRow]:
     from huggingface_hub.constants import HF_HUB_CACHE  # timm's, wherever the environment says it is
 
     cache = Path(HF_HUB_CACHE)
@@ -136,35 +138,35 @@ def _weights(weights: Path) -> Iterator[Finding]:
         kept = sorted(cache.glob(f"models--timm--{name}.*"))
         found = kept[0].name if kept else "not here; fetched at first use, or bring a file"
         fetch = f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\", or: backbone.weights=<file>"
-        yield Finding("weights", f"{name} (ImageNet)", "ok" if kept else "optional", found, "" if kept else fetch)
+        yield DoctorRow("weights", f"{name} (ImageNet)", "ok" if kept else "optional", found, "" if kept else fetch)
     files = sorted(path.name for path in weights.glob("*") if path.is_file())
-    yield Finding("weights", str(weights), "ok" if files else "optional", ", ".join(files) or "no file")
+    yield DoctorRow("weights", str(weights), "ok" if files else "optional", ", ".join(files) or "no file")
 
 
-def _dataset(data: Path, place: Place) -> Iterator[Finding]:
+def _dataset(data: Path, place: Place) -> Iterator[DoctorRow]:
     published = load_classes(place.classes).sizes
     for split in place.splits:
         yield _split(data / place.folder / split, split, place, published.get(split))
     made = sorted(path.name for path in (data / "WSS" / place.folder).glob("*") if path.is_dir())
     cure = "" if made else f"python -m dhr.train_wss dataset={place.name} wss=cam, or bring masks"
-    yield Finding(place.name, "WSS masks", "ok" if made else "missing", ", ".join(made) or "none", cure)
+    yield DoctorRow(place.name, "WSS masks", "ok" if made else "missing", ", ".join(made) or "none", cure)
     train = data / place.folder / place.splits[0]
     stores = sorted(
         path.name for path in train.glob("*") if path.is_dir() and path.name not in ("image", "mask", "xml")
     )
     cure = "" if stores else f"python -m dhr.extract_uss dataset={place.name} uss=colour, or bring CAUSE features"
-    yield Finding(place.name, "USS features", "ok" if stores else "missing", ", ".join(stores) or "none", cure)
+    yield DoctorRow(place.name, "USS features", "ok" if stores else "missing", ", ".join(stores) or "none", cure)
 
 
-def _split(folder: Path, split: str, place: Place, published: int | None) -> Finding:
+def _split(folder: Path, split: str, place: Place, published: int | None) -> DoctorRow:
     images = _count(folder / "image", IMAGES)
     cure = f"python -m dhr.prepare dataset={place.name}{'' if place.is_drawn else ' source=<its download>'}"
     if images == 0:
-        return Finding(place.name, split, "missing", f"no images in {folder / 'image'}", cure)
+        return DoctorRow(place.name, split, "missing", f"no images in {folder / 'image'}", cure)
     masks, tags = _count(folder / "mask", (".png",)), _count(folder / "xml", (".xml",))
     found = f"{images} images, {masks} masks, {tags} xml" + (f"; published {published}" if published else "")
     short = published is not None and images < published
-    return Finding(place.name, split, "missing" if short else "ok", found, cure if short else "")
+    return DoctorRow(place.name, split, "missing" if short else "ok", found, cure if short else "")
 
 
 def _count(folder: Path, suffixes: tuple[str, ...]) -> int:

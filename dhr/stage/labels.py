@@ -172,9 +172,14 @@ class Kept:
         names = [] if kept is False else [GIVEN, *bench.ways] if kept is True else list(kept)
         nodes = {name: OmegaConf.to_container(node) for name, node in _nodes(cfg).items()}
 
-        def sources(id: str) -> list[Path]:
-            stored = [] if features is None else [features.path(id)]
-            return [split.layout.image(split.name, id), split.layout.tags(split.name, id), masks.path(id), *stored]
+        def sources(image_id: str) -> list[Path]:
+            stored = [] if features is None else [features.path(image_id)]
+            return [
+                split.layout.image(split.name, image_id),
+                split.layout.tags(split.name, image_id),
+                masks.path(image_id),
+                *stored,
+            ]
 
         outputs = {
             name: Output(
@@ -189,11 +194,11 @@ class Kept:
             output.refuse_mixture(bench.images.ids, overwrite=cfg.overwrite)
         return cls(outputs, split.table.palette, bench.images.ids)
 
-    def take(self, name: str, id: str, label: np.ndarray) -> None:
+    def take(self, name: str, image_id: str, label: np.ndarray) -> None:
         """One label; nothing happens if its option is not kept."""
         if name in self.outputs:
             data = encode_mask(label, self.palette)
-            self._places[name, id] = self._held.tell(), len(data)
+            self._places[name, image_id] = self._held.tell(), len(data)
             self._held.write(data)
 
     def write(self, *, overwrite: bool) -> None:
@@ -202,10 +207,10 @@ class Kept:
         for name, output in self.outputs.items():
 
             def make(todo: Sequence[str], keep: Keep, name: str = name) -> Iterator[None]:
-                for id in todo:
-                    start, length = self._places[name, id]
+                for image_id in todo:
+                    start, length = self._places[name, image_id]
                     self._held.seek(start)
-                    keep(id, self._held.read(length))
+                    keep(image_id, self._held.read(length))
                     yield
 
             output.fill(self.ids, make, alone, title=f"write {output.folder.name}", overwrite=overwrite)

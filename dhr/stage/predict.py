@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dhr.config.parts import build, check_signatures, without_saw
 from dhr.core.colour import normalise
-from dhr.core.numerics import winner
+from dhr.core.numerics import fast_argmax
 from dhr.crf.interface import Crf
 from dhr.dataset.split import Split
 from dhr.disk.mark import sha256_of
@@ -59,7 +59,7 @@ class Predictor:
         size = probabilities.shape[1:]
         field = self.crf.on(pixels[None], torch.ones(1, *size, dtype=torch.bool))
         marginals = field(probabilities[kept][None], torch.ones(1, len(kept), dtype=torch.bool))
-        return kept[winner(marginals[0], dim=0)].to(torch.uint8)
+        return kept[fast_argmax(marginals[0], dim=0)].to(torch.uint8)
 
     def masks(self, split: Split, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
         """Ids and (H,W) uint8 masks, in this order; the CRF of some images runs while the network sees the next ones.
@@ -69,14 +69,14 @@ class Predictor:
         """
 
         def looked_at() -> Iterator[tuple[str, Tensor, Tensor]]:
-            for id in ids:
-                pixels = split.pixels(id)
-                yield id, self.probabilities(pixels), pixels
+            for image_id in ids:
+                pixels = split.pixels(image_id)
+                yield image_id, self.probabilities(pixels), pixels
 
         def refined(image: tuple[str, Tensor, Tensor]) -> tuple[str, Tensor]:
-            id, probabilities, pixels = image
-            with naming_images([id], "are these weights sound? train anew, or take those of an earlier epoch"):
-                return id, self.refine(probabilities, pixels)
+            image_id, probabilities, pixels = image
+            with naming_images([image_id], "are these weights sound? train anew, or take those of an earlier epoch"):
+                return image_id, self.refine(probabilities, pixels)
 
         with ThreadPoolExecutor(self.crf.workers or 1) as pool:
             yield from map_ahead(pool, refined, looked_at(), workers=self.crf.workers or 1)
@@ -115,14 +115,14 @@ def predict(cfg: DictConfig) -> Path:
     }
 
     def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
-        for id, mask in predictor.masks(split, todo):
-            keep(id, encode_mask(mask.numpy(), split.table.palette))
-            yield id
+        for image_id, mask in predictor.masks(split, todo):
+            keep(image_id, encode_mask(mask.numpy(), split.table.palette))
+            yield image_id
 
     output = Output(
         folder=source.folder.masks(cfg.split),
         settings=settings,
-        sources=lambda id: [split.layout.image(split.name, id)],
+        sources=lambda image_id: [split.layout.image(split.name, image_id)],
         elsewhere="a copy of the run" if source.is_run else "paths.outputs=<folder>",
     )
     output.fill(split.all_ids(), make, ranks, title=f"predict {split.name}", overwrite=cfg.overwrite)

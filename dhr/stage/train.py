@@ -31,13 +31,13 @@ from dhr.stage.toy import make_missing
 from dhr.training.average import EmaAverage
 from dhr.training.callbacks import LabelWatch
 from dhr.training.curves import join_metrics
-from dhr.training.divergence import StopAtNonsense
+from dhr.training.divergence import StopOnNonFiniteLoss
 from dhr.training.features import Features
 from dhr.training.fitting import Fitting, is_first_process
 from dhr.training.label_maker import GivenMasks, Labeller
 from dhr.training.loggers import make_loggers
 from dhr.training.module import SegmentationModule
-from dhr.training.refresh import Plan, Refresh
+from dhr.training.refresh import LabelPlan, Refresh
 from dhr.training.whole_images import WholeImages
 
 WATCHED = 8  # training images whose labels are shown and scored
@@ -100,7 +100,7 @@ def _train(cfg: DictConfig, run: RunFolder) -> None:
         trainer_of(cfg.trainer),
         run.checkpoints,
         seed=cfg.seed,
-        callbacks=[*plan.callbacks, watch, StopAtNonsense(run)],
+        callbacks=[*plan.callbacks, watch, StopOnNonFiniteLoss(run)],
         average=average,
         logger=False if cfg.trainer.get("fast_dev_run") else make_loggers(run, **options),
     )
@@ -162,9 +162,9 @@ def _labeller(cfg: DictConfig, table: ClassTable, average: EmaAverage) -> Labell
     return Labeller(build(cfg.label_maker), relabel, average, complete, threads=threads)
 
 
-def _plan(cfg: DictConfig, run: RunFolder, train: TrainDataset, labeller: Labeller | None) -> Plan:
+def _plan(cfg: DictConfig, run: RunFolder, train: TrainDataset, labeller: Labeller | None) -> LabelPlan:
     if labeller is None:
-        return Plan(GivenMasks(), train)
+        return LabelPlan(GivenMasks(), train)
     refresh: Refresh = build(cfg.refresh)
     return refresh.plan(labeller, cfg.rebalancing.start_epoch, train, _whole(cfg, train), run.root)
 

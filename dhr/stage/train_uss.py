@@ -25,12 +25,12 @@ from dhr.stage.run_folder import recorded
 from dhr.stage.uss_folder import close_folder, folder_of, open_folder, refuse_other
 from dhr.training.fitting import is_first_process
 from dhr.uss.cause.recipe import File
-from dhr.uss.training.cluster_scores import DEFINITION, Matched, as_json, evaluated
+from dhr.uss.training.cluster_scores import DEFINITION, ClusterScores, as_json, score_clusters
 from dhr.uss.training.crops import Crops
 from dhr.uss.training.module import FrozenModel
 from dhr.uss.training.probes import Classes, learn_probes
 from dhr.uss.training.settings import ProbeSettings
-from dhr.uss.training.stages import Workshop
+from dhr.uss.training.stages import StageRunner
 
 log = logging.getLogger("dhr.train_uss")
 
@@ -43,7 +43,7 @@ class Recipe(Protocol):
     batch_size: int
     window: int
 
-    def train(self, workshop: Workshop) -> tuple[File, File]:
+    def train(self, runner: StageRunner) -> tuple[File, File]:
         """What is saved of the trained head, and of the same head before its training."""
         ...
 
@@ -69,7 +69,7 @@ def train_uss(cfg: DictConfig) -> Path:
         open_folder(run, cfg)
         with recorded(run):
             results = job.run(weights)
-        if job.workshop.ranks.first:
+        if job.runner.ranks.first:
             job.conclude(results)
     return weights
 
@@ -81,7 +81,7 @@ class _Job:
     cfg: DictConfig
     folder: RunFolder
     recipe: Recipe
-    workshop: Workshop
+    runner: StageRunner
     validation: Split
     ids: tuple[str, ...]
     classes: Classes
@@ -96,16 +96,16 @@ class _Job:
         clusters = classes.clusters(recipe.probe, cfg.uss.name)
         return cls(cfg, run, recipe, _workshop(cfg, run, recipe), validation, ids, classes, clusters)
 
-    def run(self, weights: Path) -> dict[str, Matched | None]:
+    def run(self, weights: Path) -> dict[str, ClusterScores | None]:
         """Trains, and judges the trained head beside the untrained one."""
         pl.seed_everything(self.cfg.seed, workers=True, verbose=False)
-        trained, untrained = self.recipe.train(self.workshop)
+        trained, untrained = self.recipe.train(self.runner)
         results = {"trained": self.judge(trained, weights, "trained")}
         if self.ids:
             results["untrained"] = self.judge(untrained, self.folder.root / "untrained.pt", "untrained")
         return results
 
-    def judge(self, content: File, path: Path, name: str) -> Matched | None:
+    def judge(self, content: File, path: Path, name: str) -> ClusterScores | None:
         """Writes a head and probes of its features, and scores them where there are human masks.
 
         The head is read back as extract_uss reads it, so what is judged is what will be used. Every process writes the
@@ -116,9 +116,9 @@ class _Job:
         write_atomically(path, buffer.getvalue())
         model = FrozenModel(build(self.cfg.uss.extractor, weights=str(path)))
         probes = learn_probes(
-            self.workshop,
+            self.runner,
             model,
-            self.workshop.views(self.recipe.crops),
+            self.runner.views(self.recipe.crops),
             self.recipe.probe,
             clusters=self.clusters,
             window=self.recipe.window,
@@ -128,9 +128,9 @@ class _Job:
         if not self.ids:
             return None
         images = (self.validation, self.ids, self.classes.of_label)
-        return evaluated(model, probes, *images, crf=build(self.cfg.crf), ranks=self.workshop.ranks)
+        return score_clusters(model, probes, *images, crf=build(self.cfg.crf), ranks=self.runner.ranks)
 
-    def conclude(self, results: Mapping[str, Matched | None]) -> None:
+    def conclude(self, results: Mapping[str, ClusterScores | None]) -> None:
         """Writes the scores and says how it went."""
         cfg, scores = self.cfg, {name: each for name, each in results.items() if each is not None}
         about: dict[str, object] = {
@@ -154,12 +154,12 @@ class _Job:
         log.info(f"{cfg.uss.weights}; next: python -m dhr.extract_uss dataset={cfg.dataset.name} uss={cfg.uss.name}")
 
 
-def _workshop(cfg: DictConfig, run: RunFolder, recipe: Recipe) -> Workshop:
+def _workshop(cfg: DictConfig, run: RunFolder, recipe: Recipe) -> StageRunner:
     split = open_split(cfg, cfg.dataset.splits.train)
     ids = split.all_ids()
     check_pictures(PictureDataset(split, ids, with_truth=False))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Workshop(
+    return StageRunner(
         folder=run.root,
         split=split,
         tokens=FrozenModel(build(cfg.uss.tokens)),

@@ -28,7 +28,7 @@ from dhr.runtime.ranks import Ranks
 from dhr.stage.parts import open_split, trainer_of, wss_masks
 from dhr.training.fitting import Fitting, is_first_process
 from dhr.wss.cam import TagClassifier, masks_of
-from dhr.wss.classifier_file import Classifier
+from dhr.wss.classifier_file import ClassifierFile
 
 log = logging.getLogger("dhr.train_wss")
 
@@ -49,7 +49,7 @@ def train_wss(cfg: DictConfig) -> Path:
     split = open_split(cfg, cfg.split or cfg.dataset.splits.train)
     folder = wss_masks(cfg, split.name).folder
     ids = split.all_ids()
-    classifier = Classifier(folder.parent, _settings(cfg))
+    classifier = ClassifierFile(folder.parent, _settings(cfg))
     crf, masks = build(cfg.crf), _output(cfg, split, folder, classifier.settings)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = TagClassifier(build(cfg.wss.recipe), num_tags=split.table.num_tags)
@@ -67,16 +67,16 @@ def train_wss(cfg: DictConfig) -> Path:
     masks = replace(masks, settings={"classifier": sha256_of(classifier.weights), **masks.settings})
 
     def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
-        for id, mask in masks_of(model.eval().to(ranks.device), split, todo, crf=crf):
-            keep(id, encode_mask(mask.numpy(), split.table.palette))
-            yield id
+        for image_id, mask in masks_of(model.eval().to(ranks.device), split, todo, crf=crf):
+            keep(image_id, encode_mask(mask.numpy(), split.table.palette))
+            yield image_id
 
     masks.fill(ids, make, ranks, title=f"masks {split.name}", overwrite=cfg.overwrite)
     ranks.leave()
     return folder
 
 
-def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, classifier: Classifier) -> Ranks:
+def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, classifier: ClassifierFile) -> Ranks:
     """Trains the classifier on the training split, or goes on with it; returns the rank of this process."""
     fitting = Fitting(trainer_of(cfg.trainer), classifier.begun, seed=cfg.seed, logger=False)
     data.share(fitting.processes)
@@ -125,6 +125,6 @@ def _output(cfg: DictConfig, split: Split, folder: Path, settings: Mapping[str, 
     return Output(
         folder=folder,
         settings={**settings, "crf": {key: value for key, value in cfg.crf.items() if key != "workers"}},
-        sources=lambda id: [layout.image(split.name, id), layout.tags(split.name, id)],
+        sources=lambda image_id: [layout.image(split.name, image_id), layout.tags(split.name, image_id)],
         elsewhere="wss.masks=<folder>",
     )

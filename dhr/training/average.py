@@ -64,7 +64,7 @@ def _moving(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int]
 
 
 @torch.no_grad()
-def share_buffers(network: nn.Module) -> None:
+def broadcast_buffers(network: nn.Module) -> None:
     """Gives every process the first one's batch norm statistics; parameters are the same already.
 
     DDP does so with the trained network before every step, and a checkpoint holds the first process's.

@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from dhr.core.colour import normalise
-from dhr.core.numerics import winner
+from dhr.core.numerics import fast_argmax
 from dhr.core.sample import Batch
 from dhr.evaluation.feature_pictures import feature_pictures
 from dhr.evaluation.gallery import save_gallery
@@ -58,10 +58,10 @@ class LabelWatch(pl.Callback):
         """Writes the pictures and logs the scores of the labels."""
         if trainer.sanity_checking or not trainer.is_global_zero or not isinstance(module, SegmentationModule):
             return
-        rows = [self._look(module.network, id, module.device) for id in self.watched.ids]
-        for id, row, pictures in zip(self.watched.ids, rows, self._of_features, strict=True):
-            tags = self.watched.sample(id).tags
-            save_gallery(self.folder / f"{id}.npz", tags=self._names(tags), **row, **pictures)
+        rows = [self._look(module.network, image_id, module.device) for image_id in self.watched.ids]
+        for image_id, row, pictures in zip(self.watched.ids, rows, self._of_features, strict=True):
+            tags = self.watched.sample(image_id).tags
+            save_gallery(self.folder / f"{image_id}.npz", tags=self._names(tags), **row, **pictures)
         self._log_scores(trainer, rows)
         self._log_pictures(trainer, rows)
 
@@ -71,14 +71,14 @@ class LabelWatch(pl.Callback):
         features = self.watched.features
         if features is None:
             return [{} for _ in self.watched.ids]
-        maps = [features.read(id) for id in self.watched.ids]
-        height_width = [self.watched.split.pixels(id).shape[1:] for id in self.watched.ids]
+        maps = [features.read(image_id) for image_id in self.watched.ids]
+        height_width = [self.watched.split.pixels(image_id).shape[1:] for image_id in self.watched.ids]
         probes = self.probes if self.probes is not None and self.probes.shape[1] == len(maps[0]) else None
         return feature_pictures(maps, [(size[0], size[1]) for size in height_width], probes)
 
     @torch.no_grad()
-    def _look(self, network: SegmentationNetwork, id: str, device: torch.device) -> dict[str, np.ndarray]:
-        sample = self.watched.sample(id)
+    def _look(self, network: SegmentationNetwork, image_id: str, device: torch.device) -> dict[str, np.ndarray]:
+        sample = self.watched.sample(image_id)
         batch = Batch.of([sample], device)
         row = {"image": sample.pixels.permute(1, 2, 0).numpy(), "wss_mask": sample.wss_mask.numpy()}
         if self.labeller is not None:
@@ -87,8 +87,8 @@ class LabelWatch(pl.Callback):
             row["pseudo_mask"] = labels.pseudo_mask[0].to(torch.uint8).cpu().numpy()
         image = normalise(sample.pixels).to(device)
         probabilities = multi_scale_probabilities(self.average.network, image, scales=(1.0,), flip=False)
-        row["prediction"] = winner(probabilities, dim=0).to(torch.uint8).cpu().numpy()
-        truth = self.watched.truth(id)
+        row["prediction"] = fast_argmax(probabilities, dim=0).to(torch.uint8).cpu().numpy()
+        truth = self.watched.truth(image_id)
         return row if truth is None else {**row, "truth": truth.numpy()}
 
     def _names(self, tags: Tensor) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dhr.core.errors import InputError
 from dhr.core.sample import Batch
-from dhr.crf.interface import NonsenseError
+from dhr.crf.interface import InvalidProbabilitiesError
 from dhr.disk.atomic import write_json
 from dhr.disk.layout import RunFolder
 
@@ -24,7 +24,7 @@ NOT_OF_IMAGES = (OSError, MemoryError, BrokenExecutor)  # the machine's troubles
 log = logging.getLogger("dhr.train")
 
 
-class StopAtNonsense(pl.Callback):
+class StopOnNonFiniteLoss(pl.Callback):
     """Looks at the losses when they are logged anyway, so that no step waits for its device; all ranks stop together.
 
     Whatever ends a training in the middle of a step, `failed-<rank>.json` in its folder says at which images.
@@ -87,6 +87,6 @@ def naming_images(ids: Sequence[str], cure: str) -> Iterator[None]:
     """
     try:
         yield
-    except NonsenseError as error:
+    except InvalidProbabilitiesError as error:
         names = ", ".join(ids[number] for number in error.images)
         raise InputError(f"image {names}: the network's scores are NaN, infinite or negative; {cure}") from error

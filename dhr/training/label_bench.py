@@ -58,17 +58,17 @@ class Bench:
     @torch.no_grad()
     def label(self, number: int) -> Labelled:
         """One image; the options take turns in being first, which builds what all of them share."""
-        id = self.images.ids[number]
-        sample, truth = self.images.sample(id), self.images.truth(id)
+        image_id = self.images.ids[number]
+        sample, truth = self.images.sample(image_id), self.images.truth(image_id)
         if truth is None:
-            raise InputError(f"{id}: its human mask is gone since this began; restore it")
+            raise InputError(f"{image_id}: its human mask is gone since this began; restore it")
         batch = self.complete(Batch.of([sample], self.device))
         output = self.network(batch.image)
         names = [*self.ways]
         first = number % max(len(names), 1)
         found = {name: self._by(name, batch, output) for name in names[first:] + names[:first]}
         return Labelled(
-            id=id,
+            id=image_id,
             truth=truth.numpy(),
             labels={GIVEN: (sample.wss_mask.numpy(), 0.0), **{name: found[name] for name in names}},
         )

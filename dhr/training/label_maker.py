@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.rebalancing.rebalancer import Relabelled
-from dhr.training.average import EmaAverage, share_buffers
+from dhr.training.average import EmaAverage, broadcast_buffers
 from dhr.training.divergence import DIVERGED, naming_images
 from dhr.training.features import Complete
 from dhr.training.module import Relabel
@@ -53,7 +53,7 @@ class Ema:
     @torch.no_grad()
     def output(self, batch: Batch, output: NetworkOutput, average: EmaAverage) -> NetworkOutput:
         """The teacher's own view of the batch, the same teacher in every process; no gradient flows."""
-        share_buffers(average.network)
+        broadcast_buffers(average.network)
         teacher: NetworkOutput = average.network(batch.image)
         return teacher
 
@@ -96,7 +96,7 @@ class Labeller:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
+def eval_mode(network: nn.Module) -> Iterator[None]:
     """Eval mode, and afterwards every part in the mode in which it was."""
     training = [part for part in network.modules() if part.training]
     network.eval()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dhr.core.numerics import winner
+from dhr.core.numerics import fast_argmax
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.crf.interface import Crf, Field
 from dhr.network.segmentation import SegmentationNetwork
@@ -66,7 +66,7 @@ class NetworkLabels:
         chosen = slots.of_classes(probabilities)
         if self.crf is not None:
             chosen = self.crf.on(batch.pixels, batch.valid)(chosen, slots.present)
-        return slots.to_classes(winner(chosen.masked_fill(absent, -1), dim=1))
+        return slots.to_classes(fast_argmax(chosen.masked_fill(absent, -1), dim=1))
 
 
 def pseudo_mask_of(rebalancer: Any) -> Way:

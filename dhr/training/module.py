@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dhr.core.colour import normalise
-from dhr.core.numerics import winner
+from dhr.core.numerics import fast_argmax
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.dataset.classes import ClassTable
 from dhr.dataset.split import Picture
@@ -76,7 +76,7 @@ class SegmentationModule(pl.LightningModule):
             raise ValueError("validation needs the truth")
         image = normalise(picture.pixels.to(self.device))
         probabilities = multi_scale_probabilities(self.network, image, scales=(1.0,), flip=False)
-        prediction = winner(probabilities, dim=0).to(torch.uint8)
+        prediction = fast_argmax(probabilities, dim=0).to(torch.uint8)
         self.histogram.update(joint_histogram(prediction, picture.truth.to(self.device)))
 
     def on_validation_epoch_end(self) -> None:

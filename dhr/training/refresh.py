@@ -18,14 +18,14 @@ from dhr.disk.mask import encode_mask
 from dhr.disk.output import Keep, Make, Output
 from dhr.runtime.ranks import Ranks
 from dhr.runtime.signals import stopping
-from dhr.training.average import share_buffers
-from dhr.training.label_maker import GivenMasks, Labeller, RebalancedMasks, evaluating
+from dhr.training.average import broadcast_buffers
+from dhr.training.label_maker import GivenMasks, Labeller, RebalancedMasks, eval_mode
 from dhr.training.module import Labels, SegmentationModule
 from dhr.training.whole_images import WholeImages
 
 
 @dataclass(frozen=True)
-class Plan:
+class LabelPlan:
     """What a training does about labels: what a step learns, on which crops, and what else has to happen."""
 
     labels: Labels
@@ -36,7 +36,9 @@ class Plan:
 class Refresh(Protocol):
     """Decides when labels are made."""
 
-    def plan(self, labeller: Labeller, start_epoch: int, train: TrainDataset, images: WholeImages, run: Path) -> Plan:
+    def plan(
+        self, labeller: Labeller, start_epoch: int, train: TrainDataset, images: WholeImages, run: Path
+    ) -> LabelPlan:
         """The plan of a training.
 
         Args:
@@ -53,9 +55,11 @@ class Refresh(Protocol):
 class EveryStep:
     """Labels are made anew for every batch, as released."""
 
-    def plan(self, labeller: Labeller, start_epoch: int, train: TrainDataset, images: WholeImages, run: Path) -> Plan:
+    def plan(
+        self, labeller: Labeller, start_epoch: int, train: TrainDataset, images: WholeImages, run: Path
+    ) -> LabelPlan:
         """See `Refresh`."""
-        return Plan(RebalancedMasks(labeller, start_epoch), train)
+        return LabelPlan(RebalancedMasks(labeller, start_epoch), train)
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,13 @@ class Rounds:
 
     epochs: int = 5
 
-    def plan(self, labeller: Labeller, start_epoch: int, train: TrainDataset, images: WholeImages, run: Path) -> Plan:
+    def plan(
+        self, labeller: Labeller, start_epoch: int, train: TrainDataset, images: WholeImages, run: Path
+    ) -> LabelPlan:
         """See `Refresh`; crops need no USS features, since no step makes labels."""
         masks = RoundMasks(images.wss_masks, run, start_epoch, self.epochs)
         crops = replace(train, features=None, masks_of_epoch=masks)
-        return Plan(GivenMasks(), crops, [RoundMaker(masks, images, labeller)])
+        return LabelPlan(GivenMasks(), crops, [RoundMaker(masks, images, labeller)])
 
 
 @dataclass(frozen=True)
@@ -129,13 +135,13 @@ class RoundMaker(pl.Callback):
             return
         ranks = Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
         network = self.labeller.maker.network(module.network, self.labeller.average)
-        share_buffers(network)
+        broadcast_buffers(network)
         masks = self.masks(trainer.current_epoch)
         output = self._output(masks, digest_of_state(network) if ranks.first else "")
         # Labels of other weights are those of a run whose checkpoint somebody removed.
         anew = ranks.first and len(output.differing()) > 0
         title = f"labels {masks.folder.name}"
-        with evaluating(network), stopping():  # what is made stays, and it can take hours
+        with eval_mode(network), stopping():  # what is made stays, and it can take hours
             output.fill(self.images.ids, self._maker(module), ranks, title=title, overwrite=anew)
 
     def _output(self, masks: MaskFolder, network: str) -> Output:
@@ -144,7 +150,10 @@ class RoundMaker(pl.Callback):
         return Output(
             folder=masks.folder,
             settings={"network": network},
-            sources=lambda id: [split.layout.image(split.name, id), split.layout.tags(split.name, id)],
+            sources=lambda image_id: [
+                split.layout.image(split.name, image_id),
+                split.layout.tags(split.name, image_id),
+            ],
             what="labels",
         )
 
@@ -153,10 +162,10 @@ class RoundMaker(pl.Callback):
         palette = self.images.split.table.palette
 
         def make(todo: Sequence[str], keep: Keep) -> Iterator[None]:
-            def label(id: str) -> None:
-                batch = Batch.of([self.images.sample(id)], module.device)
+            def label(image_id: str) -> None:
+                batch = Batch.of([self.images.sample(image_id)], module.device)
                 mask = self.labeller.whole(batch, module.network).pseudo_mask[0]
-                keep(id, encode_mask(mask.to(torch.uint8).cpu().numpy(), palette))
+                keep(image_id, encode_mask(mask.to(torch.uint8).cpu().numpy(), palette))
 
             with ThreadPoolExecutor(self.labeller.threads) as pool:
                 yield from pool.map(label, todo)

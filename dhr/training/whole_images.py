@@ -26,14 +26,14 @@ class WholeImages:
         ids = [train.split.id(int(position)) for position in train.indices[:most]]
         return cls(train.split, ids, wss_masks, train.features, stride)
 
-    def sample(self, id: str) -> Sample:
+    def sample(self, image_id: str) -> Sample:
         """One of them."""
-        return whole_sample(self.split, id, wss_masks=self.wss_masks, features=self.features, stride=self.stride)
+        return whole_sample(self.split, image_id, wss_masks=self.wss_masks, features=self.features, stride=self.stride)
 
-    def truth(self, id: str) -> Tensor | None:
+    def truth(self, image_id: str) -> Tensor | None:
         """Its human mask, for monitoring only; None where there is none."""
         masks = self.split.truths
-        return masks.read(id, self._size(id)) if masks.path(id).exists() else None
+        return masks.read(image_id, self._size(image_id)) if masks.path(image_id).exists() else None
 
     def look_at_truth(self) -> None:
         """Opens the human masks that there are, once: watching a broken one would end a training after an epoch.
@@ -42,9 +42,9 @@ class WholeImages:
             InputError: one is broken, of another size, or holds other labels than the classes.
         """
         masks = self.split.truths
-        for id in (id for id in self.ids if masks.path(id).exists()):
-            masks.look(id, self._size(id))
+        for image_id in (image_id for image_id in self.ids if masks.path(image_id).exists()):
+            masks.look(image_id, self._size(image_id))
 
-    def _size(self, id: str) -> tuple[int, int]:
-        height, width = self.split.pixels(id).shape[1:]
+    def _size(self, image_id: str) -> tuple[int, int]:
+        height, width = self.split.pixels(image_id).shape[1:]
         return height, width

@@ -20,7 +20,7 @@ class ColourExtractor(Frozen):
     Args:
         patch_size: pixels per cell.
         dim: number of channels, even.
-        bandwidth: distance in chromaticity at which likeness falls to 0.6.
+        bandwidth: distance in chromaticity at which similarity falls to 0.6.
         texture: weight of the texture measures against chromaticity.
     """
 

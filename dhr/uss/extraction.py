@@ -13,7 +13,7 @@ from torch import Tensor
 from dhr.core.colour import normalise
 from dhr.network.multi_scale import multi_scale_features
 from dhr.uss.pca import Basis
-from dhr.uss.tiling import Frugal
+from dhr.uss.tiling import MemoryFallback
 
 READERS, WRITERS = 4, 2  # threads: decoding, and waiting for the disk, leave Python to the others
 AHEAD = 8  # images decoded and not yet asked for; with IN_FLIGHT this bounds the memory
@@ -22,7 +22,7 @@ log = logging.getLogger("dhr.extract_uss")
 
 
 @dataclass(frozen=True)
-class Features:
+class ExtractionModel:
     """What is stored of an image.
 
     Attributes:
@@ -33,7 +33,7 @@ class Features:
         basis: what the features are projected on, None to keep all channels.
     """
 
-    extractor: Frugal
+    extractor: MemoryFallback
     scales: tuple[float, ...]
     flip: bool
     device: torch.device
@@ -47,8 +47,8 @@ class Features:
         return (made if self.basis is None else self.basis.project(made)).to(torch.float16)
 
 
-def features_of(
-    features: Features,
+def extract_all(
+    features: ExtractionModel,
     ids: Sequence[str],
     pixels: Callable[[str], Tensor],
     keep: Callable[[str, Tensor], None],
@@ -67,14 +67,14 @@ def features_of(
     """
     kept: deque[Future[None]] = deque()
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(writers) as behind:
-        for id, image in _decoded(readers, ids, _pinned(pixels, features.device)):
+        for image_id, image in _decoded(readers, ids, _pinned(pixels, features.device)):
             made = features(image)
             for note in features.extractor.take_notes():
-                log.warning(f"{id}: did not fit into memory: {note}")
-            kept.append(behind.submit(_keep, keep, id, made.to("cpu", non_blocking=True), _mark(features.device)))
+                log.warning(f"{image_id}: did not fit into memory: {note}")
+            kept.append(behind.submit(_keep, keep, image_id, made.to("cpu", non_blocking=True), _mark(features.device)))
             if len(kept) > IN_FLIGHT:
                 kept.popleft().result()
-            yield id
+            yield image_id
         while kept:
             kept.popleft().result()
 
@@ -83,12 +83,12 @@ def _decoded(
     readers: ThreadPoolExecutor, ids: Sequence[str], pixels: Callable[[str], Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
     source = iter(ids)
-    waiting = deque((id, readers.submit(pixels, id)) for id in islice(source, AHEAD))
+    waiting = deque((image_id, readers.submit(pixels, image_id)) for image_id in islice(source, AHEAD))
     try:
         while waiting:
-            id, image = waiting.popleft()
+            image_id, image = waiting.popleft()
             waiting.extend((more, readers.submit(pixels, more)) for more in islice(source, 1))
-            yield id, image.result()
+            yield image_id, image.result()
     finally:
         for _, image in waiting:
             image.cancel()
@@ -96,7 +96,7 @@ def _decoded(
 
 def _pinned(pixels: Callable[[str], Tensor], device: torch.device) -> Callable[[str], Tensor]:
     """From page-locked memory a copy to the device runs beside the model."""
-    return pixels if device.type == "cpu" else lambda id: pixels(id).pin_memory()
+    return pixels if device.type == "cpu" else lambda image_id: pixels(image_id).pin_memory()
 
 
 def _mark(device: torch.device) -> torch.cuda.Event | None:
@@ -104,7 +104,7 @@ def _mark(device: torch.device) -> torch.cuda.Event | None:
     return None if device.type == "cpu" else torch.cuda.current_stream(device).record_event()
 
 
-def _keep(keep: Callable[[str, Tensor], None], id: str, made: Tensor, mark: torch.cuda.Event | None) -> None:
+def _keep(keep: Callable[[str, Tensor], None], image_id: str, made: Tensor, mark: torch.cuda.Event | None) -> None:
     if mark is not None:
         mark.synchronize()
-    keep(id, made)
+    keep(image_id, made)

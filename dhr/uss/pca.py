@@ -92,7 +92,7 @@ class Mean:
         return (self.total[:-1] / self.total[-1]).float()
 
 
-class Moment:
+class SecondMoment:
     """Second moment of the unit feature vectors, accumulated in float64 in one pass: X^T X, (D,D).
 
     DHR compares features by their cosine, which depends on the angle at the origin. So nothing is centred: the leading

@@ -12,16 +12,16 @@ from torch import Tensor, distributed
 from dhr.dataset.split import Split
 from dhr.runtime.progress import progress
 from dhr.runtime.ranks import Ranks
-from dhr.uss.extraction import Features, features_of
-from dhr.uss.pca import Basis, Mean, Moment, mean_cosine_change
+from dhr.uss.extraction import ExtractionModel, extract_all
+from dhr.uss.pca import Basis, Mean, SecondMoment, mean_cosine_change
 
 SAMPLE = 256  # images, spread over the split
-Statistic = TypeVar("Statistic", Mean, Moment)
+Statistic = TypeVar("Statistic", Mean, SecondMoment)
 log = logging.getLogger("dhr.extract_uss")
 
 
 @dataclass(frozen=True)
-class Sample:
+class PcaSample:
     """Images that are spread over a split, which the basis of its features is fitted to.
 
     Attributes:
@@ -33,11 +33,11 @@ class Sample:
 
     ids: Sequence[str]
     split: Split
-    features: Features
+    features: ExtractionModel
     ranks: Ranks
 
     @classmethod
-    def of(cls, ids: Sequence[str], split: Split, features: Features, ranks: Ranks) -> Self:
+    def of(cls, ids: Sequence[str], split: Split, features: ExtractionModel, ranks: Ranks) -> Self:
         """At most SAMPLE of all ids."""
         spread = np.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).round()
         return cls([ids[int(position)] for position in spread], split, features, ranks)
@@ -45,7 +45,7 @@ class Sample:
     def counted(self, what: Statistic, title: str) -> Statistic:
         """What was given, with the features of every image added once, whichever process made them."""
         own = self.ranks.share(self.ids)
-        made = features_of(self.features, own, self.split.pixels, lambda _, values: what.add(values), writers=1)
+        made = extract_all(self.features, own, self.split.pixels, lambda _, values: what.add(values), writers=1)
         for _ in progress(made, f"{title} {self.split.name}", total=len(own), visible=self.ranks.first):
             pass
         if self.ranks.count > 1:
@@ -57,7 +57,7 @@ class Sample:
         return self.features(self.split.pixels(self.ids[0])).cpu()
 
 
-def fitted_basis(sample: Sample, components: int | None, path: Path, *, centred: bool) -> Basis:
+def fitted_basis(sample: PcaSample, components: int | None, path: Path, *, centred: bool) -> Basis:
     """The directions that a sample asks for; they are kept in a file.
 
     Args:
@@ -71,7 +71,7 @@ def fitted_basis(sample: Sample, components: int | None, path: Path, *, centred:
     """
     dim = sample.features.extractor.dim
     mean = sample.counted(Mean(dim), "mean").value() if centred else None
-    basis = sample.counted(Moment(dim, mean), "components").basis(components or dim)
+    basis = sample.counted(SecondMoment(dim, mean), "components").basis(components or dim)
     if sample.ranks.first:
         basis.save(path)
         kept, change = float(basis.energy.sum()), mean_cosine_change(sample.first(), basis)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from itertools import product
+from itertools import pairwise, product
 from typing import TypeVar
 
 import torch
@@ -15,7 +15,7 @@ MARGIN = 8  # cells that a tile sees beyond those it is asked for
 PARTS = (2, 3, 4, 6, 8)  # tiles along each side, in the order in which they are tried
 
 
-class Frugal:
+class MemoryFallback:
     """An `Extractor` that takes smaller pieces where memory runs out, and then the CPU.
 
     A batch is cut into single images, and an image into overlapping tiles, of which the inner cells are kept. Single
@@ -71,7 +71,7 @@ class Frugal:
         return torch.cat(made).to(image.device)
 
 
-def in_tiles(frugal: Frugal, image: Tensor, parts: int) -> Tensor:
+def in_tiles(frugal: MemoryFallback, image: Tensor, parts: int) -> Tensor:
     """Features (B,D,h,w) of (B,3,H,W) from parts x parts tiles that overlap by twice MARGIN cells."""
     patch, batch = frugal.patch_size, len(image)
     grid = (image.shape[-2] // patch, image.shape[-1] // patch)
@@ -103,7 +103,7 @@ class Span:
 def spans(cells: int, parts: int) -> list[Span]:
     """An axis of `cells` cut into `parts` that keep every cell once; at most one part per cell."""
     bounds = [round(cells * part / parts) for part in range(parts + 1)]
-    return [Span(start, stop, cells) for start, stop in zip(bounds, bounds[1:], strict=False) if stop > start]
+    return [Span(start, stop, cells) for start, stop in pairwise(bounds) if stop > start]
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from dhr.classifier.cam import CamClassifier
 from dhr.core.colour import normalise
 from dhr.core.labels import IGNORE
 from dhr.core.losses import tag_loss
-from dhr.core.numerics import resize, winner
+from dhr.core.numerics import fast_argmax, resize
 from dhr.core.sample import Batch
 from dhr.crf.interface import Crf
 from dhr.dataset.split import Split
@@ -111,7 +111,7 @@ def mask_of(maps: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, gamma: floa
         scores, labels = torch.cat([background, scores]), torch.cat([labels.new_zeros(1), labels])
     valid = torch.ones(1, *pixels.shape[1:], dtype=torch.bool)
     marginals = crf.on(pixels[None], valid)(scores[None].cpu(), torch.ones(1, len(labels), dtype=torch.bool))
-    return labels.cpu()[winner(marginals[0], dim=0)].to(torch.uint8)
+    return labels.cpu()[fast_argmax(marginals[0], dim=0)].to(torch.uint8)
 
 
 def masks_of(model: TagClassifier, split: Split, ids: Sequence[str], *, crf: Crf) -> Iterator[tuple[str, Tensor]]:
@@ -131,17 +131,19 @@ def masks_of(model: TagClassifier, split: Split, ids: Sequence[str], *, crf: Crf
     device = next(model.parameters()).device
 
     def looked_at() -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
-        for id in ids:
-            pixels, tags = split.pixels(id), split.tags(id)
-            yield id, pixels, tags, activation_maps(model, normalise(pixels).to(device), tags.to(device)).cpu()
+        for image_id in ids:
+            pixels, tags = split.pixels(image_id), split.tags(image_id)
+            yield image_id, pixels, tags, activation_maps(model, normalise(pixels).to(device), tags.to(device)).cpu()
 
     def refined(image: tuple[str, Tensor, Tensor, Tensor]) -> tuple[str, Tensor]:
-        id, pixels, tags, maps = image
+        image_id, pixels, tags, maps = image
         if not bool(tags.any()):
-            return id, torch.full(pixels.shape[1:], 0 if split.table.has_background else IGNORE, dtype=torch.uint8)
-        with naming_images([id], DIVERGED):
+            return image_id, torch.full(
+                pixels.shape[1:], 0 if split.table.has_background else IGNORE, dtype=torch.uint8
+            )
+        with naming_images([image_id], DIVERGED):
             first_tag = split.table.first_tag
-            return id, mask_of(maps, tags, pixels, crf=crf, gamma=model.recipe.gamma, first_tag=first_tag)
+            return image_id, mask_of(maps, tags, pixels, crf=crf, gamma=model.recipe.gamma, first_tag=first_tag)
 
     with ThreadPoolExecutor(crf.workers or 1) as pool:
         yield from map_ahead(pool, refined, looked_at(), workers=crf.workers or 1)

@@ -15,7 +15,7 @@ RECIPE = "recipe.json"  # beside the masks: what they were made with
 
 
 @dataclass(frozen=True)
-class Classifier:
+class ClassifierFile:
     """The classifier on disk, and the recipe beside it that says what it was trained with.
 
     Attributes:

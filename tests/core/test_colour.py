@@ -87,7 +87,7 @@ def test_rounding_once_differs_little_from_rounding_after_each(seed: int) -> Non
     found = jitter(pixels, valid, numbers, hue=True).int()
     expected = torch.stack([alone(image, drawn) for image, drawn in zip(pixels[:1], numbers[:1], strict=True)])
     difference = found[:1] - expected.int()  # the first box is the whole canvas
-    assert -6 <= int(difference.min()) and int(difference.max()) <= 8
+    assert int(difference.min()) >= -6 and int(difference.max()) <= 8
     assert -0.5 <= float(difference.float().mean()) <= 3.5
 
 
@@ -134,7 +134,7 @@ def test_numbers_fill_the_ranges_of_torchvision(strengths: tuple[float, ...]) ->
         assert abs(float(found.mean()) - (low + high) / 2) <= 0.06 * (high - low) + 1e-6
     orders, times = drawn[:, 4:].unique(dim=0, return_counts=True)
     assert sorted(map(tuple, orders.tolist())) == sorted(permutations((0.0, 1.0, 2.0)))
-    assert 70 <= int(times.min()) and int(times.max()) <= 130
+    assert int(times.min()) >= 70 and int(times.max()) <= 130
 
 
 def test_normalise() -> None:
@@ -171,9 +171,9 @@ def test_a_step_sees_the_same_colours_whoever_read_the_crops(tiny: Tiny) -> None
     first, second = seen(data_of(tiny, STRENGTHS)), seen(data_of(tiny, STRENGTHS, size=2, workers=2))
     plain = seen(data_of(tiny, (0.0, 0.0, 0.0, 0.0)))
     assert sorted(first) == sorted(second) == sorted(plain) == tiny.layout.ids("train")
-    for id, (pixels, image, valid) in first.items():
-        assert torch.equal(pixels, second[id][0]) and torch.equal(image, second[id][1])
-        assert torch.equal(valid, plain[id][2]) and not torch.equal(pixels, plain[id][0])
+    for image_id, (pixels, image, valid) in first.items():
+        assert torch.equal(pixels, second[image_id][0]) and torch.equal(image, second[image_id][1])
+        assert torch.equal(valid, plain[image_id][2]) and not torch.equal(pixels, plain[image_id][0])
         torch.testing.assert_close(image, normalise(pixels) * valid)
         assert not bool(pixels[:, ~valid].any()) and not bool(image[:, ~valid].any())
     assert any(not bool(valid.all()) for _, _, valid in first.values())

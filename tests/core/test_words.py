@@ -20,7 +20,7 @@ from dhr.config.tree import config_folder
 from dhr.config.values import fits
 from dhr.core.errors import InputError
 from dhr.core.words import open_home, quoted, word
-from dhr.disk.weights.pixel_labels import refuse_pixel_labels, starting_file
+from dhr.disk.weights.pixel_labels import parse_start, refuse_pixel_labels
 from dhr.stage.parts import feature_store, wss_masks
 from dhr.stage.report import given_scores
 
@@ -218,4 +218,4 @@ def test_weights_that_saw_pixel_labels_are_admitted_as_is_said(tmp_path: Path) -
     with pytest.raises(InputError, match="or admit it with ") as caught:
         refuse_pixel_labels(path, ["encoder.weight"])
     (typed,) = shlex.split(str(caught.value).partition("or admit it with ")[2])
-    assert starting_file(compose("train", [typed]).backbone.weights) == (path, True)
+    assert parse_start(compose("train", [typed]).backbone.weights) == (path, True)

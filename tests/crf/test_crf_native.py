@@ -14,7 +14,7 @@ from reference_crf import by_hand
 from torch import Tensor
 
 from dhr.crf import mean_field
-from dhr.crf.boxes import jobs_of
+from dhr.crf.boxes import boxed_images
 from dhr.crf.interface import normalised
 from dhr.crf.lattice import bilateral_features, build, gaussian_features
 from dhr.crf.native import NativeCrf, infer, lattices_of
@@ -126,7 +126,7 @@ def test_a_batch_is_its_images() -> None:
     field = ALONE.on(pixels, valid)
     result = field(probabilities, present)
     start = normalised(probabilities, valid, present)
-    jobs = list(jobs_of(start, pixels, valid, present))
+    jobs = list(boxed_images(start, pixels, valid, present))
     assert [job.number for job in jobs] == [0, 1, 4]
     expected = start.clone()
     for job in jobs:

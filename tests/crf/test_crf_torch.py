@@ -71,7 +71,7 @@ def test_codes_are_whole_numbers_of_their_own(reach: tuple[float, ...]) -> None:
     plain = reference_lattice(features_in(reach, 400).T.numpy())
     numbers = {vertex: code_of(vertex, codes) for vertex in plain.vertices}
     assert len({*numbers.values()}) == len(numbers)
-    assert 0 <= min(numbers.values()) and max(numbers.values()) < codes.count
+    assert min(numbers.values()) >= 0 and max(numbers.values()) < codes.count
     for (vertex, number), axis in ((item, axis) for item in numbers.items() for axis in range(len(reach) + 1)):
         ahead = tuple(each - 1 + (len(vertex) if place == axis else 0) for place, each in enumerate(vertex))
         inside = [other for other, taken in numbers.items() if taken == number + codes.steps[axis]]
@@ -231,8 +231,21 @@ class NothingWaits(TorchDispatchMode):
     """Refuses what needs a value, or a size that depends on values, on the host, and host data on the device."""
 
     WAITING = frozenset(
-        "_local_scalar_dense nonzero nonzero_numpy masked_select _unique2 unique_dim unique_consecutive bincount "
-        "equal is_nonzero lift_fresh repeat_interleave _to_sparse".split()
+        [
+            "_local_scalar_dense",
+            "nonzero",
+            "nonzero_numpy",
+            "masked_select",
+            "_unique2",
+            "unique_dim",
+            "unique_consecutive",
+            "bincount",
+            "equal",
+            "is_nonzero",
+            "lift_fresh",
+            "repeat_interleave",
+            "_to_sparse",
+        ]
     )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -152,11 +152,13 @@ def test_grey_images_and_splits_without_masks_are_fine(there: Tiny) -> None:
 def write_true_manifest(there: Tiny, *entries: Entry, split: str = "train") -> None:
     """What prepare would write, and `entries` besides."""
     layout, listed = there.layout, []
-    for id in layout.ids(split):
-        marks = [FileMark.of(path.read_bytes()) for path in (layout.image(split, id), layout.mask(split, id))]
-        labels = dict(enumerate(np.bincount(read_mask(layout.mask(split, id)).ravel(), minlength=256).tolist()))
+    for image_id in layout.ids(split):
+        marks = [
+            FileMark.of(path.read_bytes()) for path in (layout.image(split, image_id), layout.mask(split, image_id))
+        ]
+        labels = dict(enumerate(np.bincount(read_mask(layout.mask(split, image_id)).ravel(), minlength=256).tolist()))
         names = tuple(TABLE.names[at] for at, pixels in labels.items() if pixels and at)
-        listed.append(Entry(id, (SIDE, SIDE), names, labels, *marks))
+        listed.append(Entry(image_id, (SIDE, SIDE), names, labels, *marks))
     header = Header("toy", split, len(listed), {"xml": len(listed)}, "x", TABLE.names)
     write_manifest(layout.split(split), header, sorted([*listed, *entries], key=lambda entry: entry.id))
 

@@ -161,11 +161,19 @@ def test_errors_survive_the_way_between_processes() -> None:
 
 
 @pytest.mark.parametrize("id", ["../../../secret", "/etc/passwd", "..", "a\nb", "x" * 100_000])
-def test_ids_of_a_manifest_never_become_paths(tmp_path: Path, id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_of_a_manifest_never_become_paths(tmp_path: Path, image_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     there = make(tmp_path)
     (tmp_path / "secret.jpg").write_bytes(image(there).read_bytes())
     header = {"version": 1, "dataset": "toy", "split": "train", "images": 1, "tags_from": {}, "recipe": ""}
-    entry = {"id": id, "size": [1, 1], "tags": [], "labels": None, "image": [1, "x"], "mask": None, "tags_from": "xml"}
+    entry = {
+        "id": image_id,
+        "size": [1, 1],
+        "tags": [],
+        "labels": None,
+        "image": [1, "x"],
+        "mask": None,
+        "tags_from": "xml",
+    }
     lines = [json.dumps({**header, "names": TABLE.names}), json.dumps(entry)]
     (there.layout.split("train") / NAME).write_text("\n".join(lines))
     compose("audit", there.words("audit"))  # Hydra reads its plugins once

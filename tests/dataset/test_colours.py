@@ -81,7 +81,7 @@ FINE: dict[str, bytes] = {
 @pytest.mark.parametrize("table", [TOY, VOC], ids=lambda table: str(table.name))
 def test_other_palettes_say_nothing(table: object, case: str) -> None:
     assert isinstance(table, type(TOY))
-    if table is VOC and "ours" in case or "data set" in case:
+    if (table is VOC and "ours" in case) or "data set" in case:
         table = TOY
     data = FINE[case]
     assert palette_entries(data) is not None

@@ -60,12 +60,12 @@ def made_voc(root: Path, _: Path) -> Path:
         (voc / folder).mkdir(parents=True)
     for name, listed in (("train", ids[:LEARNING]), ("val", ids[LEARNING:])):
         (voc / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("\n".join(listed))
-    for label, id in enumerate(ids, start=1):
+    for label, image_id in enumerate(ids, start=1):
         mask = np.zeros((100 + 7 * label, 120), np.uint8)
         mask[19:61, 29:81], mask[20:60, 30:80] = 255, label
         pixels = rng.integers(0, 60, (*mask.shape, 3)) + (mask == label)[:, :, None] * 20 * label
-        Image.fromarray(pixels.astype(np.uint8)).save(voc / "JPEGImages" / f"{id}.jpg")
-        write_mask(voc / "SegmentationClass" / f"{id}.png", mask, load_classes("voc").palette)
+        Image.fromarray(pixels.astype(np.uint8)).save(voc / "JPEGImages" / f"{image_id}.jpg")
+        write_mask(voc / "SegmentationClass" / f"{image_id}.png", mask, load_classes("voc").palette)
     return voc.parent
 
 
@@ -101,7 +101,7 @@ def test_from_the_download_to_scores(tmp_path: Path, name: str, request: pytest.
     data = layout_of(there, dataset)
     ids = data.ids("validation")
     assert (scores["images"], scores["missing"], scores["extra"]) == (len(ids), 0, 0)
-    counted = sum(int((read_mask(data.mask("validation", id)) != 255).sum()) for id in ids)
+    counted = sum(int((read_mask(data.mask("validation", image_id)) != 255).sum()) for image_id in ids)
     assert np.array(scores["confusion"]).sum() == counted
 
 
@@ -113,7 +113,7 @@ def layout_of(there: Tiny, dataset: str) -> DataLayout:
 def check_predictions(there: Tiny, dataset: str, run: Path) -> None:
     """Every image of the split has a mask of its size that holds classes only."""
     data = layout_of(there, dataset)
-    for id in data.ids("validation"):
-        mask = read_mask(run / "masks" / "validation" / f"{id}.png")
-        assert mask.shape == read_image(data.image("validation", id)).shape[:2]
+    for image_id in data.ids("validation"):
+        mask = read_mask(run / "masks" / "validation" / f"{image_id}.png")
+        assert mask.shape == read_image(data.image("validation", image_id)).shape[:2]
         assert mask.max() < load_classes(dataset).num_classes

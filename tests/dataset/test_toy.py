@@ -30,11 +30,11 @@ def test_layout_and_tags(tmp_path: Path) -> None:
     layout = DataLayout(tmp_path, FOLDER)
     assert layout.ids("train") == ["train_00000", "train_00001", "train_00002"]
     assert layout.ids("validation") == ["validation_00000", "validation_00001"]
-    for id in layout.ids("train"):
-        mask = read_mask(layout.mask("train", id))
-        assert read_image(layout.image("train", id)).shape == (64, 64, 3)
-        assert read_tags(layout.tags("train", id), TABLE.names) == [TABLE.names[k] for k in np.unique(mask) if k]
-        assert read_mask(tmp_path / "WSS" / FOLDER / "Simulated" / "train" / f"{id}.png").shape == (64, 64)
+    for image_id in layout.ids("train"):
+        mask = read_mask(layout.mask("train", image_id))
+        assert read_image(layout.image("train", image_id)).shape == (64, 64, 3)
+        assert read_tags(layout.tags("train", image_id), TABLE.names) == [TABLE.names[k] for k in np.unique(mask) if k]
+        assert read_mask(tmp_path / "WSS" / FOLDER / "Simulated" / "train" / f"{image_id}.png").shape == (64, 64)
     assert not (tmp_path / "WSS" / FOLDER / "Simulated" / "validation").exists()
 
 

@@ -20,10 +20,12 @@ from dhr.disk.products import Products
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
-    for id in IDS:
-        (tmp_path / f"{id}.jpg").write_text(f"image {id}")
+    for image_id in IDS:
+        (tmp_path / f"{image_id}.jpg").write_text(f"image {image_id}")
     settings = {"weights": "sha256:0", "scales": [1.0, 0.5], "crf": {"iterations": 10}}
-    return Stage(Output(tmp_path / "masks" / "train", settings, sources=lambda id: [tmp_path / f"{id}.jpg"]))
+    return Stage(
+        Output(tmp_path / "masks" / "train", settings, sources=lambda image_id: [tmp_path / f"{image_id}.jpg"])
+    )
 
 
 def write_untimed(path: Path, data: bytes) -> None:
@@ -101,7 +103,7 @@ def test_a_product_of_another_image_is_made_again(stage: Stage, tmp_path: Path) 
 def copied(stage: Stage, root: Path) -> Stage:
     """The folder and its images on another disk, with other times."""
     shutil.copytree(stage.output.folder.parents[1], root, copy_function=shutil.copyfile)
-    output = replace(stage.output, folder=root / "masks" / "train", sources=lambda id: [root / f"{id}.jpg"])
+    output = replace(stage.output, folder=root / "masks" / "train", sources=lambda image_id: [root / f"{image_id}.jpg"])
     return Stage(output)
 
 
@@ -242,7 +244,9 @@ def test_another_form_gives_way_when_its_successor_is_there(stage: Stage, caplog
     other = Stage(output, stop_at=3)
     with pytest.raises(StopError):
         other.run(overwrite=True)
-    assert sorted(other.contents) == sorted([*(f"{id}.bmp" for id in IDS[:3]), *(f"{id}.png" for id in IDS[3:])])
+    assert sorted(other.contents) == sorted(
+        [*(f"{image_id}.bmp" for image_id in IDS[:3]), *(f"{image_id}.png" for image_id in IDS[3:])]
+    )
     other.stop_at = len(IDS) + 1
     assert other.run() == IDS[3:] and other.contents == other.expected
     files(stage)[2].write_bytes(b"theirs")

@@ -157,8 +157,8 @@ def test_other_floating_point_numbers_become_half(tmp_path: Path, kind: torch.dt
     torch.save(some(2, 3, 4).to(kind), tmp_path / "a.pt")
     save_file({"features": some(2, 3, 4).to(kind)}, tmp_path / "b.safetensors")
     store = FeatureStore(tmp_path, CURE)
-    for id in "ab":
-        assert torch.equal(store.read(id), some(2, 3, 4).to(kind).half())
+    for image_id in "ab":
+        assert torch.equal(store.read(image_id), some(2, 3, 4).to(kind).half())
 
 
 # The image they belong to

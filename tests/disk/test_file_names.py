@@ -120,12 +120,12 @@ def test_prepare_says_it_of_the_folder_it_writes_to(tmp_path: Path, name: bytes)
 
 
 @pytest.mark.parametrize("id", ["", ".", "..", "../a", "/a", "a/b", "a\\b", "-a", ".a", "a b", "a\0", "x" * 201, "ä"])
-def test_what_is_no_id_of_a_download(id: str) -> None:
-    assert not SAFE_ID.fullmatch(id)
+def test_what_is_no_id_of_a_download(image_id: str) -> None:
+    assert not SAFE_ID.fullmatch(image_id)
     with pytest.raises(InputError, match="not an id; rename"):
-        ids_array(iter(["a", id]), Path("list.txt"))
+        ids_array(iter(["a", image_id]), Path("list.txt"))
 
 
 @pytest.mark.parametrize("id", ["a", "2007_000001", "COCO_val2014_1", "a.b-c", "x" * 200])
-def test_what_is_one(id: str) -> None:
-    assert ids_array(iter([id]), Path("list.txt")).tolist() == np.array([id.encode()]).tolist()
+def test_what_is_one(image_id: str) -> None:
+    assert ids_array(iter([image_id]), Path("list.txt")).tolist() == np.array([image_id.encode()]).tolist()

@@ -28,7 +28,7 @@ ENTRY = {
 IDS = ["../../../etc/passwd", "/etc/passwd", "..", "", "a/b", "a\nb", "a\0b", "x" * 201, "x" * 300, "\ud800", 3, None]
 DIGITS = b"9" * 5000  # more than Python makes an int of
 ENTRIES: dict[str, dict[str, Any]] = {
-    **{f"id {number}": {"id": id} for number, id in enumerate(IDS)},
+    **{f"id {number}": {"id": image_id} for number, image_id in enumerate(IDS)},
     **{
         f"size {size}": {"size": size}
         for size in ([10**5, 10**5], [10**9, 1], [0, 6], [-2, -3], [2], [2, 3, 1], [2.0, 3], ["2", 3], 6, None)

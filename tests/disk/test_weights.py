@@ -271,7 +271,7 @@ def test_an_export_predicts_the_same_masks(trained: Tiny, tmp_path: Path, words:
     (named,) = (trained.root / "outputs" / "toy" / "weights").glob(f"{path.stem}-*")
     folder = named / "masks" / "validation"
     ids = trained.layout.ids("validation")
-    masks = [((folder / f"{id}.png"), run.masks("validation") / f"{id}.png") for id in ids]
+    masks = [((folder / f"{image_id}.png"), run.masks("validation") / f"{image_id}.png") for image_id in ids]
     assert ids and all(ours.read_bytes() == theirs.read_bytes() for ours, theirs in masks)
     assert len({read_mask(ours).tobytes() for ours, _ in masks}) > 1
 

@@ -178,8 +178,8 @@ def test_what_is_counted_does_not_pile_up(tmp_path: Path) -> None:
     for folder in (layout.image("train", "0000").parent, predictions):
         folder.mkdir()
     for number in range(count):
-        id = f"{number:04}"
-        for path in (layout.image("train", id), predictions / f"{id}.png", layout.mask("train", id))[
+        image_id = f"{number:04}"
+        for path in (layout.image("train", image_id), predictions / f"{image_id}.png", layout.mask("train", image_id))[
             : 3 if number else 2
         ]:
             os.link(first, path)

@@ -44,9 +44,9 @@ def make_ade(root: Path, train: int = 5, validation: int = 3) -> Path:
     home = root / "ADEChallengeData2016"
     for split, name, count in (("training", "train", train), ("validation", "val", validation)):
         for number in range(1, count + 1):
-            id = f"ADE_{name}_{number:08d}"
-            save(home / "images" / split / f"{id}.jpg", picture(number))
-            save(home / "annotations" / split / f"{id}.png", labels(number, 0, 150))
+            image_id = f"ADE_{name}_{number:08d}"
+            save(home / "images" / split / f"{image_id}.jpg", picture(number))
+            save(home / "annotations" / split / f"{image_id}.png", labels(number, 0, 150))
     return home
 
 

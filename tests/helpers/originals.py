@@ -35,12 +35,12 @@ def ids(original: Original) -> Mapping[str, list[str]]:
     """Ids of all splits, after a check of their form."""
     for listed in original.splits.values():
         assert listed.dtype.kind == "S" and (np.sort(listed) == listed).all()
-    return {split: [id.decode() for id in listed] for split, listed in original.splits.items()}
+    return {split: [image_id.decode() for image_id in listed] for split, listed in original.splits.items()}
 
 
 def examples(original: Original) -> Iterator[Example]:
     """Every example of every split."""
-    return (original.example(split, id) for split, listed in ids(original).items() for id in listed)
+    return (original.example(split, image_id) for split, listed in ids(original).items() for image_id in listed)
 
 
 def mask_of(example: Example) -> np.ndarray:

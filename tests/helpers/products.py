@@ -33,15 +33,18 @@ class Stage:
         return sorted(self.made)
 
     def _make(self, todo: Sequence[str], keep: Keep) -> Iterator[str]:
-        for id in todo:
+        for image_id in todo:
             if len(self.made) == self.stop_at:
                 raise StopError
-            self.made.append(id)
-            keep(id, self.content(id))
-            yield id
+            self.made.append(image_id)
+            keep(image_id, self.content(image_id))
+            yield image_id
 
-    def content(self, id: str) -> bytes:
-        return b"".join(path.read_bytes() for path in self.output.sources(id)) * 3 + str(self.output.settings).encode()
+    def content(self, image_id: str) -> bytes:
+        return (
+            b"".join(path.read_bytes() for path in self.output.sources(image_id)) * 3
+            + str(self.output.settings).encode()
+        )
 
     def of(self, **settings: object) -> "Stage":
         """The same with other settings."""
@@ -53,11 +56,11 @@ class Stage:
 
     @property
     def expected(self) -> dict[str, bytes]:
-        return {self.output.path(id).name: self.content(id) for id in IDS}
+        return {self.output.path(image_id).name: self.content(image_id) for image_id in IDS}
 
 
 def files(stage: Stage) -> list[Path]:
-    return [stage.output.path(id) for id in IDS]
+    return [stage.output.path(image_id) for image_id in IDS]
 
 
 def check(stage: Stage) -> None:

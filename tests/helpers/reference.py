@@ -129,7 +129,7 @@ def prototype(features: Array, share: Array) -> Array:
     return total / weight if weight else total
 
 
-def likeness(features: Array, centre: Array, cells: Array) -> Array:
+def similarity(features: Array, centre: Array, cells: Array) -> Array:
     """Cosine of every cell's feature to a prototype, min-max scaled: (h,w)."""
     values = np.zeros(cells.shape)
     for i, j in places(cells.shape):
@@ -236,11 +236,11 @@ def answered(crop: Crop, tags: list[int], first_tag: int, *, share: float) -> Ar
     return seeds
 
 
-def own_likeness(crop: Crop, shares: list[Array], cells: Array) -> Array:
+def own_similarity(crop: Crop, shares: list[Array], cells: Array) -> Array:
     """Likeness in C4 and in C5 on the USS grid, averaged and min-max scaled: (M,h,w)."""
     grid = cells.shape
     wide = [np.array([bilinear(channel, grid) for channel in features]) for features in (crop.c4, crop.c5)]
-    maps = [[likeness(features, prototype(features, share), cells) for features in wide] for share in shares]
+    maps = [[similarity(features, prototype(features, share), cells) for features in wide] for share in shares]
     return np.array([unit_range((c4 + c5) / 2, cells) for c4, c5 in maps])
 
 
@@ -255,10 +255,10 @@ def relabel(crop: Crop, *, first_tag: int, tau: float = 0.8, power: float = 0.0)
     classes = [label for label in known if owned[label].any()]
     shares = [owned[label] for label in classes]
     centres = [prototype(crop.uss, share) for share in shares]
-    heatmaps = np.array([likeness(crop.uss, centre, cells) for centre in centres]).reshape(-1, *grid)
+    heatmaps = np.array([similarity(crop.uss, centre, cells) for centre in centres]).reshape(-1, *grid)
     close = np.array([[cosine(a, b) > tau for b in centres] for a in centres]).reshape(len(centres), len(centres))
     for group in map(sorted, components(close)):
-        own = own_likeness(crop, shares, cells)
+        own = own_similarity(crop, shares, cells)
         heatmaps[group] *= transport(own[group], cells)
     mass = [share.sum() ** power for share in shares]
     return Labels(seeds, classes, heatmaps, final_labels(crop, classes, heatmaps, mass))

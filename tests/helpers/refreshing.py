@@ -33,9 +33,9 @@ class Spy(pl.Callback):
         self.with_features.add(batch.uss_features is not None)
         self.crops += [(trainer.current_epoch, *crop) for crop in zip(batch.ids, batch.wss_mask, strict=True)]
 
-    def seen(self, epochs: set[int], id: str) -> set[int]:
+    def seen(self, epochs: set[int], image_id: str) -> set[int]:
         """Labels of the crops of an image in some epochs."""
-        masks = [mask for epoch, each, mask in self.crops if epoch in epochs and each == id]
+        masks = [mask for epoch, each, mask in self.crops if epoch in epochs and each == image_id]
         return {int(label) for mask in masks for label in mask.unique()} - {IGNORE}
 
 
@@ -49,9 +49,9 @@ def relabelled(run: RunFolder, checkpoint: Path, *, key: str) -> dict[str, np.nd
     rebalancer = build(cfg.rebalancing.rebalancer, first_tag=1, crf=build(cfg.crf))
     masks, features = wss_masks(cfg, "train"), feature_store(cfg, "train")
     found = {}
-    for id in split.layout.ids("train"):
-        sample = whole_sample(split, id, wss_masks=masks, features=features, stride=cfg.uss.stride)
+    for image_id in split.layout.ids("train"):
+        sample = whole_sample(split, image_id, wss_masks=masks, features=features, stride=cfg.uss.stride)
         batch = Batch.of([sample], torch.device("cpu"))
         with torch.no_grad():
-            found[id] = rebalancer(batch, network(batch.image)).pseudo_mask[0].numpy()
+            found[image_id] = rebalancer(batch, network(batch.image)).pseudo_mask[0].numpy()
     return found

@@ -52,7 +52,7 @@ def test_its_report_can_be_written(old: tuple[Tiny, RunFolder]) -> None:
 
 
 def test_it_is_finished(old: tuple[Tiny, RunFolder], caplog: pytest.LogCaptureFixture) -> None:
-    there, run = old
+    there, _ = old
     words = ("backbone.widths=[4,8,8,8]", "decoder.channels=8", "decoder.low_level_channels=4", "crf.workers=0")
     changed = [word for word in DATASET if not word.startswith("dataset.max_epochs")] + ["dataset.max_epochs=80"]
     with caplog.at_level(logging.INFO):

@@ -69,9 +69,9 @@ def curves(run: RunFolder) -> list[dict[str, str]]:
 def test_masks_from_tags_name_only_tagged_classes(tiny: Tiny) -> None:
     folder = tiny.wss / "train"
     assert sorted(path.stem for path in folder.iterdir()) == tiny.layout.ids("train")
-    for id in tiny.layout.ids("train"):
-        names = [TABLE.names[0], *read_tags(tiny.layout.tags("train", id), TABLE.names)]
-        mask = read_mask(folder / f"{id}.png")
+    for image_id in tiny.layout.ids("train"):
+        names = [TABLE.names[0], *read_tags(tiny.layout.tags("train", image_id), TABLE.names)]
+        mask = read_mask(folder / f"{image_id}.png")
         assert mask.shape == (SIDE, SIDE)
         assert set(np.unique(mask)) <= {TABLE.names.index(name) for name in names}
     assert sorted(path.name for path in tiny.wss.iterdir()) == [
@@ -132,9 +132,9 @@ def test_scores_count_every_pixel_of_every_image(done: Tiny) -> None:
     assert (scores["images"], scores["missing"], scores["extra"], scores["measured"]) == (VALIDATION, 0, 0, "here")
     confusion = np.array(scores["confusion"])
     expected = np.zeros_like(confusion)
-    for id in done.layout.ids("validation"):
-        truth = read_mask(done.layout.mask("validation", id))
-        np.add.at(expected, (truth, read_mask(done.run("dhr").masks("validation") / f"{id}.png")), 1)
+    for image_id in done.layout.ids("validation"):
+        truth = read_mask(done.layout.mask("validation", image_id))
+        np.add.at(expected, (truth, read_mask(done.run("dhr").masks("validation") / f"{image_id}.png")), 1)
     assert (confusion == expected).all() and confusion.sum() == VALIDATION * SIDE**2
     assert [entry["truth_pixels"] for entry in scores["classes"]] == confusion.sum(1).tolist()
 
@@ -148,13 +148,13 @@ def test_the_report_stands_alone(done: Tiny) -> None:
 
 
 def test_the_averaged_weights_are_the_ones_predicted_with(done: Tiny) -> None:
-    run, id = done.run("none"), "validation_00000"
+    run, image_id = done.run("none"), "validation_00000"
     cfg, checkpoint = load_run_config(run.root), read_checkpoint(run.checkpoints / "last.ckpt")
     average = network_weights(run.checkpoints / "last.ckpt")
     last = {key.removeprefix("network."): value for key, value in checkpoint["current_model_state"].items()}
     name = "decoder.classifier.weight"
     assert not torch.allclose(average[name], last[name])
-    pixels = torch.from_numpy(np.array(Image.open(done.layout.image("validation", id)))).permute(2, 0, 1)
+    pixels = torch.from_numpy(np.array(Image.open(done.layout.image("validation", image_id)))).permute(2, 0, 1)
     network = build_network(cfg, TABLE).eval()
     network.load_state_dict(average)
     predictor = Predictor(
@@ -162,7 +162,7 @@ def test_the_averaged_weights_are_the_ones_predicted_with(done: Tiny) -> None:
         device=torch.device("cpu"),
     )  # fmt: skip
     probabilities = predictor.probabilities(pixels)
-    same = predictor.refine(probabilities, pixels).numpy() == read_mask(run.masks("validation") / f"{id}.png")
+    same = predictor.refine(probabilities, pixels).numpy() == read_mask(run.masks("validation") / f"{image_id}.png")
     assert same.mean() > 0.99
     network.load_state_dict(last)
     assert not torch.allclose(predictor.probabilities(pixels), probabilities, atol=1e-3)

@@ -3,7 +3,7 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Steps:
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     """Watches the real steps, and lets real signals come in the middle of them."""
     steps, step, validate = Steps(), SegmentationModule.training_step, SegmentationModule.validation_step
 
@@ -60,7 +60,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
 
     monkeypatch.setattr(SegmentationModule, "training_step", watched)
     monkeypatch.setattr(SegmentationModule, "validation_step", validated)
-    yield steps
+    return steps
 
 
 def train(there: Tiny, name: str, *words: str) -> RunFolder:

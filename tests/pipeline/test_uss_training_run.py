@@ -128,17 +128,17 @@ def test_an_interrupted_training_goes_on(
     """Stopped within the head's training, between two checkpoints, and continued: as if it had been whole."""
     method = done[1]
     monkeypatch.setattr(views, "BLOCK", 2)
-    there, item = tiny.copy(tmp_path), views.ViewDataset.__getitem__
+    there, item = tiny.copy(tmp_path), views.UnlabelledCropDataset.__getitem__
     seen: list[object] = []
     stop_at = {"cause": 4 * (3 + 3) + 1, "stego": 16 + 2 * 4 * 3 + 1}[method]  # crops: into the fourth step of the head
 
-    def counting(self: views.ViewDataset, key: tuple[int, int]) -> views.View:
+    def counting(self: views.UnlabelledCropDataset, key: tuple[int, int]) -> views.View:
         seen.append(key)
         if len(seen) == stop_at:
             raise StopError
         return item(self, key)
 
-    monkeypatch.setattr(views.ViewDataset, "__getitem__", counting)
+    monkeypatch.setattr(views.UnlabelledCropDataset, "__getitem__", counting)
     with pytest.raises(StopError):
         train(there, method)
     assert (state(there, method) / "head" / "checkpoints" / "last.ckpt").exists()

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from dhr.rebalancing.inter_class import Heatmaps, InterClass, NoInterClass
 from dhr.rebalancing.intra_class import ConnectedGroups, IntraClass
-from dhr.rebalancing.prototypes import AreaShares, MeanDirection, MeanFeature, PureShares, likeness, prototypes_of
+from dhr.rebalancing.prototypes import AreaShares, MeanDirection, MeanFeature, PureShares, prototypes_of, similarity
 from dhr.rebalancing.refine import AreaMass, FinalTransport, NoFinalTransport
 from dhr.rebalancing.released import MajorityShares, UpperTriangleGroups
 from dhr.rebalancing.transport import Transport
 
 
 def expected_map(features: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    return reference.likeness(features, centre, np.ones(GRID, bool))
+    return reference.similarity(features, centre, np.ones(GRID, bool))
 
 
 @pytest.mark.parametrize("grid", [(4, 5), (3, 7), (16, 20), (1, 1)])
@@ -101,7 +101,7 @@ def test_prototypes_and_likeness() -> None:
     features, shares = torch.randn(2, 6, *GRID, generator=generator), torch.rand(2, 3, *GRID, generator=generator)
     shares[1, 2], shares[0, 0] = 0, shares[0, 0] / 100
     centres = prototypes_of(features, shares)
-    maps = likeness(features, centres, torch.ones(2, 1, *GRID, dtype=torch.bool))
+    maps = similarity(features, centres, torch.ones(2, 1, *GRID, dtype=torch.bool))
     for image, slot in reference.places((2, 3)):
         centre = reference.prototype(features[image].numpy(), shares[image, slot].numpy())
         np.testing.assert_allclose(centres[image, slot].numpy(), centre, atol=1e-5)

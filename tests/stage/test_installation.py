@@ -14,7 +14,7 @@ from wandb.sdk import wandb_setup
 from dhr.disk.layout import RunFolder
 from dhr.runtime.progress import progress
 from dhr.stage.doctor import table_of
-from dhr.stage.installation import Finding, findings
+from dhr.stage.installation import DoctorRow, findings
 from dhr.training.bars import BAR, knows
 from dhr.training.loggers import make_loggers
 from dhr.training.wandb_account import wandb_mode
@@ -153,8 +153,8 @@ def test_wandb_is_missed_only_where_it_is_meant(
 # Terminals
 
 ROWS = [
-    Finding("weights", "Gewichte für [b]", "ok", "데이터 [bold].pt"),
-    Finding("voc", "/[red]d", "missing", "", "x" * 90),
+    DoctorRow("weights", "Gewichte für [b]", "ok", "데이터 [bold].pt"),
+    DoctorRow("voc", "/[red]d", "missing", "", "x" * 90),
 ]
 
 

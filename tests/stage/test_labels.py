@@ -60,14 +60,14 @@ def kept(there: Tiny, option: str) -> dict[str, np.ndarray]:
 
 def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
     assert sorted(found) == sorted(expected) and len(found) == TRAIN
-    assert [id for id in found if not np.array_equal(found[id], expected[id])] == []
+    assert [image_id for image_id in found if not np.array_equal(found[image_id], expected[image_id])] == []
 
 
 def test_labels_are_those_of_the_rebalancer_alone(done: Tiny) -> None:
     """One look of the network and one CRF field for all options change nothing."""
     run = done.run("run")
     assert_same(kept(done, "dhr"), relabelled(run, run.last, key="state_dict"))
-    assert any((mask != kept(done, "dhr-tau=0.3")[id]).any() for id, mask in kept(done, "dhr").items())
+    assert any((mask != kept(done, "dhr-tau=0.3")[image_id]).any() for image_id, mask in kept(done, "dhr").items())
 
 
 def test_labels_are_those_of_a_round(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -92,25 +92,27 @@ def test_the_network_chooses_among_the_tags_of_the_image(done: Tiny) -> None:
     split = open_split(cfg, "train")
     network = build_network(cfg, TABLE).eval()
     load_network(network, run.last)
-    for id, label in kept(done, "network").items():
-        image = normalise(split.pixels(id))
+    for image_id, label in kept(done, "network").items():
+        image = normalise(split.pixels(image_id))
         probabilities = multi_scale_probabilities(network, image, scales=(1.0,), flip=False).numpy()
-        allowed = [0, *(1 + split.tags(id).numpy().nonzero()[0])]
+        allowed = [0, *(1 + split.tags(image_id).numpy().nonzero()[0])]
         expected = np.array(allowed)[probabilities[allowed].argmax(0)]
-        assert np.array_equal(label, expected), id
-    changes = [(label != kept(done, "network")[id]).any() for id, label in kept(done, "network_crf").items()]
+        assert np.array_equal(label, expected), image_id
+    changes = [
+        (label != kept(done, "network")[image_id]).any() for image_id, label in kept(done, "network_crf").items()
+    ]
     assert any(changes)
 
 
 def test_scores_are_those_of_the_labels(done: Tiny) -> None:
     found = read_json(done.run("run").label_scores("train"))
-    truths = {id: read_mask(done.layout.mask("train", id)) for id in done.layout.ids("train")}
+    truths = {image_id: read_mask(done.layout.mask("train", image_id)) for image_id in done.layout.ids("train")}
     assert list(found["options"]) == ["given", *OPTIONS]
     assert (found["images"], found["of"], found["ids"]) == (TRAIN, TRAIN, done.layout.ids("train"))
     assert_same(kept(done, "given"), labels_in(done.wss / "train"))
     for option, folder in zip(("given", *OPTIONS), ("given", *OPTIONS[:3], "dhr-tau=0.3", "seed_only"), strict=True):
         labels = kept(done, folder)
-        pairs = [(torch.from_numpy(labels[id]), torch.from_numpy(truths[id])) for id in truths]
+        pairs = [(torch.from_numpy(labels[image_id]), torch.from_numpy(truths[image_id])) for image_id in truths]
         expected, scores = score_pairs(pairs, TABLE), found["options"][option]
         assert expected.small is not None
         assert scores["miou"] == pytest.approx(expected.miou)
@@ -223,7 +225,10 @@ def test_images_that_gain_and_lose() -> None:
     for number in range(25):
         tallies["given"].image_miou[f"i{number:02}"] = 50.0
         tallies["ours"].image_miou[f"i{number:02}"] = 50.0 + number - 12
-    images = {id: {name: tally.image_miou[id] for name, tally in tallies.items()} for id in tallies["given"].image_miou}
+    images = {
+        image_id: {name: tally.image_miou[image_id] for name, tally in tallies.items()}
+        for image_id in tallies["given"].image_miou
+    }
     found = changes(images, "ours", "given")
     assert found["helps"] == [[f"i{number}", float(number - 12)] for number in range(24, 14, -1)]
     assert found["hurts"] == [[f"i{number:02}", float(number - 12)] for number in range(10)]

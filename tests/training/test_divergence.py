@@ -8,7 +8,7 @@ import torch
 from tiny import Tiny
 
 from dhr.core.errors import InputError
-from dhr.crf.interface import Crf, NonsenseError
+from dhr.crf.interface import Crf, InvalidProbabilitiesError
 from dhr.crf.native import NativeCrf
 from dhr.crf.none import NoCrf
 from dhr.crf.pydensecrf import PyDenseCrf
@@ -26,14 +26,14 @@ def test_a_crf_says_which_images_are_nonsense(crf: Crf, value: float) -> None:
     probabilities = torch.full((4, 2, 6, 7), 0.5)
     probabilities[1, 0, 2, 3] = probabilities[3, 1, 0, 0] = value
     field = crf.on(torch.zeros(4, 3, 6, 7, dtype=torch.uint8), torch.ones(4, 6, 7, dtype=torch.bool))
-    with pytest.raises(NonsenseError) as caught:
+    with pytest.raises(InvalidProbabilitiesError) as caught:
         field(probabilities, torch.ones(4, 2, dtype=torch.bool))
     assert caught.value.images[0] == 1  # where images are worked on one by one, the first is told
 
 
 def test_the_image_and_the_cure_are_named() -> None:
     with pytest.raises(InputError, match="image b, c: .*NaN.*; eat less"), naming_images(("a", "b", "c"), "eat less"):
-        raise NonsenseError((1, 2))
+        raise InvalidProbabilitiesError((1, 2))
 
 
 @pytest.mark.parametrize("rebalancing", ["none", "dhr"])
@@ -43,7 +43,7 @@ def test_a_training_that_diverges_stops_and_says_at_which_images(tiny: Tiny, tmp
     with pytest.raises(InputError, match=r"image.? train_\d+.*optimizer.backbone_lr"):
         tiny.call("train", *words, f"paths.outputs={tmp_path}", "name=burst", "optimizer.warmup=0.0")
     failed = read_json(tmp_path / "toy" / "runs" / "burst" / "failed-0.json")
-    assert len(failed["ids"]) == 4 and all(id.startswith("train_") for id in failed["ids"])
+    assert len(failed["ids"]) == 4 and all(image_id.startswith("train_") for image_id in failed["ids"])
 
 
 def test_a_table_of_too_many_classes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

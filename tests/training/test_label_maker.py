@@ -19,8 +19,8 @@ from dhr.core.errors import InputError
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.disk.atomic import read_json
 from dhr.rebalancing.rebalancer import Relabelled
-from dhr.training.average import EmaAverage, share_buffers
-from dhr.training.label_maker import Ema, Labeller, Student, evaluating
+from dhr.training.average import EmaAverage, broadcast_buffers
+from dhr.training.label_maker import Ema, Labeller, Student, eval_mode
 from dhr.training.module import Labels
 
 DECAY = 0.9  # of the toy set's optimizer
@@ -140,7 +140,7 @@ def test_before_training_there_is_no_average() -> None:
 def test_modes_are_put_back() -> None:
     network = nn.Sequential(nn.BatchNorm1d(2), nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2)))
     network[1][1].eval()
-    with pytest.raises(KeyError), evaluating(network):
+    with pytest.raises(KeyError), eval_mode(network):
         assert not any(part.training for part in network.modules())
         raise KeyError
     assert [part.training for part in network.modules()] == [True, True, True, True, False]
@@ -151,7 +151,7 @@ def _shared(rank: int, folder: str) -> None:
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
     for number, each in enumerate(values(network)):
         each.fill_(10 * rank + number)
-    share_buffers(network)
+    broadcast_buffers(network)
     torch.save(network.state_dict(), f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 

@@ -79,7 +79,7 @@ def test_labels_are_those_of_every_whole_image(
     train(f"name={run.root.name}", f"label_maker={maker}", "dataset.max_epochs=2", at=keep)
     expected = relabelled(run, tmp_path / "last.ckpt", key=key)
     assert {
-        id: (read_mask(run.labels(0) / f"{id}.png") == mask).all() for id, mask in expected.items()
+        image_id: (read_mask(run.labels(0) / f"{image_id}.png") == mask).all() for image_id, mask in expected.items()
     } == dict.fromkeys(tiny.layout.ids("train"), True)
     with Image.open(run.labels(0) / "train_00000.png") as picture:
         assert (picture.mode, picture.size) == ("P", (SIDE, SIDE))
@@ -90,17 +90,17 @@ def test_labels_are_those_of_every_whole_image(
 @pytest.mark.parametrize("workers", [0, 2])
 def test_epochs_learn_the_labels_of_their_round(tiny: Tiny, train: Callable[..., Spy], workers: int) -> None:
     """A label is painted over after it was made; the WSS mask of the same image is another, and left alone."""
-    run, id = tiny.run(f"read-{workers}"), "train_00005"
+    run, image_id = tiny.run(f"read-{workers}"), "train_00005"
 
     def paint(epoch: int) -> None:
         if epoch in (1, 3):
             mark = np.full((SIDE, SIDE), MARK + epoch, np.uint8)
-            write_mask(run.labels(epoch // 2) / f"{id}.png", mark, [[0, 0, 0]])
+            write_mask(run.labels(epoch // 2) / f"{image_id}.png", mark, [[0, 0, 0]])
 
     spy = train(f"name={run.root.name}", f"dataset.workers={workers}", at=paint)
-    assert spy.seen({1, 2}, id) == {MARK + 1} and spy.seen({3}, id) == {MARK + 3}
-    given = set(np.unique(read_mask(tiny.wss / "train" / f"{id}.png")))
-    assert spy.seen({0}, id) and spy.seen({0}, id) <= given
+    assert spy.seen({1, 2}, image_id) == {MARK + 1} and spy.seen({3}, image_id) == {MARK + 3}
+    given = set(np.unique(read_mask(tiny.wss / "train" / f"{image_id}.png")))
+    assert spy.seen({0}, image_id) and spy.seen({0}, image_id) <= given
     assert spy.with_features == {False}  # nothing is read that no step needs
 
 
@@ -110,7 +110,7 @@ def test_a_first_round_comes_before_the_first_step(tiny: Tiny, train: Callable[.
     spy = train(*words, at=lambda epoch: shutil.copytree(run.labels(0), run.root / "kept"))
     made = {path.stem: read_mask(path) for path in (run.root / "kept").iterdir()}
     assert len(made) == TRAIN == len(spy.crops)
-    assert all(spy.seen({0}, id) <= set(np.unique(mask)) for id, mask in made.items())
+    assert all(spy.seen({0}, image_id) <= set(np.unique(mask)) for image_id, mask in made.items())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -149,7 +149,7 @@ def test_a_stop_in_the_middle_of_a_round(
     assert len(before) == 5
     train("name=middle", "resume=true")
     after = times_of(run, 1)
-    assert {id: after[id] for id in before} == before and len(after) == TRAIN
+    assert {image_id: after[image_id] for image_id in before} == before and len(after) == TRAIN
     assert_same_weights(run, whole)
 
 

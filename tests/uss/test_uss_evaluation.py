@@ -8,7 +8,7 @@ import torch
 
 from dhr.core.errors import InputError
 from dhr.dataset.classes import load_classes
-from dhr.uss.training.cluster_scores import matched
+from dhr.uss.training.cluster_scores import hungarian_scores
 from dhr.uss.training.probes import Classes, spherical_kmeans
 from dhr.uss.training.settings import ProbeSettings
 
@@ -18,7 +18,7 @@ def test_matching_is_the_best_of_all(clusters: int) -> None:
     counts = np.random.default_rng(clusters).integers(0, 50, (4, clusters))
     pairs = np.zeros((256, 256), np.int64)
     pairs[:4, :clusters], pairs[255, 0] = counts, 1000  # what is to be ignored does not count
-    found = matched(pairs, 4, clusters)
+    found = hungarian_scores(pairs, 4, clusters)
     size = max(4, clusters)
     square = np.zeros((size, size), np.int64)
     square[:4, :clusters] = counts

@@ -14,13 +14,13 @@ from dhr.uss.colour import ColourExtractor
 from dhr.uss.stego import StegoHead
 from dhr.uss.stego.settings import StegoSettings, Term
 from dhr.uss.stego.stage import StegoModule
-from dhr.uss.training.crops import Pair, View
+from dhr.uss.training.crops import Pair, UnlabelledCrop
 from dhr.uss.training.module import Codes, CodesModule, FrozenModel, UssModule, nearest_code_loss
 
 
-def views(seed: int) -> View:
+def views(seed: int) -> UnlabelledCrop:
     generator = torch.Generator().manual_seed(seed)
-    return View(torch.randn(4, 3, 32, 32, generator=generator), torch.arange(4) + 10 * seed)
+    return UnlabelledCrop(torch.randn(4, 3, 32, 32, generator=generator), torch.arange(4) + 10 * seed)
 
 
 def quiet(module: UssModule, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dhr.core.errors import InputError
-from dhr.uss.pca import Basis, Mean, Moment, mean_cosine_change
+from dhr.uss.pca import Basis, Mean, SecondMoment, mean_cosine_change
 
 
 def maps(count: int = 3, rank: int = 6, *, noise: float = 0.05, offset: float = 1.0) -> list[Tensor]:
@@ -25,7 +25,7 @@ def maps(count: int = 3, rank: int = 6, *, noise: float = 0.05, offset: float = 
 
 
 def basis_of(made: list[Tensor], components: int, mean: Tensor | None = None) -> Basis:
-    moment = Moment(20, mean)
+    moment = SecondMoment(20, mean)
     for each in made:
         moment.add(each)
     return moment.basis(components)

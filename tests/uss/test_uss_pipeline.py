@@ -15,8 +15,8 @@ from dhr.core.colour import normalise
 from dhr.core.errors import InputError
 from dhr.network.multi_scale import multi_scale_features
 from dhr.uss.colour import ColourExtractor
-from dhr.uss.extraction import AHEAD, IN_FLIGHT, Features, features_of
-from dhr.uss.tiling import PARTS, Frugal, first_that_fits, in_tiles, lacks_memory, spans
+from dhr.uss.extraction import AHEAD, IN_FLIGHT, ExtractionModel, extract_all
+from dhr.uss.tiling import PARTS, MemoryFallback, first_that_fits, in_tiles, lacks_memory, spans
 
 SCALES = (2.0, 1.0, 1.5, 0.5)
 CPU = torch.device("cpu")
@@ -115,7 +115,7 @@ def test_images_that_do_not_fit_are_taken_in_pieces(error: str, share: float, wa
     height, width = 400, 520
     extractor, image = ColourExtractor(patch_size=4, dim=8), normalise(picture(height, width))
     limited = Limited(extractor, int(share * 2 * height * width), ERRORS[error])
-    frugal = Frugal(limited)
+    frugal = MemoryFallback(limited)
     found = multi_scale_features(frugal, image[None], scales=(1.0, 0.25), flip=True)[0]
     expected = multi_scale_features(extractor, image[None], scales=(1.0, 0.25), flip=True)[0]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
@@ -128,18 +128,20 @@ def test_images_that_do_not_fit_are_taken_in_pieces(error: str, share: float, wa
 
 def test_where_not_even_the_smallest_tile_fits_it_is_said() -> None:
     with pytest.raises(MemoryError, match=rf"one by one: .*in {PARTS[-1]} x {PARTS[-1]} tiles: "):
-        Frugal(Limited(ColourExtractor(), 0, MemoryError))(normalise(picture(80, 80))[None].expand(2, -1, -1, -1))
+        MemoryFallback(Limited(ColourExtractor(), 0, MemoryError))(
+            normalise(picture(80, 80))[None].expand(2, -1, -1, -1)
+        )
 
 
 def test_other_errors_pass_through() -> None:
     limited = Limited(ColourExtractor(), 0, lambda: RuntimeError("a defect"))
     with pytest.raises(RuntimeError, match="a defect"):
-        Frugal(limited)(normalise(picture(80, 80))[None])
+        MemoryFallback(limited)(normalise(picture(80, 80))[None])
     assert len(limited.calls) == 1
 
 
 def test_the_cpu_is_the_last_way_and_keeps_its_copy() -> None:
-    frugal = Frugal(ColourExtractor())
+    frugal = MemoryFallback(ColourExtractor())
     image = normalise(picture(32, 40))[None].expand(2, -1, -1, -1)
     torch.testing.assert_close(frugal._cpu(image), frugal.extractor(image))
     assert frugal._on_cpu is not frugal.extractor and frugal._on_cpu is (frugal._cpu(image), frugal._on_cpu)[1]
@@ -175,7 +177,7 @@ class Global(nn.Module):
 def test_tiles_of_a_model_that_sees_everything_differ_in_bounds() -> None:
     scene = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     image = normalise((nn.functional.interpolate(scene, size=(256, 320), mode="bicubic") * 255).byte())
-    whole, tiled = Global()(image), in_tiles(Frugal(Global()), image, 2)
+    whole, tiled = Global()(image), in_tiles(MemoryFallback(Global()), image, 2)
     cosine = nn.functional.cosine_similarity(whole, tiled, dim=1)
     assert 0.97 < float(cosine.mean()) < 0.9999 and float(cosine.min()) > 0.9
 
@@ -183,30 +185,30 @@ def test_tiles_of_a_model_that_sees_everything_differ_in_bounds() -> None:
 # Ahead and behind
 
 
-def features(extractor: nn.Module | None = None, **options: object) -> Features:
-    made = Frugal(ColourExtractor(dim=8) if extractor is None else extractor)
-    return Features(made, scales=(1.0,), flip=False, device=CPU, **options)
+def features(extractor: nn.Module | None = None, **options: object) -> ExtractionModel:
+    made = MemoryFallback(ColourExtractor(dim=8) if extractor is None else extractor)
+    return ExtractionModel(made, scales=(1.0,), flip=False, device=CPU, **options)
 
 
 def test_every_image_is_kept_once_whatever_the_threads() -> None:
     kept: dict[str, Tensor] = {}
     ids = [str(number) for number in range(40)]
 
-    def read(id: str) -> Tensor:
-        time.sleep(0.001 * (int(id) % 3))
-        return picture(16, 16 + 4 * int(id), seed=int(id))
+    def read(image_id: str) -> Tensor:
+        time.sleep(0.001 * (int(image_id) % 3))
+        return picture(16, 16 + 4 * int(image_id), seed=int(image_id))
 
-    assert list(features_of(features(), ids, read, kept.__setitem__)) == ids
+    assert list(extract_all(features(), ids, read, kept.__setitem__)) == ids
     assert sorted(kept) == sorted(ids)
-    for id in ids:
-        assert torch.equal(kept[id], features()(picture(16, 16 + 4 * int(id), seed=int(id))))
-        assert kept[id].dtype == torch.float16
+    for image_id in ids:
+        assert torch.equal(kept[image_id], features()(picture(16, 16 + 4 * int(image_id), seed=int(image_id))))
+        assert kept[image_id].dtype == torch.float16
 
 
 def test_one_writer_keeps_the_order() -> None:
     kept: list[str] = []
     ids = [str(number) for number in range(30)]
-    list(features_of(features(), ids, lambda _: picture(8, 8), lambda id, _: kept.append(id), writers=1))
+    list(extract_all(features(), ids, lambda _: picture(8, 8), lambda image_id, _: kept.append(image_id), writers=1))
     assert kept == ids
 
 
@@ -224,7 +226,7 @@ def test_memory_is_bounded_when_the_disk_is_slow() -> None:
         with lock:
             written[0] += 1
 
-    list(features_of(features(), [str(number) for number in range(60)], pixels, keep))
+    list(extract_all(features(), [str(number) for number in range(60)], pixels, keep))
     assert written[0] == 60 and most[0] <= AHEAD + IN_FLIGHT + 3
 
 
@@ -232,16 +234,16 @@ def test_memory_is_bounded_when_the_disk_is_slow() -> None:
 def test_an_error_stops_everything_after_what_was_made_is_kept(where: str) -> None:
     kept: list[str] = []
 
-    def read(id: str) -> Tensor:
-        if where == "reading" and id == "5":
+    def read(image_id: str) -> Tensor:
+        if where == "reading" and image_id == "5":
             raise InputError("5.jpg: unreadable image")
         return picture(8, 8)
 
-    def keep(id: str, _: Tensor) -> None:
-        if where == "keeping" and id == "5":
+    def keep(image_id: str, _: Tensor) -> None:
+        if where == "keeping" and image_id == "5":
             raise InputError("5.jpg: unreadable image")
-        kept.append(id)
+        kept.append(image_id)
 
     with pytest.raises(InputError, match=r"5\.jpg: unreadable image"):
-        list(features_of(features(), [str(number) for number in range(100)], read, keep))
+        list(extract_all(features(), [str(number) for number in range(100)], read, keep))
     assert {"0", "1", "2", "3", "4"} <= set(kept) and len(kept) < 30

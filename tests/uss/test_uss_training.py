@@ -221,8 +221,8 @@ def test_correspondence_is_the_definition() -> None:
     loss = correspondence_loss(centred(cosines(first, second), average), cosines(codes, others), shift=0.2)
     expected = []
     for image, i, j in itertools.product(range(2), range(5), range(5)):
-        likeness = [float(cosine_similarity(first[image, i], second[image, k], dim=0)) for k in range(5)]
-        tokens = likeness[j] - sum(likeness) / 5 + float(average)
+        similarity = [float(cosine_similarity(first[image, i], second[image, k], dim=0)) for k in range(5)]
+        tokens = similarity[j] - sum(similarity) / 5 + float(average)
         code = max(float(cosine_similarity(codes[image, i], others[image, j], dim=0)), 0.0)
         expected.append(-code * (tokens - 0.2))
     assert float(loss) == pytest.approx(sum(expected) / len(expected))
@@ -242,8 +242,8 @@ def test_neighbours_are_exact(at_once: int, monkeypatch: pytest.MonkeyPatch) -> 
     vectors = random(17, 4).float()
     found = knn.nearest(vectors, 3)
     for place, each in enumerate(vectors):
-        likeness = {k: float(cosine_similarity(each, vectors[k], dim=0)) for k in range(17) if k != place}
-        assert found[place].tolist() == sorted(likeness, key=likeness.__getitem__, reverse=True)[:3]
+        similarity = {k: float(cosine_similarity(each, vectors[k], dim=0)) for k in range(17) if k != place}
+        assert found[place].tolist() == sorted(similarity, key=similarity.__getitem__, reverse=True)[:3]
     with pytest.raises(ValueError, match="17"):
         knn.nearest(vectors, 17)
 

@@ -48,41 +48,43 @@ class FeatureAuditor:
         made = open_products(self.store.folder, self.store.cure, WHAT, self.notes)
         depths = np.zeros(len(listing.ids), np.int64)
         found = progress(self._looks(listing, made), f"audit {self.store.folder.name}", total=len(listing.ids))
-        for position, ((id, name), (shape, problem)) in enumerate(zip(listing.files(), found, strict=True)):
+        for position, ((image_id, name), (shape, problem)) in enumerate(zip(listing.files(), found, strict=True)):
             if isinstance(shape, str):
-                kind = "unreadable" if self.store.path(id).exists() else "missing"
-                self.notes.broken(f"{WHAT}: {kind}", self.store.path(id), shape, self.store.cure, id=id)
+                kind = "unreadable" if self.store.path(image_id).exists() else "missing"
+                path = self.store.path(image_id)
+                self.notes.broken(f"{WHAT}: {kind}", path, shape, self.store.cure, image_id=image_id)
             else:
                 depths[position] = shape[0]
-                self._note_misfit(id, self.images / name, shape)
-                note_change(problem, self.store.path(id), WHAT, self.store.cure, self.notes, id=id)
+                self._note_misfit(image_id, self.images / name, shape)
+                note_change(problem, self.store.path(image_id), WHAT, self.store.cure, self.notes, image_id=image_id)
         self._note_depths(listing, depths)
 
     def _looks(self, listing: Listing, made: Products) -> Iterator[tuple[Shape | str, str | None]]:
         """Shape (D,h,w) of every image's features, or what is wrong with the file; and how it differs from the made."""
-        ids = (id for id, _ in listing.files())
+        ids = (image_id for image_id, _ in listing.files())
 
-        def look(id: str) -> tuple[Shape | str, str | None]:
-            return self._shape(id), change(made, self.store.path(id))
+        def look(image_id: str) -> tuple[Shape | str, str | None]:
+            return self._shape(image_id), change(made, self.store.path(image_id))
 
         with ThreadPoolExecutor() as pool:
             for batch in iter(lambda: list(islice(ids, BATCH)), []):
                 yield from pool.map(look, batch)
 
-    def _shape(self, id: str) -> Shape | str:
+    def _shape(self, image_id: str) -> Shape | str:
         try:
-            channels, height, width = self.store.read(id).shape
+            channels, height, width = self.store.read(image_id).shape
             return channels, height, width
         except InputError as error:
-            return problem_of(error, self.store.path(id))
+            return problem_of(error, self.store.path(image_id))
 
     def _note_extra(self, stems: np.ndarray) -> None:
         for stem in stems:
-            id = os.fsdecode(bytes(stem))
+            image_id = os.fsdecode(bytes(stem))
             cure = "delete it, or bring its image"
-            self.notes.remark(f"{WHAT}: extra", self.store.path(id), "there is no such image", cure, id=id)
+            path = self.store.path(image_id)
+            self.notes.remark(f"{WHAT}: extra", path, "there is no such image", cure, image_id=image_id)
 
-    def _note_misfit(self, id: str, image: Path, shape: Shape) -> None:
+    def _note_misfit(self, image_id: str, image: Path, shape: Shape) -> None:
         """A map of another image."""
         try:
             problem = self.store.misfit(shape, image_size(image))
@@ -90,7 +92,7 @@ class FeatureAuditor:
             return  # the look at the images says so
         if problem is not None:
             cure = f"delete it and {self.store.cure}"
-            self.notes.broken(f"{WHAT}: shape", self.store.path(id), problem, cure, id=id)
+            self.notes.broken(f"{WHAT}: shape", self.store.path(image_id), problem, cure, image_id=image_id)
 
     def _note_depths(self, listing: Listing, depths: np.ndarray) -> None:
         values, counts = np.unique(depths[depths > 0], return_counts=True)
@@ -98,6 +100,7 @@ class FeatureAuditor:
             return
         usual = int(values[np.argmax(counts)])
         for position in np.flatnonzero((depths > 0) & (depths != usual)):
-            id = bytes(listing.ids[position]).decode()
+            image_id = bytes(listing.ids[position]).decode()
             problem = f"{depths[position]} channels, where most files have {usual}"
-            self.notes.broken(f"{WHAT}: channels", self.store.path(id), problem, self.store.cure, id=id)
+            path = self.store.path(image_id)
+            self.notes.broken(f"{WHAT}: channels", path, problem, self.store.cure, image_id=image_id)

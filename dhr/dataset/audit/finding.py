@@ -45,13 +45,13 @@ class Notes:
     id: str = ""
     found: list[Finding] = field(default_factory=list)
 
-    def broken(self, kind: str, file: Path, problem: str, cure: str, *, id: str | None = None) -> None:
+    def broken(self, kind: str, file: Path, problem: str, cure: str, *, image_id: str | None = None) -> None:
         """Adds something that stops a stage or spoils what it makes."""
-        self._add("broken", kind, file, problem, cure, self.id if id is None else id)
+        self._add("broken", kind, file, problem, cure, self.id if image_id is None else image_id)
 
-    def remark(self, kind: str, file: Path, problem: str, cure: str, *, id: str | None = None) -> None:
+    def remark(self, kind: str, file: Path, problem: str, cure: str, *, image_id: str | None = None) -> None:
         """Adds something worth knowing."""
-        self._add("remark", kind, file, problem, cure, self.id if id is None else id)
+        self._add("remark", kind, file, problem, cure, self.id if image_id is None else image_id)
 
     def attempt(self, work: Callable[[], T]) -> T | None:
         """The result of `work`; None where a file is bad, which is added."""
@@ -61,8 +61,8 @@ class Notes:
             self.broken(error.kind, error.path, error.problem, error.cure)
             return None
 
-    def _add(self, severity: Severity, kind: str, file: Path, problem: str, cure: str, id: str) -> None:
-        self.found.append(Finding(severity, kind, self.split, printable(id), printable(str(file)), problem, cure))
+    def _add(self, severity: Severity, kind: str, file: Path, problem: str, cure: str, image_id: str) -> None:
+        self.found.append(Finding(severity, kind, self.split, printable(image_id), printable(str(file)), problem, cure))
 
 
 @dataclass(frozen=True)

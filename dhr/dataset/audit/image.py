@@ -29,7 +29,7 @@ Labels = dict[int, int]  # class index, IGNORE included, -> pixels
 
 
 @dataclass(frozen=True)
-class Given:
+class AuditedMasks:
     """Masks of a WSS method for a split: where they lie, and how to get those that are missing."""
 
     folder: Path
@@ -47,7 +47,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageAudit:
     """What was seen of one image.
 
     Attributes:
@@ -66,7 +66,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class DecodedImage:
     """A decoded image: its size as stored, and how its EXIF data want it turned."""
 
     size: Size
@@ -74,7 +74,7 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class Looker:
+class ImageAuditor:
     """Looks at the images of one split.
 
     Attributes:
@@ -91,18 +91,18 @@ class Looker:
     table: ClassTable
     has_masks: bool
     has_tags: bool
-    wss: Given | None = None
+    wss: AuditedMasks | None = None
 
     @cached_property
     def colours(self) -> MaskColours:
         """What the palettes of the masks are compared with."""
         return MaskColours.of(self.table)
 
-    def look_at(self, tasks: Sequence[Task]) -> list[Look]:
+    def look_at(self, tasks: Sequence[Task]) -> list[ImageAudit]:
         """One look per task."""
         return [self.look(task) for task in tasks]
 
-    def look(self, task: Task) -> Look:
+    def look(self, task: Task) -> ImageAudit:
         """Everything that is wrong with one image, and what its statistics need."""
         notes = Notes(self.split, task.id)
         path = self.layout.split(self.split) / "image" / task.name
@@ -120,9 +120,9 @@ class Looker:
             _note_turn(seen, path, notes)
             _note_change(task, data, path, "image", notes)
         digest = 0 if data is None else int(FileMark.of(data).digest[:15], 16)
-        return Look(task.id, tuple(notes.found), digest, tags, labels)
+        return ImageAudit(task.id, tuple(notes.found), digest, tags, labels)
 
-    def _mask(self, task: Task, seen: _Seen | None, notes: Notes) -> Labels | None:
+    def _mask(self, task: Task, seen: DecodedImage | None, notes: Notes) -> Labels | None:
         path = self.layout.mask(self.split, task.id)
         found = self._labels(path, "mask", RESTORE, seen, notes)
         if found is None:
@@ -132,7 +132,7 @@ class Looker:
         return labels
 
     def _labels(
-        self, path: Path, what: str, cure: str, seen: _Seen | None, notes: Notes
+        self, path: Path, what: str, cure: str, seen: DecodedImage | None, notes: Notes
     ) -> tuple[Labels, bytes] | None:
         """Pixels per class of a whole and fitting mask, and the file's content; else None and a finding."""
         data = notes.attempt(lambda: read_file(path, what, absent=f"this {what} is missing", cure=cure))
@@ -168,26 +168,26 @@ class Looker:
             notes.broken("tags: changed", path, problem, f"restore the file, or {AGAIN}")
         return tuple(names.index(name, first) for name in found)
 
-    def _compare(self, id: str, labels: Labels, tags: Sequence[int], notes: Notes) -> None:
+    def _compare(self, image_id: str, labels: Labels, tags: Sequence[int], notes: Notes) -> None:
         """Remarks where tags and mask do not name the same classes."""
         shown = {label for label in labels if self.table.first_tag <= label != IGNORE}
         unseen, untagged = sorted({*tags} - shown), sorted(shown - {*tags})
         if unseen:
             problem = f"{self._named(unseen)}: tagged, but without a pixel in the mask"
             cure = "none needed where the original is like that, as in 817 images of VOC; else correct the XML"
-            notes.remark("tag without pixels", self.layout.tags(self.split, id), problem, cure)
+            notes.remark("tag without pixels", self.layout.tags(self.split, image_id), problem, cure)
         if untagged:
             problem = f"{self._named(untagged)}: in the mask, but not tagged"
             cure = "none needed where the original is like that, as in 2008_005245 of VOC; else correct the XML"
-            notes.remark("pixels without tag", self.layout.mask(self.split, id), problem, cure)
+            notes.remark("pixels without tag", self.layout.mask(self.split, image_id), problem, cure)
 
     def _named(self, labels: Sequence[int]) -> str:
         return ", ".join(self.table.names[label] for label in labels)
 
 
-def _see(data: bytes, path: Path, notes: Notes) -> _Seen | None:
+def _see(data: bytes, path: Path, notes: Notes) -> DecodedImage | None:
     picture = notes.attempt(lambda: open_image(data, path))
-    return None if picture is None else _Seen((picture.height, picture.width), orientation_of(picture))
+    return None if picture is None else DecodedImage((picture.height, picture.width), orientation_of(picture))
 
 
 def orientation_of(picture: Image.Image) -> int:
@@ -199,7 +199,7 @@ def orientation_of(picture: Image.Image) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _fits(mask: Image.Image, seen: _Seen | None, path: Path, what: str, notes: Notes) -> bool:
+def _fits(mask: Image.Image, seen: DecodedImage | None, path: Path, what: str, notes: Notes) -> bool:
     """Whether a mask has the size of its image, as far as that is known."""
     size = (mask.height, mask.width)
     if seen is None or size == seen.size:
@@ -213,7 +213,7 @@ def _fits(mask: Image.Image, seen: _Seen | None, path: Path, what: str, notes: N
     return False
 
 
-def _note_turn(seen: _Seen, path: Path, notes: Notes) -> None:
+def _note_turn(seen: DecodedImage, path: Path, notes: Notes) -> None:
     if seen.orientation != 1 and not any(finding.kind == TURNED for finding in notes.found):
         cure = "compare the image with its mask by eye; none needed where both lie alike as stored"
         notes.remark("image: EXIF orientation", path, f"orientation {seen.orientation} is not applied", cure)

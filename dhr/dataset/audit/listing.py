@@ -30,8 +30,8 @@ class Listing:
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Id and name of every image, in the order of the ids."""
-        for id, suffix in zip(self.ids, self.suffixes, strict=True):
-            yield bytes(id).decode(), bytes(id + suffix).decode()
+        for image_id, suffix in zip(self.ids, self.suffixes, strict=True):
+            yield bytes(image_id).decode(), bytes(image_id + suffix).decode()
 
 
 def list_split(layout: DataLayout, split: str, notes: Notes) -> Listing:
@@ -39,7 +39,7 @@ def list_split(layout: DataLayout, split: str, notes: Notes) -> Listing:
     folder = layout.split(split)
     images = list_images(folder / "image", notes)
     ids = stems(sorted(images))
-    suffixes = np.array([images[bytes(id).decode()].encode() for id in ids], dtype=np.bytes_)
+    suffixes = np.array([images[bytes(image_id).decode()].encode() for image_id in ids], dtype=np.bytes_)
     masks = list_stems(folder / "mask", ".png", notes)
     tags = list_stems(folder / "xml", ".xml", notes)
     note_extra(folder / "mask", ".png", masks, ids, notes, what="mask")
@@ -51,18 +51,20 @@ def list_images(folder: Path, notes: Notes) -> dict[str, str]:
     """Id -> ending of every usable image of a folder."""
     found: dict[str, str] = {}
     for path in _entries(folder):
-        id, suffix = path.stem, path.suffix
+        image_id, suffix = path.stem, path.suffix
         if not has_ending(path.name, IMAGES):
             _note_stranger(path, notes)
-        elif not SAFE_ID.fullmatch(id):
+        elif not SAFE_ID.fullmatch(image_id):
             cure = f"rename the image, its mask and its XML: {IDS}"
-            notes.broken("image: name", path, "not usable as an id", cure, id=id)
-        elif id in found:
-            other = printable(path.with_suffix(found[id]).name)
-            notes.broken("image: twice", path, f"{other} has the same id", "delete one of the two", id=id)
-            found[id] = min(found[id], suffix, key=spellings(IMAGES).index)  # the one that every stage reads
+            notes.broken("image: name", path, "not usable as an id", cure, image_id=image_id)
+        elif image_id in found:
+            other = printable(path.with_suffix(found[image_id]).name)
+            notes.broken("image: twice", path, f"{other} has the same id", "delete one of the two", image_id=image_id)
+            found[image_id] = min(
+                found[image_id], suffix, key=spellings(IMAGES).index
+            )  # the one that every stage reads
         else:
-            found[id] = suffix
+            found[image_id] = suffix
     return found
 
 
@@ -80,9 +82,10 @@ def list_stems(folder: Path, suffix: str | tuple[str, ...], notes: Notes) -> np.
 def note_extra(folder: Path, suffix: str, found: np.ndarray, ids: np.ndarray, notes: Notes, *, what: str) -> None:
     """Adds the files that belong to no image."""
     for stem in found[~np.isin(found, ids)]:
-        id = os.fsdecode(bytes(stem))
+        image_id = os.fsdecode(bytes(stem))
         cure = "delete it, or bring its image"
-        notes.remark(f"{what}: extra", folder / f"{id}{suffix}", "there is no such image", cure, id=id)
+        path = folder / f"{image_id}{suffix}"
+        notes.remark(f"{what}: extra", path, "there is no such image", cure, image_id=image_id)
 
 
 def stems(names: list[str]) -> np.ndarray:

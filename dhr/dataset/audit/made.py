@@ -31,10 +31,10 @@ def note_changes(products: Products, ids: Iterable[str], what: str, notes: Notes
     source, folder = iter(ids), products.ledger.folder
     with ThreadPoolExecutor() as pool:
         for batch in iter(lambda: list(islice(source, BATCH)), []):
-            paths = [folder / f"{id}.png" for id in batch]
+            paths = [folder / f"{image_id}.png" for image_id in batch]
             problems = pool.map(partial(change, products), paths)
-            for id, path, problem in zip(batch, paths, problems, strict=True):
-                note_change(problem, path, what, products.cure, notes, id=id)
+            for image_id, path, problem in zip(batch, paths, problems, strict=True):
+                note_change(problem, path, what, products.cure, notes, image_id=image_id)
 
 
 def change(products: Products, path: Path) -> str | None:
@@ -42,7 +42,7 @@ def change(products: Products, path: Path) -> str | None:
     return products.problem(path, thorough=True) if path.is_file() else None
 
 
-def note_change(problem: str | None, path: Path, what: str, cure: str, notes: Notes, *, id: str) -> None:
+def note_change(problem: str | None, path: Path, what: str, cure: str, notes: Notes, *, image_id: str) -> None:
     """Adds what `change` found."""
     if problem is not None:
-        notes.broken(f"{what}: changed", path, problem, cure, id=id)
+        notes.broken(f"{what}: changed", path, problem, cure, image_id=image_id)

@@ -30,15 +30,15 @@ def open_manifest(folder: Path, table: ClassTable, notes: Notes) -> Manifest | N
 
 def pair(files: Iterable[tuple[str, str]], manifest: Manifest | None, notes: Notes) -> Iterator[Task]:
     """Tasks in the order of the ids, with what the manifest says of each; entries without an image go into `notes`."""
-    entries = None if manifest is None else _Entries(manifest, notes)
-    for id, name in files:
-        entry = None if entries is None else entries.take(id)
-        yield Task(id, name, entry, expected=entries is not None and not entries.failed)
+    entries = None if manifest is None else EntryWalk(manifest, notes)
+    for image_id, name in files:
+        entry = None if entries is None else entries.take(image_id)
+        yield Task(image_id, name, entry, expected=entries is not None and not entries.failed)
     if entries is not None:
         entries.take(None)
 
 
-class _Entries:
+class EntryWalk:
     """Walks through a manifest beside the sorted ids of a split, never holding more than one entry.
 
     An id of a manifest may be anything: it is shown and compared, never made into a path.
@@ -50,12 +50,12 @@ class _Entries:
         self._source = iter(manifest)
         self._entry = self._next()
 
-    def take(self, id: str | None) -> Entry | None:
+    def take(self, image_id: str | None) -> Entry | None:
         """The entry of an id, if there is one; those before it, or all for None, have no image."""
-        while self._entry is not None and (id is None or self._entry.id < id):
+        while self._entry is not None and (image_id is None or self._entry.id < image_id):
             cure = f"restore the image, or {AGAIN}"
             stated = self._entry.id[:SHOWN]
-            self._notes.broken("image: missing", self._manifest.path, f"{stated!r} has no image", cure, id=stated)
+            self._notes.broken("image: missing", self._manifest.path, f"{stated!r} has no image", cure, image_id=stated)
             self._entry = self._next()
         if self._entry is None or self._entry.id != id:
             return None

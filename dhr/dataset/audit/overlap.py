@@ -33,9 +33,15 @@ def overlaps(audits: Sequence[SplitAudit], layout: DataLayout, *, train: str, va
 
 def _note_same_ids(one: SplitAudit, other: SplitAudit, layout: DataLayout, notes: Notes) -> None:
     for name in np.intersect1d(one.listing.ids, other.listing.ids):
-        id = bytes(name).decode()
+        image_id = bytes(name).decode()
         problem = f"this id is in {other.name} too: it would be trained on and scored on"
-        notes.broken("id in two splits", layout.image(one.name, id), problem, "take it out of one of the two", id=id)
+        notes.broken(
+            "id in two splits",
+            layout.image(one.name, image_id),
+            problem,
+            "take it out of one of the two",
+            image_id=image_id,
+        )
 
 
 def _note_same_content(one: SplitAudit, other: SplitAudit, layout: DataLayout, notes: Notes) -> None:
@@ -43,8 +49,8 @@ def _note_same_content(one: SplitAudit, other: SplitAudit, layout: DataLayout, n
     places = np.flatnonzero(np.isin(one.digests, other.digests[other.digests > 0]))
     for place in places:
         twin = int(np.argmax(other.digests == one.digests[place]))
-        id, same = bytes(one.listing.ids[place]).decode(), bytes(other.listing.ids[twin]).decode()
-        if id != same:
+        image_id, same = bytes(one.listing.ids[place]).decode(), bytes(other.listing.ids[twin]).decode()
+        if image_id != same:
             problem = f"the same picture as {layout.image(other.name, same)}"
             cure = "take it out of one of the two splits"
-            notes.remark("picture in two splits", layout.image(one.name, id), problem, cure, id=id)
+            notes.remark("picture in two splits", layout.image(one.name, image_id), problem, cure, image_id=image_id)

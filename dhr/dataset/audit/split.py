@@ -10,7 +10,7 @@ import numpy as np
 
 from dhr.core.labels import IGNORE
 from dhr.dataset.audit.finding import Finding, Notes
-from dhr.dataset.audit.image import AGAIN, Given, Look, Looker, Task
+from dhr.dataset.audit.image import AGAIN, AuditedMasks, ImageAudit, ImageAuditor, Task
 from dhr.dataset.audit.listing import Listing, list_split, list_stems, note_extra
 from dhr.dataset.audit.made import note_changes, open_products
 from dhr.dataset.audit.manifest_entries import open_manifest, pair
@@ -46,7 +46,7 @@ class Statistics:
         """Of no image."""
         return cls(np.zeros(classes, np.int64), np.zeros(classes, np.int64), np.zeros(IGNORE + 1, np.int64))
 
-    def add(self, look: Look) -> None:
+    def add(self, look: ImageAudit) -> None:
         """One more image."""
         if look.tags is not None:
             self.tagged_images += 1
@@ -101,7 +101,7 @@ class SplitAuditor:
     pool: ProcessPoolExecutor | None
     workers: int
 
-    def audit(self, split: str, *, needs_tags: bool, needs_masks: bool, wss: Given | None = None) -> SplitAudit:
+    def audit(self, split: str, *, needs_tags: bool, needs_masks: bool, wss: AuditedMasks | None = None) -> SplitAudit:
         """Looks at all files of a split.
 
         Args:
@@ -115,7 +115,7 @@ class SplitAuditor:
         _note_lacks(self.layout.split(split), listing, notes, needs_tags=needs_tags, needs_masks=needs_masks)
         wss = _list_given(wss, listing, notes)
         manifest = open_manifest(self.layout.split(split), self.table, notes)
-        looker = Looker(
+        looker = ImageAuditor(
             self.layout, split, self.table, has_masks=len(listing.masks) > 0, has_tags=len(listing.tags) > 0, wss=wss
         )
         tasks = pair(listing.files(), manifest, notes)
@@ -130,7 +130,7 @@ class SplitAuditor:
         tags_from = None if manifest is None else manifest.header.tags_from
         return SplitAudit(split, listing, digests, published, tags_from, statistics, notes.found)
 
-    def _looks(self, looker: Looker, tasks: Iterator[Task], count: int) -> Iterator[Look]:
+    def _looks(self, looker: ImageAuditor, tasks: Iterator[Task], count: int) -> Iterator[ImageAudit]:
         chunks = iter(lambda: list(islice(tasks, CHUNK)), [])
         alone = self.pool is None or count <= ALONE
         results = map(looker.look_at, chunks) if alone or self.pool is None else self._flow(self.pool, looker, chunks)
@@ -138,12 +138,12 @@ class SplitAuditor:
             yield from looks
 
     def _flow(
-        self, pool: ProcessPoolExecutor, looker: Looker, chunks: Iterable[Sequence[Task]]
-    ) -> Iterator[list[Look]]:
+        self, pool: ProcessPoolExecutor, looker: ImageAuditor, chunks: Iterable[Sequence[Task]]
+    ) -> Iterator[list[ImageAudit]]:
         return map_ahead(pool, looker.look_at, chunks, workers=self.workers)
 
 
-def _list_given(wss: Given | None, listing: Listing, notes: Notes) -> Given | None:
+def _list_given(wss: AuditedMasks | None, listing: Listing, notes: Notes) -> AuditedMasks | None:
     """The WSS masks if their folder is there; masks of no image go into `notes`."""
     if wss is None:
         return None
@@ -152,7 +152,7 @@ def _list_given(wss: Given | None, listing: Listing, notes: Notes) -> Given | No
         return None
     note_extra(wss.folder, ".png", list_stems(wss.folder, ".png", notes), listing.ids, notes, what="WSS mask")
     made = open_products(wss.folder, wss.cure, "WSS mask", notes)
-    note_changes(made, (id for id, _ in listing.files()), "WSS mask", notes)
+    note_changes(made, (image_id for image_id, _ in listing.files()), "WSS mask", notes)
     return wss
 
 

@@ -49,10 +49,10 @@ class AdeOriginal:
     left_out: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
 
-    def example(self, split: str, id: str) -> Example:
+    def example(self, split: str, image_id: str) -> Example:
         """Files of one image; its tags are the classes in its mask."""
-        mask = MappedPng(file_of(self.masks[split], id, MASKS), self.lookup)
-        return Example(id, file_of(self.images[split], id, JPEGS), mask)
+        mask = MappedPng(file_of(self.masks[split], image_id, MASKS), self.lookup)
+        return Example(image_id, file_of(self.images[split], image_id, JPEGS), mask)
 
 
 @dataclass(frozen=True)

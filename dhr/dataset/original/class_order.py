@@ -92,17 +92,20 @@ def _examine(
     mats: Mapping[str, MappedMat],
     annotations: Path,
 ) -> Evidence:
-    def vote(id: str, fits: Callable[[np.ndarray], bool]) -> Votes:
-        file = file_of(folder, id, MASKS)
+    def vote(image_id: str, fits: Callable[[np.ndarray], bool]) -> Votes:
+        file = file_of(folder, image_id, MASKS)
         labels = read_mask(file)
         return tuple(fits(looked_up(labels, lookups[order], file)) for order in ORDERS)
 
-    known = [id for id in ids if id in mats]
+    known = [image_id for image_id in ids if image_id in mats]
     if known:
-        return Evidence("original .mat files", [vote(id, _like(mats[id].read())) for id in _spread(known)])
-    known = [id for id in ids if (annotations / f"{id}.xml").is_file()]
+        return Evidence(
+            "original .mat files", [vote(image_id, _like(mats[image_id].read())) for image_id in _spread(known)]
+        )
+    known = [image_id for image_id in ids if (annotations / f"{image_id}.xml").is_file()]
     return Evidence(
-        f"objects in {annotations}", [vote(id, _showing(annotations / f"{id}.xml")) for id in _spread(known)]
+        f"objects in {annotations}",
+        [vote(image_id, _showing(annotations / f"{image_id}.xml")) for image_id in _spread(known)],
     )
 
 

@@ -78,7 +78,7 @@ class Original(Protocol):
     @property
     def names(self) -> tuple[str, ...] | None: ...
 
-    def example(self, split: str, id: str) -> Example:
+    def example(self, split: str, image_id: str) -> Example:
         """Where the files of one image lie; does not open them."""
         ...
 
@@ -175,11 +175,11 @@ def ids_array(ids: Iterator[str], place: Path) -> np.ndarray:
     """
 
     def checked() -> Iterator[bytes]:
-        for id in ids:
-            if not SAFE_ID.fullmatch(id):
-                shown = printable(id[:SHOWN])
+        for image_id in ids:
+            if not SAFE_ID.fullmatch(image_id):
+                shown = printable(image_id[:SHOWN])
                 raise InputError(f"{place}: '{shown}': not an id; rename its files and restore the lists: {IDS}")
-            yield id.encode()
+            yield image_id.encode()
 
     array = np.sort(np.array(list(checked()), dtype=np.bytes_))
     if not len(array):

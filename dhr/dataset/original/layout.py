@@ -34,13 +34,13 @@ class LaidOut:
     remarks: tuple[str, ...]
     left_out: tuple[str, ...] = ()
 
-    def example(self, split: str, id: str) -> Example:
+    def example(self, split: str, image_id: str) -> Example:
         """See `Original`; a split without masks or annotations has none of them for any image."""
         folder = self.root / split
-        mask, annotation = file_of(folder / "mask", id, MASKS), file_of(folder / "xml", id, TAGS)
+        mask, annotation = file_of(folder / "mask", image_id, MASKS), file_of(folder / "xml", image_id, TAGS)
         return Example(
-            id=id,
-            image=file_of(folder / "image", id, IMAGES),
+            id=image_id,
+            image=file_of(folder / "image", image_id, IMAGES),
             mask=IndexPng(mask) if mask.parent.is_dir() else None,
             annotation=annotation if annotation.is_file() else None,
         )

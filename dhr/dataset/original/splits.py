@@ -70,13 +70,13 @@ def refuse_shared(place: Path, splits: Mapping[str, np.ndarray], validation: str
             )
 
 
-def row(ids: np.ndarray, id: str) -> int:
+def row(ids: np.ndarray, image_id: str) -> int:
     """Where an id stands in sorted ids.
 
     Raises:
         KeyError: it does not.
     """
-    position = int(np.searchsorted(ids, id.encode()))
-    if position == len(ids) or ids[position] != id.encode():
-        raise KeyError(id)
+    position = int(np.searchsorted(ids, image_id.encode()))
+    if position == len(ids) or ids[position] != image_id.encode():
+        raise KeyError(image_id)
     return position

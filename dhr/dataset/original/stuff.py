@@ -54,15 +54,15 @@ class StuffOriginal:
     left_out: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
 
-    def example(self, split: str, id: str) -> Example:
+    def example(self, split: str, image_id: str) -> Example:
         """Files of one image; its tags are the classes in its mask."""
         folder = self.masks[split]
         mask = (
-            MappedMat(file_of(folder, id, MATS), "S", self.lookup)
+            MappedMat(file_of(folder, image_id, MATS), "S", self.lookup)
             if self.is_small
-            else MappedPng(file_of(folder, id, MASKS), self.lookup)
+            else MappedPng(file_of(folder, image_id, MASKS), self.lookup)
         )
-        return Example(id, file_of(self.images[split], id, JPEGS), mask)
+        return Example(image_id, file_of(self.images[split], image_id, JPEGS), mask)
 
 
 @dataclass(frozen=True)

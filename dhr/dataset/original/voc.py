@@ -52,21 +52,21 @@ class VocOriginal:
     left_out: tuple[str, ...] = ()
     names: tuple[str, ...] | None = None
 
-    def example(self, split: str, id: str) -> Example:
+    def example(self, split: str, image_id: str) -> Example:
         """Files of one image. In the test archive the XML names people only, so it is not used."""
         if split == "test":
-            return Example(id, file_of((self.test or self.voc) / "JPEGImages", id, JPEGS), None)
-        annotation = file_of(self.voc / "Annotations", id, (".xml",))
-        image = file_of(self.voc / "JPEGImages", id, JPEGS)
-        return Example(id, image, self._mask(split, id), annotation if annotation.is_file() else None)
+            return Example(image_id, file_of((self.test or self.voc) / "JPEGImages", image_id, JPEGS), None)
+        annotation = file_of(self.voc / "Annotations", image_id, (".xml",))
+        image = file_of(self.voc / "JPEGImages", image_id, JPEGS)
+        return Example(image_id, image, self._mask(split, image_id), annotation if annotation.is_file() else None)
 
-    def _mask(self, split: str, id: str) -> MaskSource:
+    def _mask(self, split: str, image_id: str) -> MaskSource:
         """VOC's own mask, which has borders of 255, is preferred; SBD's own masks of val are never scored on."""
-        official = file_of(self.voc / "SegmentationClass", id, MASKS)
+        official = file_of(self.voc / "SegmentationClass", image_id, MASKS)
         if self.sbd is not None and split == "train_aug" and not official.is_file():
-            return MappedMat(file_of(self.sbd / "cls", id, MATS), "GTcls.Segmentation", self.lookup)
+            return MappedMat(file_of(self.sbd / "cls", image_id, MATS), "GTcls.Segmentation", self.lookup)
         if self.augmented is not None and not official.is_file():
-            return IndexPng(file_of(self.augmented, id, MASKS))
+            return IndexPng(file_of(self.augmented, image_id, MASKS))
         return IndexPng(official)
 
 
@@ -139,7 +139,7 @@ def _test(source: Roots) -> tuple[Path | None, tuple[str, ...]]:
     if test is None:
         return None, ()
     ids = read_ids(test / LISTS / "test.txt")
-    if any(file_of(test / "JPEGImages", id.decode(), JPEGS).is_file() for id in ids):
+    if any(file_of(test / "JPEGImages", image_id.decode(), JPEGS).is_file() for image_id in ids):
         return test, ()
     return None, (f"{test / LISTS / 'test.txt'}: left out, none of its pictures is there",)
 

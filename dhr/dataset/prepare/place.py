@@ -29,7 +29,7 @@ Transfer = Literal["link", "copy"]
 
 
 @dataclass(frozen=True)
-class Job:
+class Placement:
     """What is the same for all images of a download.
 
     Attributes:
@@ -62,29 +62,29 @@ class Job:
         """Whether the data lie where they belong already."""
         return isinstance(self.original, LaidOut) and self.original.root.resolve() == self.layout.home.resolve()
 
-    def place(self, split: str, id: str) -> Entry:
+    def place(self, split: str, image_id: str) -> Entry:
         """Puts one image, its mask and its tags in their places; what is there and the same stays.
 
         Raises:
             InputError: an original is missing or unreadable, image and mask differ in size, a label or tag is unknown,
                 or another file has the place already.
         """
-        example = self.original.example(split, id)
+        example = self.original.example(split, image_id)
         data = read_file(example.image, "image", absent="this image is missing", cure=CURE)
         picture = open_image(data, example.image)
         size = (picture.height, picture.width)
         mask = None if example.mask is None else self._mask(example, size)
         labels = None if mask is None else self._labels(example, mask)
         tags, tags_from = self._tags(example, labels)
-        mask_mark = None if mask is None else self._place_mask(example, mask, self.layout.mask(split, id))
-        place = self.layout.tags(split, id)
+        mask_mark = None if mask is None else self._place_mask(example, mask, self.layout.mask(split, image_id))
+        place = self.layout.tags(split, image_id)
         if tags_from != "nowhere" and not place.exists():
-            write_atomically(place, tags_text(id, size, tags), durable=False)
+            write_atomically(place, tags_text(image_id, size, tags), durable=False)
         # The image comes last, because a split is the list of its images.
-        image = self.layout.image(split, id)  # what is there keeps its ending, so that an id has one file
+        image = self.layout.image(split, image_id)  # what is there keeps its ending, so that an id has one file
         if not image.exists():
-            image = image.with_name(f"{id}{example.image.suffix.lower()}")
-        return Entry(id, size, tags, labels, self._place_file(example.image, data, image), mask_mark, tags_from)
+            image = image.with_name(f"{image_id}{example.image.suffix.lower()}")
+        return Entry(image_id, size, tags, labels, self._place_file(example.image, data, image), mask_mark, tags_from)
 
     def _mask(self, example: Example, size: tuple[int, int]) -> np.ndarray:
         assert example.mask is not None
@@ -167,10 +167,10 @@ def _occupied(place: Path, original: Path) -> InputError:
     )
 
 
-_JOBS: list[tuple[Job, str]] = []  # of a process of a pool: what it was started for
+_JOBS: list[tuple[Placement, str]] = []  # of a process of a pool: what it was started for
 
 
-def remember(job: Job, split: str) -> None:
+def remember(job: Placement, split: str) -> None:
     """Sets the work of this process, so that it is not sent again with every image."""
     _JOBS.append((job, split))
 
@@ -180,14 +180,14 @@ def place_remembered(ids: np.ndarray) -> list[Entry | InputError]:
     return place_all(*_JOBS[-1], ids)
 
 
-def place_all(job: Job, split: str, ids: np.ndarray) -> list[Entry | InputError]:
+def place_all(job: Placement, split: str, ids: np.ndarray) -> list[Entry | InputError]:
     """Places some images; a broken one is told instead of raised, so that it does not hold up the others."""
-    return [_place(job, split, id.decode()) for id in ids]
+    return [_place(job, split, image_id.decode()) for image_id in ids]
 
 
-def _place(job: Job, split: str, id: str) -> Entry | InputError:
+def _place(job: Placement, split: str, image_id: str) -> Entry | InputError:
     try:
-        return job.place(split, id)
+        return job.place(split, image_id)
     except UnwritableError:
         raise  # of this image no more than of any other
     except InputError as error:

@@ -11,7 +11,7 @@ from dhr.dataset.classes import ClassTable, load_classes, read_names
 from dhr.dataset.original.archives import Staging
 from dhr.dataset.original.interface import Download, Given, Original, Roots
 from dhr.dataset.original.layout import find_laid_out
-from dhr.dataset.prepare.place import Job, Transfer
+from dhr.dataset.prepare.place import Placement, Transfer
 from dhr.dataset.prepare.split import check_foreign, check_originals, write_split
 from dhr.dataset.spread import spread
 from dhr.dataset.toy import toy_set as toy
@@ -91,7 +91,7 @@ class Preparer:
         staging = Staging(self.layout.root / STAGING)
         try:
             original = self._open(sources, staging)
-            job = Job(original, self.layout, self.table, self.transfer, staging.folder, self.limit)
+            job = Placement(original, self.layout, self.table, self.transfer, staging.folder, self.limit)
             for split in original.splits:
                 check_originals(job, split)
                 check_foreign(job, split)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dhr.core.errors import InputError
-from dhr.dataset.prepare.place import Job, place_all, place_remembered, remember
+from dhr.dataset.prepare.place import Placement, place_all, place_remembered, remember
 from dhr.disk.atomic import write_stream
 from dhr.disk.file_names import IMAGES, names_in, printable
 from dhr.disk.layout import DataLayout
@@ -28,7 +28,7 @@ SHOWN = 5  # bad originals named in one message
 Result = Entry | InputError
 
 
-def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
+def write_split(job: Placement, dataset: str, split: str, *, workers: int) -> Header:
     """Brings one split into the layout; what was done before is not done again.
 
     Raises:
@@ -59,7 +59,7 @@ def write_split(job: Job, dataset: str, split: str, *, workers: int) -> Header:
     return header
 
 
-def check_originals(job: Job, split: str) -> None:
+def check_originals(job: Placement, split: str) -> None:
     """Makes sure that the files of a split are there, before anything is written.
 
     Raises:
@@ -67,8 +67,8 @@ def check_originals(job: Job, split: str) -> None:
     """
     missing = [
         path
-        for id in job.ids(split)
-        for example in [job.original.example(split, id.decode())]
+        for image_id in job.ids(split)
+        for example in [job.original.example(split, image_id.decode())]
         for path in (example.image, None if example.mask is None else example.mask.file)
         if path is not None and not path.is_file()
     ]
@@ -79,7 +79,7 @@ def check_originals(job: Job, split: str) -> None:
         )
 
 
-def check_foreign(job: Job, split: str) -> None:
+def check_foreign(job: Placement, split: str) -> None:
     """Makes sure that the folder of a split holds no images that are not to be in it.
 
     Raises:
@@ -100,7 +100,7 @@ def check_foreign(job: Job, split: str) -> None:
         )
 
 
-def _check_limit(job: Job, split: str) -> None:
+def _check_limit(job: Placement, split: str) -> None:
     limit, known = job.limit_of(split), Manifest.open(job.layout.split(split))
     if known is None or known.header.images == len(job.ids(split)):
         return
@@ -108,7 +108,7 @@ def _check_limit(job: Job, split: str) -> None:
         raise _other_number(job, split, f"{known.header.images} images")
 
 
-def _other_number(job: Job, split: str, there: str) -> InputError:
+def _other_number(job: Placement, split: str, there: str) -> InputError:
     asked, limit = len(job.ids(split)), job.limit or "null"
     return InputError(
         f"limit={limit}: {job.layout.split(split)}: {asked} images are to be here, and here are {there}; prepare into "
@@ -175,8 +175,8 @@ class Journal:
         """The last entry of each id, in the order of `ids`; one at a time, whatever their number."""
         last = {entry.id.encode(): offset for offset, entry in self._read()}
         with self.path.open("rb") as file:
-            for id in ids:
-                file.seek(last[bytes(id)])
+            for image_id in ids:
+                file.seek(last[bytes(image_id)])
                 yield Entry.parse(file.readline())
 
     def _head(self) -> bytes:
@@ -207,7 +207,7 @@ class Journal:
             file.truncate(whole)
 
 
-def _recipe(job: Job, split: str) -> str:
+def _recipe(job: Placement, split: str) -> str:
     """Digest of what a split is made from: kind of download, which of its forms, and class order."""
     values = [type(job.original).__name__, split, *job.original.remarks, *job.table.names]
     return hashlib.blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
@@ -226,7 +226,7 @@ def _recorded(results: Iterable[list[Result]], journal: Journal) -> Iterator[Res
         yield from several
 
 
-def _results(job: Job, split: str, ids: np.ndarray, workers: int) -> Iterator[list[Result]]:
+def _results(job: Placement, split: str, ids: np.ndarray, workers: int) -> Iterator[list[Result]]:
     """Entries in the order of `ids`, some at a time; an InputError where an original is broken."""
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
     if workers < 2 or len(ids) <= ALONE:

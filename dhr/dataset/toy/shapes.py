@@ -63,7 +63,7 @@ def crescent(x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     return np.maximum(np.hypot(x, y) - 1.05 * radius, 0.6 * radius - np.hypot(x - 0.8 * radius, y))
 
 
-def stripes(x: np.ndarray, y: np.ndarray, period: float) -> np.ndarray:
+def stripes(x: np.ndarray, _: np.ndarray, period: float) -> np.ndarray:
     """Parallel stripes, values in [-1, 1]."""
     return np.sin(2 * np.pi * x / period)
 

@@ -13,7 +13,7 @@ HEADS = frozenset(  # parts of networks that are trained on pixel labels, in the
 )
 
 
-def starting_file(weights: str) -> tuple[Path, bool]:
+def parse_start(weights: str) -> tuple[Path, bool]:
     """Splits a value of `backbone.weights` into the file, and whether pixel labels are admitted for it."""
     return Path(open_home(weights.removeprefix(ADMITTED))), weights.startswith(ADMITTED)
 

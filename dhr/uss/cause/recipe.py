@@ -12,7 +12,7 @@ from dhr.uss.training.crops import Crops
 from dhr.uss.training.modularity import modularity_loss
 from dhr.uss.training.module import Codes, CodesModule
 from dhr.uss.training.settings import ProbeSettings
-from dhr.uss.training.stages import Workshop
+from dhr.uss.training.stages import StageRunner
 
 File = Mapping[str, Any]  # what is saved of a head, in the released form
 
@@ -39,9 +39,9 @@ class CauseRecipe:
     window: int = 4
     width: int = 90
 
-    def train(self, workshop: Workshop) -> tuple[File, File]:
+    def train(self, runner: StageRunner) -> tuple[File, File]:
         """The head after stages 1 and 2, and the same head before stage 2, both with the clusterbook."""
-        tokens, views, seed = workshop.tokens, workshop.views(self.crops), workshop.seed
+        tokens, views, seed = runner.tokens, runner.views(self.crops), runner.seed
         head = CauseHead(dim=tokens.dim, cells=(views.side // tokens.patch_size) ** 2, width=self.width)
         codes = Codes.random(self.clusterbook.codes, tokens.dim)
         untrained = deepcopy(head)
@@ -54,8 +54,8 @@ class CauseRecipe:
             halving=None,
             seed=seed,
         )
-        codebook = workshop.run("clusterbook", first, views, self.clusterbook).product.codes.detach().clone()
+        codebook = runner.run("clusterbook", first, views, self.clusterbook).product.codes.detach().clone()
         second = HeadModule(tokens, head, codebook, settings=self.head, window=self.window, seed=seed)
-        trained = workshop.run("head", second, views, self.head).product
+        trained = runner.run("head", second, views, self.head).product
         patch = tokens.patch_size
         return cause_file(trained, codebook, patch_size=patch), cause_file(untrained, codebook, patch_size=patch)

@@ -11,7 +11,7 @@ from dhr.uss.cause import CauseHead
 from dhr.uss.cause.bank import Bank
 from dhr.uss.cause.contrast import Relation, contrast
 from dhr.uss.cause.settings import HeadSettings
-from dhr.uss.training.crops import View
+from dhr.uss.training.crops import UnlabelledCrop
 from dhr.uss.training.module import FrozenModel, UssModule, of_all_processes, processes, sum_of_all_processes
 from dhr.uss.training.sampling import at_cells, one_per_window
 
@@ -70,7 +70,7 @@ class HeadModule(UssModule):
         self.average.eval()
         return self
 
-    def training_step(self, batch: View, _: int) -> Tensor:
+    def training_step(self, batch: UnlabelledCrop, _: int) -> Tensor:
         """Loss of one batch of crops."""
         tokens = self.tokens(batch.image)
         cells = one_per_window(batch.key, (tokens.shape[-2], tokens.shape[-1]), self.window)

@@ -14,9 +14,9 @@ def cosines(first: Tensor, second: Tensor) -> Tensor:
     return unit_vectors(first, dim=2) @ unit_vectors(second, dim=2).transpose(1, 2)
 
 
-def centred(likeness: Tensor, average: Tensor) -> Tensor:
+def centred(similarity: Tensor, average: Tensor) -> Tensor:
     """Takes each point's mean over the other image's points from (B,N,N) and adds the `average` of all back."""
-    return likeness - likeness.mean(2, keepdim=True) + average
+    return similarity - similarity.mean(2, keepdim=True) + average
 
 
 def correspondence_loss(tokens: Tensor, codes: Tensor, *, shift: float) -> Tensor:
@@ -25,7 +25,7 @@ def correspondence_loss(tokens: Tensor, codes: Tensor, *, shift: float) -> Tenso
     Args:
         tokens: F, centred cosines of the tokens (B,N,N).
         codes: S, cosines of the codes (B,N,N).
-        shift: likeness of tokens above which codes attract, and below which they repel.
+        shift: similarity of tokens above which codes attract, and below which they repel.
     """
     return -(codes.clamp_min(0) * (tokens - shift)).mean()
 

@@ -13,9 +13,9 @@ from dhr.uss.stego import StegoHead, stego_file
 from dhr.uss.stego.neighbours import nearest, stored_index
 from dhr.uss.stego.settings import StegoSettings
 from dhr.uss.stego.stage import StegoModule
-from dhr.uss.training.crops import Crops, PairDataset, ViewDataset
+from dhr.uss.training.crops import Crops, PairDataset, UnlabelledCropDataset
 from dhr.uss.training.settings import ProbeSettings
-from dhr.uss.training.stages import Workshop
+from dhr.uss.training.stages import StageRunner
 
 
 @dataclass(frozen=True)
@@ -38,39 +38,39 @@ class StegoRecipe:
     window: int = 1
     width: int = 70
 
-    def train(self, workshop: Workshop) -> tuple[File, File]:
+    def train(self, runner: StageRunner) -> tuple[File, File]:
         """The trained head, and the same head before."""
-        tokens, views = workshop.tokens, workshop.views(self.crops)
+        tokens, views = runner.tokens, runner.views(self.crops)
         head = StegoHead(dim=tokens.dim, width=self.width)
         untrained = deepcopy(head)
-        pairs = PairDataset(views, self._neighbours(workshop, views))
-        module = StegoModule(tokens, head, settings=self.head, seed=workshop.seed)
-        trained = workshop.run("head", module, pairs, self.head).product
+        pairs = PairDataset(views, self._neighbours(runner, views))
+        module = StegoModule(tokens, head, settings=self.head, seed=runner.seed)
+        trained = runner.run("head", module, pairs, self.head).product
         patch = tokens.patch_size
         return stego_file(trained, patch_size=patch), stego_file(untrained, patch_size=patch)
 
-    def _neighbours(self, workshop: Workshop, views: ViewDataset) -> Tensor:
+    def _neighbours(self, runner: StageRunner, views: UnlabelledCropDataset) -> Tensor:
         """(crops, neighbours) which other crops each looks like, read where an interrupted run has left it."""
         count = self.head.neighbours
         if len(views) <= count:
-            key = f"{workshop.place}.head.neighbours"
+            key = f"{runner.place}.head.neighbours"
             raise InputError(f"{key}: {count}: there are only {len(views)} crops; use {key}={len(views) - 1} or less")
         settings = {
             "ids": views.split.all_ids(),
             "crops": asdict(self.crops),
-            "seed": workshop.seed,
-            "tokens": workshop.described,
+            "seed": runner.seed,
+            "tokens": runner.described,
             "count": count,
         }
 
         def make() -> Tensor:
-            return nearest(pooled(workshop, views), count)
+            return nearest(pooled(runner, views), count)
 
-        return stored_index(workshop.folder / "neighbours.safetensors", settings, make)
+        return stored_index(runner.folder / "neighbours.safetensors", settings, make)
 
 
-def pooled(workshop: Workshop, views: ViewDataset) -> Tensor:
+def pooled(runner: StageRunner, views: UnlabelledCropDataset) -> Tensor:
     """(crops, D) mean token of every crop of the first epoch."""
-    device, loader = workshop.ranks.device, workshop.loader(views)
-    batches = progress(loader, "neighbours", total=len(loader), visible=workshop.ranks.first)
-    return torch.cat([workshop.tokens(batch.image.to(device)).mean((2, 3)).cpu() for batch in batches])
+    device, loader = runner.ranks.device, runner.loader(views)
+    batches = progress(loader, "neighbours", total=len(loader), visible=runner.ranks.first)
+    return torch.cat([runner.tokens(batch.image.to(device)).mean((2, 3)).cpu() for batch in batches])

@@ -9,7 +9,7 @@ class Term:
 
     Attributes:
         weight: in the sum.
-        shift: likeness of tokens above which codes attract.
+        shift: similarity of tokens above which codes attract.
     """
 
     weight: float

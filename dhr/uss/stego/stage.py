@@ -52,9 +52,9 @@ class StegoModule(UssModule):
         return loss
 
     def _term(self, term: Term, first: Points, second: Points) -> Tensor:
-        likeness = cosines(first[0], second[0])
-        average = sum_of_all_processes(likeness.mean()) / processes()
-        tokens, codes = centred(likeness, average), cosines(first[1], second[1])
+        similarity = cosines(first[0], second[0])
+        average = sum_of_all_processes(similarity.mean()) / processes()
+        tokens, codes = centred(similarity, average), cosines(first[1], second[1])
         return term.weight * correspondence_loss(tokens, codes, shift=term.shift)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

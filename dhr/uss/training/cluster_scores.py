@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dhr.core.colour import normalise
 from dhr.core.extractor import Extractor
-from dhr.core.numerics import resize, unit_vectors, winner
+from dhr.core.numerics import fast_argmax, resize, unit_vectors
 from dhr.crf.interface import Crf
 from dhr.dataset.split import Split
 from dhr.evaluation.scores import JointHistogram, joint_histogram
@@ -27,7 +27,7 @@ DEFINITION = (
 
 
 @dataclass(frozen=True)
-class Matched:
+class ClusterScores:
     """Scores of clusters, in percent.
 
     Attributes:
@@ -43,7 +43,7 @@ class Matched:
     clusters: list[int | None]
 
 
-def matched(pairs: np.ndarray, num_classes: int, num_clusters: int) -> Matched:
+def hungarian_scores(pairs: np.ndarray, num_classes: int, num_clusters: int) -> ClusterScores:
     """Scores of a joint histogram (256,256) of truth (rows) and clusters (columns).
 
     There may be more clusters than classes, or fewer: what is left over stays without a partner.
@@ -58,7 +58,7 @@ def matched(pairs: np.ndarray, num_classes: int, num_clusters: int) -> Matched:
         iou = hit / (truth + predicted - hit) * 100
         accuracy = hit.sum() / truth.sum() * 100
     miou = float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
-    return Matched(miou, float(accuracy), iou, [partner.get(label) for label in range(num_classes)])
+    return ClusterScores(miou, float(accuracy), iou, [partner.get(label) for label in range(num_classes)])
 
 
 @torch.no_grad()
@@ -75,13 +75,13 @@ def cluster_map(extractor: Extractor, probes: Tensor, pixels: Tensor, *, crf: Cr
     )
     field = crf.on(pixels[None], torch.ones(1, *size, dtype=torch.bool))
     marginals = field((SHARPNESS * cosines).softmax(0)[None].cpu(), torch.ones(1, len(probes), dtype=torch.bool))
-    return winner(marginals[0], dim=0).to(torch.uint8)
+    return fast_argmax(marginals[0], dim=0).to(torch.uint8)
 
 
-def evaluated(
+def score_clusters(
     extractor: Extractor, probes: Tensor, split: Split, ids: Sequence[str], of_label: np.ndarray, *,
     crf: Crf, ranks: Ranks,
-) -> Matched:  # fmt: skip
+) -> ClusterScores:  # fmt: skip
     """Scores over all images of `ids`, shared out over the processes and added up.
 
     Args:
@@ -95,16 +95,16 @@ def evaluated(
     """
     known = torch.from_numpy(of_label)
     histogram = JointHistogram().to(ranks.device)
-    for id in progress(ranks.share(ids), "evaluate", visible=ranks.first):
-        pixels = split.pixels(id)
-        truth = known[split.truths.read(id, (pixels.shape[-2], pixels.shape[-1])).long()]
+    for image_id in progress(ranks.share(ids), "evaluate", visible=ranks.first):
+        pixels = split.pixels(image_id)
+        truth = known[split.truths.read(image_id, (pixels.shape[-2], pixels.shape[-1])).long()]
         clusters = cluster_map(extractor, probes.to(ranks.device), pixels, crf=crf)
         histogram.update(joint_histogram(clusters, truth).to(ranks.device))
     pairs, _ = histogram.compute()
-    return matched(pairs.cpu().numpy(), len(np.unique(of_label[: split.table.num_classes])), len(probes))
+    return hungarian_scores(pairs.cpu().numpy(), len(np.unique(of_label[: split.table.num_classes])), len(probes))
 
 
-def as_json(scores: Matched, names: Iterable[str]) -> dict[str, object]:
+def as_json(scores: ClusterScores, names: Iterable[str]) -> dict[str, object]:
     """Scores as they are stored; NaN becomes null."""
     rows = [
         {"name": name, "iou": None if np.isnan(iou) else float(iou), "cluster": cluster}

@@ -21,7 +21,7 @@ BLOCK = 500  # steps between two checkpoints; Lightning takes such a block for a
 PLACES = 5  # of a five-crop: the corners and the centre
 
 
-class View(NamedTuple):
+class UnlabelledCrop(NamedTuple):
     """A crop (3,S,S) normalised, or several stacked; `key` seeds all that is drawn for it."""
 
     image: Tensor
@@ -31,8 +31,8 @@ class View(NamedTuple):
 class Pair(NamedTuple):
     """A crop and one that looks like it."""
 
-    own: View
-    other: View
+    own: UnlabelledCrop
+    other: UnlabelledCrop
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Crops:
 
 
 @dataclass(frozen=True)
-class ViewDataset(Dataset[View]):
+class UnlabelledCropDataset(Dataset[UnlabelledCrop]):
     """Crops of a split; item (epoch, position) is the same whatever the order, the worker or the rank that asks."""
 
     split: Split
@@ -93,26 +93,26 @@ class ViewDataset(Dataset[View]):
     def __len__(self) -> int:
         return len(self.split) * self.crops.per_image
 
-    def __getitem__(self, item: tuple[int, int]) -> View:
+    def __getitem__(self, item: tuple[int, int]) -> UnlabelledCrop:
         """`item` is (epoch, position)."""
         epoch, position = item
         image, place = divmod(position, self.crops.per_image)
-        id = self.split.id(image)
-        pixels = self.split.pixels(id)
-        random = keyed_random(self.seed, epoch if self.crops.places == "random" else 0, id)
+        image_id = self.split.id(image)
+        pixels = self.split.pixels(image_id)
+        random = keyed_random(self.seed, epoch if self.crops.places == "random" else 0, image_id)
         top, left, side = self.crops.box((pixels.shape[-2], pixels.shape[-1]), place, random)
         cut = functional.resized_crop(
             pixels, top, left, side, side, [self.side, self.side], functional.InterpolationMode.BICUBIC, antialias=True
         )
-        key = zlib.crc32(repr((self.seed, epoch, id, place)).encode())
-        return View(normalise(cut), torch.tensor(key))
+        key = zlib.crc32(repr((self.seed, epoch, image_id, place)).encode())
+        return UnlabelledCrop(normalise(cut), torch.tensor(key))
 
 
 @dataclass(frozen=True)
 class PairDataset(Dataset[Pair]):
     """Each crop with one of its nearest neighbours, whose rank depends on the crop and the epoch alone."""
 
-    views: ViewDataset
+    views: UnlabelledCropDataset
     nearest: Tensor
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ AT_ONCE = 2**22  # products of code similarities that are in memory together, 16
 
 
 def modularity_loss(tokens: Tensor, codes: Tensor) -> Tensor:
-    """Negative modularity of the graph of each image's tokens, clustered by their likeness to codes, averaged.
+    """Negative modularity of the graph of each image's tokens, clustered by their similarity to codes, averaged.
 
     With A = relu(cos(x_i, x_j)) and zero diagonal, degrees d, their sum e, W = A - d d^T / e and S = relu(cos(x, C)):
 
@@ -28,14 +28,14 @@ def modularity_loss(tokens: Tensor, codes: Tensor) -> Tensor:
         A number, in [-1,1]; 0 for an image whose tokens are all unlike each other, or zero.
     """
     tokens = tokens.detach()
-    likeness = (unit_vectors(tokens, dim=2) @ unit_vectors(codes, dim=1).T).relu()
-    losses = [-_modularity(each, own) for each, own in zip(unit_vectors(tokens, dim=2), likeness, strict=True)]
+    similarity = (unit_vectors(tokens, dim=2) @ unit_vectors(codes, dim=1).T).relu()
+    losses = [-_modularity(each, own) for each, own in zip(unit_vectors(tokens, dim=2), similarity, strict=True)]
     return torch.stack(losses).mean()
 
 
-def _modularity(tokens: Tensor, likeness: Tensor) -> Tensor:
-    """Unit tokens (N,D) and their likeness (N,K) to the codes -> a number."""
-    best = likeness.gather(1, _best_code(likeness.detach()))  # (N,N): S_ik at the code k that is best for i and j
+def _modularity(tokens: Tensor, similarity: Tensor) -> Tensor:
+    """Unit tokens (N,D) and their similarity (N,K) to the codes -> a number."""
+    best = similarity.gather(1, _best_code(similarity.detach()))  # (N,N): S_ik at the code k that is best for i and j
     together = torch.tanh(best * best.T / SHARPNESS)
     return (_graph(tokens) * together).sum()
 
@@ -50,14 +50,17 @@ def _graph(tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _best_code(likeness: Tensor) -> Tensor:
+def _best_code(similarity: Tensor) -> Tensor:
     """(N,K) -> (N,N) the code of the largest S_ik S_jk for every pair, symmetric."""
-    count = len(likeness)
-    rows = min(max(AT_ONCE // likeness.numel(), 1), count)
+    count = len(similarity)
+    rows = min(max(AT_ONCE // similarity.numel(), 1), count)
     # Room for the products is taken once: small results between large ones that come and go would tear memory up.
-    products, best = likeness.new_empty(rows, *likeness.shape), likeness.new_empty((count, count), dtype=torch.int64)
+    products, best = (
+        similarity.new_empty(rows, *similarity.shape),
+        similarity.new_empty((count, count), dtype=torch.int64),
+    )
     for start in range(0, count, rows):
-        some = likeness[start : start + rows]
-        torch.mul(some[:, None], likeness, out=products[: len(some)])
+        some = similarity[start : start + rows]
+        torch.mul(some[:, None], similarity, out=products[: len(some)])
         torch.argmax(products[: len(some)], 2, out=best[start : start + rows])
     return best

@@ -10,7 +10,7 @@ from dhr.core.extractor import Extractor
 from dhr.core.numerics import unit_vectors
 from dhr.runtime.ranks import are_several
 from dhr.training.stopping import step_key
-from dhr.uss.training.crops import View
+from dhr.uss.training.crops import UnlabelledCrop
 from dhr.uss.training.sampling import at_cells, one_per_window
 
 
@@ -111,7 +111,7 @@ class CodesModule(UssModule):
         self.window = window
         self.halving = halving
 
-    def training_step(self, batch: View, _: int) -> Tensor:
+    def training_step(self, batch: UnlabelledCrop, _: int) -> Tensor:
         """Loss of one batch of crops."""
         maps = self.features(batch.image)
         cells = one_per_window(batch.key, (maps.shape[-2], maps.shape[-1]), self.window)

@@ -12,12 +12,12 @@ from dhr.core.labels import IGNORE
 from dhr.core.numerics import unit_vectors
 from dhr.dataset.classes import ClassTable
 from dhr.runtime.progress import progress
-from dhr.uss.training.crops import ViewDataset
+from dhr.uss.training.crops import UnlabelledCropDataset
 from dhr.uss.training.modularity import modularity_loss
 from dhr.uss.training.module import Codes, CodesModule, FrozenModel, nearest_code_loss
 from dhr.uss.training.sampling import at_cells, one_per_window
 from dhr.uss.training.settings import ProbeSettings
-from dhr.uss.training.stages import Workshop
+from dhr.uss.training.stages import StageRunner
 
 OBJECTIVES = {"modularity": modularity_loss, "nearest": nearest_code_loss}
 MOST_CLUSTERS = 255  # as many as an 8-bit mask tells apart
@@ -66,13 +66,13 @@ class Classes:
 
 
 def learn_probes(
-    workshop: Workshop, model: FrozenModel, views: ViewDataset, settings: ProbeSettings, *,
+    runner: StageRunner, model: FrozenModel, views: UnlabelledCropDataset, settings: ProbeSettings, *,
     clusters: int, window: int, name: str,
 ) -> Tensor:  # fmt: skip
     """(clusters, C) probes of the features of a model, for every model in the same way; no label takes part.
 
     Args:
-        workshop: where the stage is run.
+        runner: where the stage is run.
         model: that is probed.
         views: crops that are learnt from.
         settings: of the stage.
@@ -80,10 +80,10 @@ def learn_probes(
         window: one feature of every window x window is looked at.
         name: of the stage.
     """
-    pl.seed_everything(workshop.seed, workers=True, verbose=False)
+    pl.seed_everything(runner.seed, workers=True, verbose=False)
     start = torch.zeros(clusters, model.dim)
-    if not workshop.is_done(name):
-        start = spherical_kmeans(_features(workshop, model, views, window), clusters, seed=workshop.seed)
+    if not runner.is_done(name):
+        start = spherical_kmeans(_features(runner, model, views, window), clusters, seed=runner.seed)
     stage = CodesModule(
         model,
         Codes(start),
@@ -91,16 +91,16 @@ def learn_probes(
         lr=settings.lr,
         window=window,
         halving=settings.halving,
-        seed=workshop.seed,
+        seed=runner.seed,
     )
-    return workshop.run(name, stage, views, settings).product.codes.detach().clone()
+    return runner.run(name, stage, views, settings).product.codes.detach().clone()
 
 
-def _features(workshop: Workshop, model: FrozenModel, views: ViewDataset, window: int) -> Tensor:
+def _features(runner: StageRunner, model: FrozenModel, views: UnlabelledCropDataset, window: int) -> Tensor:
     """(N,C) features of some crops."""
-    loader, found = workshop.loader(views, START_CROPS), []
-    for batch in progress(loader, "start of the probes", total=len(loader), visible=workshop.ranks.first):
-        maps = model(batch.image.to(workshop.ranks.device)).cpu()
+    loader, found = runner.loader(views, START_CROPS), []
+    for batch in progress(loader, "start of the probes", total=len(loader), visible=runner.ranks.first):
+        maps = model(batch.image.to(runner.ranks.device)).cpu()
         cells = one_per_window(batch.key, (maps.shape[-2], maps.shape[-1]), window)
         found.append(at_cells(maps, cells).flatten(0, 1))
     return torch.cat(found)

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch.utils.data import DataLoader
 
 from dhr.core.errors import InputError
-from dhr.dataset.datamodule import LateLoader, outliving, share_of_batch
+from dhr.dataset.datamodule import LazyWorkersLoader, outliving, share_of_batch
 from dhr.dataset.split import Split
 from dhr.disk.atomic import update_record, write_atomically
 from dhr.disk.layout import RunFolder
@@ -20,7 +20,7 @@ from dhr.disk.weights.state import load_strictly, read_weights
 from dhr.runtime.ranks import Ranks
 from dhr.training.curves import Curves, join_metrics
 from dhr.training.fitting import Fitting, MakeTrainer
-from dhr.uss.training.crops import BlockSampler, Crops, Length, ViewDataset
+from dhr.uss.training.crops import BlockSampler, Crops, Length, UnlabelledCropDataset
 from dhr.uss.training.module import FrozenModel, UssModule
 
 log = logging.getLogger("dhr.train_uss")
@@ -42,7 +42,7 @@ class Lasting(Protocol):
 
 
 @dataclass
-class Workshop:
+class StageRunner:
     """What every stage needs.
 
     Attributes:
@@ -69,9 +69,9 @@ class Workshop:
     described: Any
     place: str
 
-    def views(self, crops: Crops) -> ViewDataset:
+    def views(self, crops: Crops) -> UnlabelledCropDataset:
         """The crops of the split, for the patch of the tokens."""
-        return ViewDataset(self.split, crops, crops.side(self.tokens.patch_size), self.seed)
+        return UnlabelledCropDataset(self.split, crops, crops.side(self.tokens.patch_size), self.seed)
 
     def loader(self, dataset: Any, most: int | None = None) -> DataLoader[Any]:
         """Crops as they are in the first epoch: all in their order, or at most so many, spread over all."""
@@ -119,7 +119,7 @@ class Workshop:
         length = self._length(name=run.root.name, dataset=dataset, settings=settings)
         trainer.fit_loop.max_epochs = length.blocks
         stage.steps_per_epoch = length.steps_per_epoch
-        loader = LateLoader(
+        loader = LazyWorkersLoader(
             dataset,
             batch_size=share,
             sampler=BlockSampler(
