@@ -18,13 +18,12 @@ from dhr.core.labels import IGNORE
 from dhr.dataset.classes import load_classes
 from dhr.dataset.original.class_order import CHOICE, ORDERS, order_of
 from dhr.dataset.original.interface import Example, Given, MaskSource, Roots, read_ids
-from dhr.dataset.original.json_stream import Element, array_elements
+from dhr.dataset.original.json_stream import CURE, Element, array_elements
 from dhr.dataset.original.masks import MATS, MappedMat, MappedPng, lookup_table, source_ids
-from dhr.dataset.original.regions import CURE, RegionList, Regions
+from dhr.dataset.original.regions import RegionList, Regions
 from dhr.dataset.original.splits import left_out, refuse_shared, row, stems
 from dhr.disk.file_names import JPEGS, MASKS, file_of
-from dhr.disk.reading import PIXELS
-from dhr.disk.stated import shown
+from dhr.disk.stated import shown, size_of
 
 FOLDERS = ("VOCdevkit/VOC2010", "VOC2010", ".", "VOCdevkit")
 LISTS = ("ImageSets/SegmentationContext", "ImageSets/Main")
@@ -182,7 +181,7 @@ def _ordered(given: Given, ids: np.ndarray, folder: Path, mats: Path | None, ann
 
 def _regions(file: Path, ids: np.ndarray) -> JsonRegions:
     """Scans a file once; regions of images that are in no split are left out when masks are asked for."""
-    found, sizes, later_wins = RegionList(), array("q"), False
+    found, sizes, later_wins = RegionList(file), array("q"), False
     for element in array_elements(file):
         if element.key in ("", DETAIL):
             found.add(element)
@@ -190,13 +189,13 @@ def _regions(file: Path, ids: np.ndarray) -> JsonRegions:
             later_wins = element.key == DETAIL
     if not sizes:
         raise InputError(f"{file}: no regions in it; {CURE}")
-    numbers, first = np.unique(np.asarray(found.images), return_index=True)
-    classes = found.classes(file, _lookup())
+    numbers, first = np.unique(found.table["image"], return_index=True)
+    classes = found.classes(_lookup())
     # Where regions overlap: the Detail API paints its own file in order; the plain list has objects before stuff.
     order = np.arange(len(classes)) * (1 if later_wins else -1)
-    regions = Regions.painted(
-        found, file, rows=found.rows(file, numbers), order=order, labels=classes,
-        sizes=np.asarray(sizes).reshape(-1, 2)[first], background=IGNORE,
+    regions = found.painted(
+        rows=found.rows(numbers), order=order, classes=classes, sizes=np.asarray(sizes).reshape(-1, 2)[first],
+        background=IGNORE,
     )  # fmt: skip
     return JsonRegions(_named(file, numbers, ids), regions)
 
@@ -218,9 +217,10 @@ def _named(file: Path, numbers: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 def _size(element: Element) -> tuple[int, int]:
     """Height and width as the region states them."""
-    stated = element.value.get("segmentation")
-    size = stated.get("size") if isinstance(stated, dict) else None
-    is_pair = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
-    if not isinstance(size, list) or not is_pair or size[0] * size[1] > PIXELS:
-        raise InputError(f"{element.place}: segmentation of size {shown(size)}: height and width are due; {CURE}")
-    return size[0], size[1]
+    segmentation = element.value.get("segmentation")
+    size = segmentation.get("size") if isinstance(segmentation, dict) else None
+    try:
+        return size_of(size)
+    except (TypeError, ValueError):
+        place = f"{element.place}: segmentation of size {shown(size)}"
+        raise InputError(f"{place}: height and width are due; {CURE}") from None
