@@ -1,5 +1,8 @@
 """Archives are unpacked whole or not at all, and nothing lands outside their folder."""
 
+import random
+import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -80,6 +83,91 @@ def test_link_in_an_archive(tmp_path: Path, staging: Staging) -> None:
     archive = hostile_tar(tmp_path / "bad.tar", "passwords", link="/etc/passwd")
     with pytest.raises(InputError, match="passwords: a link or a device"):
         staging.roots("source", archive)
+
+
+def packed(archive: Path, names: tuple[str, ...]) -> Path:
+    """An archive with an empty member of each of these names."""
+    if archive.suffix == ".zip":
+        with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(archive, "w") as opened:
+            for name in names:
+                opened.writestr(name, "")
+    else:
+        with tarfile.open(archive, "w:gz" if archive.suffix == ".gz" else "w", format=tarfile.PAX_FORMAT) as stream:
+            for name in names:
+                stream.addfile(tarfile.TarInfo(name))
+    return archive
+
+
+@pytest.mark.parametrize("ending", (".zip", ".tar"))
+@pytest.mark.parametrize(
+    "names",
+    (
+        ("a", "a"),
+        ("./a", "a"),
+        ("a", "a/b"),
+        ("a", "a/b/c"),
+        ("a/b", "a"),
+        ("x" * 300,),
+        ("x" * 300 + "/a",),
+        ("\n" * 300,),
+    ),
+    ids=lambda names: ascii(" ".join(names)[:20]),
+)
+def test_names_that_no_folder_holds(tmp_path: Path, staging: Staging, ending: str, names: tuple[str, ...]) -> None:
+    archive = packed(tmp_path / f"bad{ending}", names)
+    with pytest.raises(
+        InputError, match=rf"bad\{ending}: .*: no file can have this name .*; unpack .* by hand"
+    ) as error:
+        staging.roots("source", archive)
+    assert str(error.value).isprintable() and list(staging.folder.glob("*")) == []
+
+
+@pytest.mark.parametrize("ending", (".zip", ".tar"))
+def test_a_long_name_in_an_archive_beside_others(tmp_path: Path, staging: Staging, ending: str) -> None:
+    packed(tmp_path / f"bad{ending}", ("x" * 300,))
+    with pytest.raises(InputError, match="no file can have this name"):
+        staging.with_archives(Roots("source: x", (tmp_path,)))
+
+
+@pytest.mark.parametrize(
+    ("head", "directory", "value", "said"),
+    [
+        (6, 8, 1, "encrypted"), (6, 8, 32, "cannot be unpacked here .*flag bit 5"),
+        (8, 10, 97, "cannot be unpacked here .*compression"), (None, 6, 200, "cannot be unpacked here .*version"),
+        (None, 28, 0, "broken archive"), (None, 45, 255, "broken archive"), (None, 46, 255, "broken archive"),
+    ],
+    ids=["encrypted", "patched", "compression", "version", "no name", "a place before the start", "another name"],
+)  # fmt: skip
+def test_zips_that_are_read_by_others(
+    tmp_path: Path, staging: Staging, head: int | None, directory: int, value: int, said: str
+) -> None:
+    """One byte is another in the header of a member, and where the directory at the end says the same."""
+    archive = packed(tmp_path / "other.zip", ("a.txt",))
+    data = bytearray(archive.read_bytes())
+    if head is not None:
+        data[head] = value
+    data[data.index(b"PK\x01\x02") + directory] = value
+    archive.write_bytes(data)
+    with pytest.raises(InputError, match=rf"other\.zip: .*({said}).*; ") as error:
+        staging.roots("source", archive)
+    assert "cannot be written" not in str(error.value) and list(staging.folder.glob("*")) == []
+
+
+@pytest.mark.parametrize("ending", ENDINGS[:3])
+def test_any_bytes_are_unpacked_or_refused(tmp_path: Path, staging: Staging, ending: str) -> None:
+    archive = packed(tmp_path / f"changed{ending}", ("a/b.txt", "c.txt"))
+    good, rng = archive.read_bytes(), random.Random(3)
+    meant = [*range(min(len(good), 1100)), len(good) - 1]  # headers, and the end of a tar is nothing but zeros
+    for _ in range(100):
+        data = bytearray(good)
+        for at in rng.sample(meant, rng.choice((1, 2, 4))):
+            data[at] = rng.choice((0, 255, rng.randrange(256)))
+        archive.write_bytes(data)
+        try:
+            staging.roots("source", archive)
+        except InputError as error:
+            assert str(archive) in str(error) and "cannot be written" not in str(error) and len(str(error)) < 800
+        staging.clear()
 
 
 def test_archives_in_a_folder_unless_unpacked_there(tmp_path: Path, staging: Staging) -> None:

@@ -160,7 +160,7 @@ def test_errors_survive_the_way_between_processes() -> None:
     assert (str(there), there.kind, there.path, there.cure) == (str(error), error.kind, error.path, error.cure)
 
 
-@pytest.mark.parametrize("id", ["../../../secret", "/etc/passwd", "..", "a\nb", "x" * 100_000])
+@pytest.mark.parametrize("image_id", ["../../../secret", "/etc/passwd", "..", "a\nb", "x" * 100_000])
 def test_ids_of_a_manifest_never_become_paths(tmp_path: Path, image_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     there = make(tmp_path)
     (tmp_path / "secret.jpg").write_bytes(image(there).read_bytes())

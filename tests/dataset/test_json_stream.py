@@ -90,6 +90,9 @@ def test_the_instances_of_coco(shared: Path) -> None:
         ('["\\u00"]', 3),
         ('["a\nb"]', 3),
         ("[" * 100_000, None),
+        ('{"a": [' + "[" * 100_000 + "]" * 100_000 + "]}", None),
+        ('{"a":' * 100_000, None),
+        ('[{"é": 1}, x]', 12),
         ("[" + "9" * 5000 + "]", 1),
     ],
 )
@@ -134,10 +137,25 @@ def test_missing_and_not_utf8(tmp_path: Path) -> None:
         list(array_elements(tmp_path / "none.json"))
     with pytest.raises(InputError, match="not readable"):
         list(array_elements(tmp_path))
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+@pytest.mark.parametrize(
+    ("data", "position"),
+    [
+        ('["ok", "é"]'.encode("latin-1"), 8),
+        ('["é€😀", "'.encode() + b'\xf0\x9f"]', 15),
+        (b'["ok"], \xff', 8),
+        ("[1, é".encode()[:-1], 4),
+        (b"\xef\xbb", 0),
+        ('{"\ufeff": ["'.encode() + b'\xed\xa0\x80"]}', 10),
+    ],
+)
+def test_bytes_that_are_not_utf8(tmp_path: Path, data: bytes, position: int, chunk: int) -> None:
     file = tmp_path / "latin.json"
-    file.write_bytes('["ok", "é"]'.encode("latin-1"))
-    with pytest.raises(InputError, match="byte 8: .*UTF-8"):
-        list(array_elements(file))
+    file.write_bytes(data)
+    with pytest.raises(InputError, match=rf"latin\.json: byte {position}: not readable as JSON: not UTF-8; fetch"):
+        list(array_elements(file, chunk))
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:

@@ -42,10 +42,10 @@ class OurLayout:
 
 def make_laid_out(root: Path) -> None:
     for split, listed in (("train", ("a", "b", "c")), ("validation", ("d", "e"))):
-        for id in listed:
-            save_picture(root / "Set" / split / "image" / f"{id}.jpg")
-            save(root / "Set" / split / "mask" / f"{id}.png", np.ones(SIZE, np.uint8))
-            write_tags(root / "Set" / split / "xml" / f"{id}.xml", SIZE, ["aeroplane"])
+        for image_id in listed:
+            save_picture(root / "Set" / split / "image" / f"{image_id}.jpg")
+            save(root / "Set" / split / "mask" / f"{image_id}.png", np.ones(SIZE, np.uint8))
+            write_tags(root / "Set" / split / "xml" / f"{image_id}.xml", SIZE, ["aeroplane"])
 
 
 def make_voc(root: Path) -> None:
@@ -53,10 +53,10 @@ def make_voc(root: Path) -> None:
     listed = [*test_original_voc.TRAIN, *test_original_voc.VAL]
     save_list(home / "ImageSets" / "Segmentation" / "train.txt", test_original_voc.TRAIN)
     save_list(home / "ImageSets" / "Segmentation" / "val.txt", test_original_voc.VAL)
-    for id in [*listed, *test_original_voc.EXTRA]:
-        save_picture(home / "JPEGImages" / f"{id}.jpg")
-    for id in listed:
-        save(home / "SegmentationClass" / f"{id}.png", test_original_voc.labels(id, border=True))
+    for image_id in [*listed, *test_original_voc.EXTRA]:
+        save_picture(home / "JPEGImages" / f"{image_id}.jpg")
+    for image_id in listed:
+        save(home / "SegmentationClass" / f"{image_id}.png", test_original_voc.labels(image_id, border=True))
     test_original_voc.add_augmented(home / "SegmentationClassAug")
 
 
@@ -138,12 +138,14 @@ def seen(original: Original) -> Mapping[str, list[tuple[str, str, str | None]]]:
     for split, listed in ids(original).items():
         files = [(example.image, example.mask and example.mask.file) for example in each_of(original, split, listed)]
         assert all(image.is_file() and (mask is None or mask.is_file()) for image, mask in files)
-        found[split] = [(id, image.stem, mask and mask.stem) for id, (image, mask) in zip(listed, files, strict=True)]
+        found[split] = [
+            (image_id, image.stem, mask and mask.stem) for image_id, (image, mask) in zip(listed, files, strict=True)
+        ]
     return found
 
 
 def each_of(original: Original, split: str, listed: Sequence[str]) -> list[Example]:
-    return [original.example(split, id) for id in listed]
+    return [original.example(split, image_id) for image_id in listed]
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,17 @@ LISTED = {"training": ["ADE_train_00000001", "ADE_train_00000002"], "validation"
 FULL = "this is the full ADE20K, with other classes; unpack ADEChallengeData2016.zip"
 
 
-def values(id: str) -> np.ndarray:
+def values(image_id: str) -> np.ndarray:
     """(H,W) uint8, 0 to 150."""
-    return np.random.default_rng(int(id[-1]) + len(id)).integers(0, 151, SIZE).astype(np.uint8)
+    return np.random.default_rng(int(image_id[-1]) + len(image_id)).integers(0, 151, SIZE).astype(np.uint8)
 
 
 def make(root: Path, *splits: str) -> Path:
     home = root / "ADEChallengeData2016"
     for split in splits:
-        for id in LISTED[split]:
-            save_picture(home / "images" / split / f"{id}.jpg")
-            save(home / "annotations" / split / f"{id}.png", values(id))
+        for image_id in LISTED[split]:
+            save_picture(home / "images" / split / f"{image_id}.jpg")
+            save(home / "annotations" / split / f"{image_id}.png", values(image_id))
     return home
 
 

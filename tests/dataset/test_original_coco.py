@@ -129,7 +129,7 @@ def test_made_coco(tmp_path: Path) -> None:
     listed = ["COCO_train2014_000000000003", "COCO_train2014_000000000007"]
     assert ids(original)["train"] == listed
     assert len(original.remarks) == 2 and original.names is None
-    one, other = (original.example("train", id) for id in listed)
+    one, other = (original.example("train", image_id) for image_id in listed)
     assert one.tags == ("person", "stop sign") and other.tags == ("cat", "dog", "toothbrush")
     expected = np.zeros(SIZE, np.uint8)
     expected[CROWD] = 255

@@ -27,16 +27,16 @@ XML = "<annotation><object><name>{}</name></object></annotation>"
 OFTEN = 30  # label of the 459 that is none of the 59
 
 
-def truth(id: str) -> np.ndarray:
+def truth(image_id: str) -> np.ndarray:
     """(H,W) uint8: two classes in the order of our table, 255 elsewhere."""
     mask = np.full(SIZE, 255, np.uint8)
-    mask[1:5], mask[6:10] = (TABLE.names.index(name) for name in SHOWN[id])
+    mask[1:5], mask[6:10] = (TABLE.names.index(name) for name in SHOWN[image_id])
     return mask
 
 
-def numbers(id: str) -> np.ndarray:
+def numbers(image_id: str) -> np.ndarray:
     """(H,W) labels of the 459, another one at the right edge."""
-    found = np.array([*source_ids("context"), *[0] * 200])[truth(id)]
+    found = np.array([*source_ids("context"), *[0] * 200])[truth(image_id)]
     found[0] = OFTEN
     return found.astype(np.uint16)
 
@@ -46,36 +46,36 @@ def make(root: Path, lists: str = "SegmentationContext") -> Path:
     home = root / "VOCdevkit" / "VOC2010"
     for name, listed in (("train", TRAIN), ("val", VAL)):
         save_list(home / "ImageSets" / lists / f"{name}.txt", listed)
-    for id in SHOWN:
-        save_picture(home / "JPEGImages" / f"{id}.jpg")
+    for image_id in SHOWN:
+        save_picture(home / "JPEGImages" / f"{image_id}.jpg")
     return home
 
 
 def add_mats(home: Path, listed: list[str] | None = None) -> None:
     (home / "trainval").mkdir(exist_ok=True)
-    for id in listed or SHOWN:
-        savemat(home / "trainval" / f"{id}.mat", {"LabelMap": numbers(id)}, do_compression=True)
+    for image_id in listed or SHOWN:
+        savemat(home / "trainval" / f"{image_id}.mat", {"LabelMap": numbers(image_id)}, do_compression=True)
 
 
 def add_pngs(home: Path, order: str = "by_459_id") -> None:
     labels = np.zeros(256, np.uint8)
     labels[:59] = [TABLE.orders[order].index(name) + 1 for name in TABLE.names]
-    for id in SHOWN:
-        save(home / "SegmentationClassContext" / f"{id}.png", labels[truth(id)])
+    for image_id in SHOWN:
+        save(home / "SegmentationClassContext" / f"{image_id}.png", labels[truth(image_id)])
 
 
 def add_annotations(home: Path, listed: list[str] | None = None) -> None:
     (home / "Annotations").mkdir(exist_ok=True)
-    for id in listed or SHOWN:
-        name = SHOWN[id][0].replace("table", "diningtable")
-        (home / "Annotations" / f"{id}.xml").write_text(XML.format(name))
+    for image_id in listed or SHOWN:
+        name = SHOWN[image_id][0].replace("table", "diningtable")
+        (home / "Annotations" / f"{image_id}.xml").write_text(XML.format(name))
 
 
 def regions() -> list[dict[str, Any]]:
     """The masks as regions; the whole image, painted over by them, is another label."""
     found = []
-    for id in SHOWN:
-        image, labels = int(id.replace("_", "")), numbers(id)
+    for image_id in SHOWN:
+        image, labels = int(image_id.replace("_", "")), numbers(image_id)
         for label in np.unique(labels[labels > 0]):
             encoded = coco_masks.encode(np.asfortranarray(labels == label).astype(np.uint8))
             stated = {"size": list(SIZE), "counts": encoded["counts"].decode()}
@@ -162,8 +162,8 @@ def test_evidence_that_is_not_clear(tmp_path: Path, wrong: str) -> None:
     home = make(tmp_path)
     add_pngs(home)
     add_annotations(home, TRAIN[:2] if wrong == "few" else None)
-    for id in {"few": [], "half": [*TRAIN[:2]], "third kind": [*SHOWN]}[wrong]:
-        (home / "Annotations" / f"{id}.xml").write_text(XML.format("boat" if wrong == "half" else "bottle"))
+    for image_id in {"few": [], "half": [*TRAIN[:2]], "third kind": [*SHOWN]}[wrong]:
+        (home / "Annotations" / f"{image_id}.xml").write_text(XML.format("boat" if wrong == "half" else "bottle"))
     with pytest.raises(InputError, match=r"not clear: of \d masks .*; use class_order="):
         PascalContext().open(given(tmp_path))
 

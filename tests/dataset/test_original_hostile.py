@@ -146,11 +146,11 @@ LISTS: dict[str, tuple[Download, str, str]] = {
 
 
 @pytest.mark.parametrize("reader", LISTS)
-@pytest.mark.parametrize("id", [name for name in NAMES if name.isprintable() or "\0" in name])
-def test_ids_of_lists(tmp_path: Path, reader: str, id: str) -> None:
+@pytest.mark.parametrize("image_id", [name for name in NAMES if name.isprintable() or "\0" in name])
+def test_ids_of_lists(tmp_path: Path, reader: str, image_id: str) -> None:
     download, lists, pictures = LISTS[reader]
     for name in ("train", "val", "test"):
-        save_list(tmp_path / lists / f"{name}.txt", ["a", id])
+        save_list(tmp_path / lists / f"{name}.txt", ["a", image_id])
     save_picture(tmp_path / pictures / "a.jpg")
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "a.mat").touch()

@@ -33,23 +33,25 @@ def expected(seed: int) -> np.ndarray:
 
 def make_large(root: Path, *, images: str = "images/", masks: str = "annotations/") -> None:
     for name, listed in LISTED.items():
-        for id in listed:
-            save_picture(root / f"{images}{name}" / f"{id}.jpg")
-            save(root / f"{masks}{name}" / f"{id}.png", (numbers(int(id)) - 1).astype(np.uint8))  # 0 becomes 255
+        for image_id in listed:
+            save_picture(root / f"{images}{name}" / f"{image_id}.jpg")
+            save(
+                root / f"{masks}{name}" / f"{image_id}.png", (numbers(int(image_id)) - 1).astype(np.uint8)
+            )  # 0 becomes 255
 
 
 def make_small(root: Path) -> None:
     for name, listed in SMALL.items():
         save_list(root / "imageLists" / f"{name}.txt", listed)
-        for id in listed:
-            save_picture(root / "images" / f"{id}.jpg")
+        for image_id in listed:
+            save_picture(root / "images" / f"{image_id}.jpg")
             (root / "annotations").mkdir(exist_ok=True)
             values = {
-                "S": numbers(int(id[-4:])).astype(np.uint8),
+                "S": numbers(int(image_id[-4:])).astype(np.uint8),
                 "names": np.array(["a", "b"], object),
                 "captions": [],
             }
-            savemat(root / "annotations" / f"{id}.mat", values, do_compression=True)
+            savemat(root / "annotations" / f"{image_id}.mat", values, do_compression=True)
 
 
 def test_numbers_are_those_of_the_release(shared: Path) -> None:

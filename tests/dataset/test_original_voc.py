@@ -20,10 +20,10 @@ TRAIN, VAL, EXTRA, TEST = (
 )
 
 
-def labels(id: str, *, border: bool) -> np.ndarray:
+def labels(image_id: str, *, border: bool) -> np.ndarray:
     """Made masks: picture number n shows class n."""
     mask = np.zeros(SIZE, np.uint8)
-    mask[2:6, 2:6] = int(id[-1])
+    mask[2:6, 2:6] = int(image_id[-1])
     mask[1] = 255 * border
     return mask
 
@@ -34,18 +34,18 @@ def voc(tmp_path: Path) -> Path:
     home = tmp_path / "VOCdevkit" / "VOC2012"
     for name, listed in (("train", TRAIN), ("val", VAL)):
         save_list(home / "ImageSets" / "Segmentation" / f"{name}.txt", listed)
-    for id in [*TRAIN, *VAL, *EXTRA]:
-        save_picture(home / "JPEGImages" / f"{id}.jpg")
-    for id in [*TRAIN, *VAL]:
-        save(home / "SegmentationClass" / f"{id}.png", labels(id, border=True))
+    for image_id in [*TRAIN, *VAL, *EXTRA]:
+        save_picture(home / "JPEGImages" / f"{image_id}.jpg")
+    for image_id in [*TRAIN, *VAL]:
+        save(home / "SegmentationClass" / f"{image_id}.png", labels(image_id, border=True))
     (home / "Annotations").mkdir()
     (home / "Annotations" / f"{TRAIN[1]}.xml").write_text("<annotation/>")
     return home
 
 
 def add_augmented(folder: Path) -> None:
-    for id in [*TRAIN, *VAL, *EXTRA]:
-        save(folder / f"{id}.png", labels(id, border=False))
+    for image_id in [*TRAIN, *VAL, *EXTRA]:
+        save(folder / f"{image_id}.png", labels(image_id, border=False))
 
 
 def add_sbd(folder: Path) -> None:
@@ -53,11 +53,11 @@ def add_sbd(folder: Path) -> None:
     (folder / "cls").mkdir(parents=True)
     save_list(folder / "train.txt", [TRAIN[0], VAL[0], EXTRA[1]])
     save_list(folder / "val.txt", [TRAIN[1], EXTRA[0]])
-    for id in [*TRAIN, *VAL, *EXTRA]:
-        mask = labels(id, border=False)
+    for image_id in [*TRAIN, *VAL, *EXTRA]:
+        mask = labels(image_id, border=False)
         edges = np.zeros((20, 1), object)
-        structure = {"Boundaries": edges, "Segmentation": mask, "CategoriesPresent": np.array([[int(id[-1])]])}
-        savemat(folder / "cls" / f"{id}.mat", {"GTcls": structure}, do_compression=True)
+        structure = {"Boundaries": edges, "Segmentation": mask, "CategoriesPresent": np.array([[int(image_id[-1])]])}
+        savemat(folder / "cls" / f"{image_id}.mat", {"GTcls": structure}, do_compression=True)
 
 
 @pytest.mark.parametrize("source", [".", "VOCdevkit", "VOCdevkit/VOC2012"])

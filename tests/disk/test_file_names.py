@@ -119,13 +119,15 @@ def test_prepare_says_it_of_the_folder_it_writes_to(tmp_path: Path, name: bytes)
     assert f"{STRANGE[name]}: 1 images here are not in this split" in str(caught.value)
 
 
-@pytest.mark.parametrize("id", ["", ".", "..", "../a", "/a", "a/b", "a\\b", "-a", ".a", "a b", "a\0", "x" * 201, "ä"])
+@pytest.mark.parametrize(
+    "image_id", ["", ".", "..", "../a", "/a", "a/b", "a\\b", "-a", ".a", "a b", "a\0", "x" * 201, "ä"]
+)
 def test_what_is_no_id_of_a_download(image_id: str) -> None:
     assert not SAFE_ID.fullmatch(image_id)
     with pytest.raises(InputError, match="not an id; rename"):
         ids_array(iter(["a", image_id]), Path("list.txt"))
 
 
-@pytest.mark.parametrize("id", ["a", "2007_000001", "COCO_val2014_1", "a.b-c", "x" * 200])
+@pytest.mark.parametrize("image_id", ["a", "2007_000001", "COCO_val2014_1", "a.b-c", "x" * 200])
 def test_what_is_one(image_id: str) -> None:
     assert ids_array(iter([image_id]), Path("list.txt")).tolist() == np.array([image_id.encode()]).tolist()

@@ -1,6 +1,11 @@
-"""Archives as they are downloaded: unpacked beside the data, whole or not at all, and nowhere else."""
+"""Archives as they are downloaded: unpacked beside the data, whole or not at all, and nowhere else.
+
+`tarfile` (filter="data") and `zipfile` would unpack them, too, but change names that lead elsewhere, keep links that
+stay inside, and do not look at the checksum of a compressed tar. Here such an archive is refused.
+"""
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -12,17 +17,22 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from dhr.core.errors import InputError
-from dhr.dataset.original.interface import Roots
+from dhr.dataset.original.interface import SHOWN, Roots
+from dhr.disk.file_names import printable
 from dhr.disk.writing import writing
 from dhr.runtime.progress import progress
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 END_OF_TAR = 1024  # zero bytes that close a tar; a truncated one has none
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, gzip.BadGzipFile)
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, UnicodeDecodeError)
+OF_NAMES = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+REASON = 300  # letters of what the libraries say, who repeat names
+BY_HAND = "unpack this archive by hand, and use its folder"
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".tgz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 Member = tuple[str, int, Callable[[], IO[bytes]]]  # name, length, opener
 
@@ -103,11 +113,22 @@ def _unpack(archive: Path, target: Path) -> None:
     with _broken_named(archive), _members(archive) as members:
         for name, length, opened in progress(members, f"unpacking {archive.name}"):
             path = target / _inside(name, archive)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with opened() as source, path.open("xb") as file:
+            with opened() as source, _new_file(path, name, archive) as file:
                 shutil.copyfileobj(source, file, 1 << 20)
             if path.stat().st_size != length:
-                raise EOFError(f"member {name} is cut short")
+                raise EOFError(f"member {_short(name)} is cut short")
+
+
+def _new_file(path: Path, name: str, archive: Path) -> IO[bytes]:
+    """A member's place. Its folder is new: what is in its way are other members, or its own name."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in OF_NAMES:
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{archive}: {_short(name)}: no file can have this name here ({reason}); {BY_HAND}") from None
 
 
 def _is_unpacked(archive: Path) -> bool:
@@ -115,7 +136,7 @@ def _is_unpacked(archive: Path) -> bool:
     with _broken_named(archive), _members(archive) as members:
         for name, length, _ in members:
             path = archive.parent / _inside(name, archive)
-            return path.is_file() and path.stat().st_size == length
+            return os.path.isfile(path) and os.path.getsize(path) == length
     return True
 
 
@@ -124,11 +145,17 @@ def _broken_named(archive: Path) -> Iterator[None]:
     try:
         yield
     except BROKEN as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a member before the start
             if error.filename == str(archive):
                 raise InputError(f"{archive}: cannot be read ({error.strerror}); get the right to read it") from None
             raise  # of the disk, such as no space left
-        raise InputError(f"{archive}: truncated or broken archive ({error}); download it again") from None
+        raise InputError(
+            f"{archive}: truncated or broken archive ({_short(error, REASON)}); download it again"
+        ) from None
+    except RuntimeError as error:  # of zipfile: encrypted, or NotImplementedError for a compression
+        raise InputError(
+            f"{archive}: cannot be unpacked here ({_short(error, REASON)}); {BY_HAND}, or download it again"
+        ) from None
 
 
 @contextmanager
@@ -150,8 +177,8 @@ def _decompressed(archive: Path) -> IO[bytes]:
 
 def _zip_members(opened: zipfile.ZipFile) -> Iterator[Member]:
     for info in opened.infolist():
-        if not info.is_dir():
-            yield info.filename, info.file_size, lambda info=info: opened.open(info)  # type: ignore[misc]
+        if not info.filename.endswith("/"):  # is_dir fails where there is no name
+            yield info.filename, info.file_size, partial(opened.open, info)
 
 
 def _tar_members(stream: tarfile.TarFile, file: IO[bytes], archive: Path) -> Iterator[Member]:
@@ -159,8 +186,8 @@ def _tar_members(stream: tarfile.TarFile, file: IO[bytes], archive: Path) -> Ite
         if info.isdir():
             continue
         if not info.isreg():
-            raise InputError(f"{archive}: {info.name}: a link or a device, not a file; unpack this archive by hand")
-        yield info.name, info.size, lambda info=info: _content(stream, info)  # type: ignore[misc]
+            raise InputError(f"{archive}: {_short(info.name)}: a link or a device, not a file; {BY_HAND}")
+        yield info.name, info.size, partial(_content, stream, info)
     while file.read(1 << 20):  # to its end: only there are the checksums of the compressed forms
         pass
 
@@ -168,7 +195,7 @@ def _tar_members(stream: tarfile.TarFile, file: IO[bytes], archive: Path) -> Ite
 def _content(stream: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     content = stream.extractfile(info)
     if content is None:
-        raise tarfile.ReadError(f"member {info.name} has no content")
+        raise tarfile.ReadError(f"member {_short(info.name)} has no content")
     return content
 
 
@@ -185,5 +212,10 @@ def _refuse_cut_tar(archive: Path) -> None:
 def _inside(name: str, archive: Path) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-        raise InputError(f"{archive}: {name[:80]!r}: leads out of the archive's folder; nothing was unpacked")
+        raise InputError(f"{archive}: '{_short(name)}': leads out of the archive's folder; nothing was unpacked")
     return path
+
+
+def _short(words: object, letters: int = SHOWN) -> str:
+    """The beginning, for messages: names in archives may have any length and hold anything."""
+    return printable(str(words)[:letters])

@@ -4,7 +4,7 @@ Two converters are in use, and their files do not say which of them made them. S
 else is known about the same images; without clear evidence nothing is assumed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,35 +26,30 @@ CLEAR = 0.9  # of these, share that has to fit the same order
 FITTING = 0.7  # of all examined images, share that has to fit it: else the labels are of a third kind
 SAME_PIXELS = 0.95  # of the labelled pixels: converters differ in a few
 
-Votes = tuple[bool, ...]  # whether an image fits each of ORDERS
 
-
-@dataclass(frozen=True)
-class Evidence:
+@dataclass(frozen=True, eq=False)
+class OrderEvidence:
     """What speaks for an order.
 
     Attributes:
         witness: what the masks were compared with.
-        votes: per examined image, whether it fits each of ORDERS.
+        votes: (M,2) bool, whether each examined image fits each of ORDERS.
     """
 
     witness: str
-    votes: Sequence[Votes]
+    votes: np.ndarray
 
     @property
     def order(self) -> str | None:
         """The one order that nearly all images fit, None where that is not clear."""
-        decisive = [votes for votes in self.votes if votes[0] != votes[1]]
-        for place, order in enumerate(ORDERS):
-            clear = sum(votes[place] for votes in decisive) >= CLEAR * len(decisive)
-            fitting = sum(votes[place] for votes in self.votes) >= FITTING * len(self.votes)
-            if len(decisive) >= DECISIVE and clear and fitting:
-                return order
-        return None
+        decisive = self.votes[self.votes[:, 0] != self.votes[:, 1]]
+        clear = decisive.sum(0) >= CLEAR * len(decisive)
+        fitting = self.votes.sum(0) >= FITTING * len(self.votes)
+        found = [order for order, fits in zip(ORDERS, clear & fitting, strict=True) if fits]
+        return found[0] if len(decisive) >= DECISIVE and found else None
 
     def __str__(self) -> str:
-        counts = (sum(votes[place] for votes in self.votes) for place in range(len(ORDERS)))
-        fits = ", ".join(f"{count} fit {order}" for count, order in zip(counts, ORDERS, strict=True))
+        fits = ", ".join(f"{count} fit {order}" for count, order in zip(self.votes.sum(0), ORDERS, strict=True))
         return f"of {len(self.votes)} masks compared with {self.witness} {fits}"
 
 
@@ -70,13 +65,11 @@ def order_of(
         lookups: for each of ORDERS, label -> class index.
         mats: original masks of some of the ids; compared with where there are any.
         annotations: folder of VOC's XML files; compared with elsewhere.
-        stated: the order that the user states.
+        stated: the order that the user states, one of ORDERS, or None.
 
     Raises:
-        InputError: `stated` is none of ORDERS or is contradicted, or it is None and the evidence is not clear.
+        InputError: `stated` is contradicted, or it is None and the evidence is not clear.
     """
-    if stated is not None and stated not in ORDERS:
-        raise InputError(f"class_order: {stated}: no such order; {CHOICE}")
     evidence = _examine(folder, ids, lookups, mats, annotations)
     if stated is None and evidence.order is None:
         raise InputError(f"{folder}: the order of the classes is not clear: {evidence}; {CHOICE}")
@@ -91,43 +84,34 @@ def _examine(
     lookups: Mapping[str, np.ndarray],
     mats: Mapping[str, MappedMat],
     annotations: Path,
-) -> Evidence:
-    def vote(image_id: str, fits: Callable[[np.ndarray], bool]) -> Votes:
+) -> OrderEvidence:
+    known = [image_id for image_id in ids if image_id in mats]
+    witness = "original .mat files" if known else f"objects in {annotations}"
+    known = known or [image_id for image_id in ids if (annotations / f"{image_id}.xml").is_file()]
+    votes = []
+    for image_id in known[:: -(-len(known) // EXAMINED) or 1]:
         file = file_of(folder, image_id, MASKS)
         labels = read_mask(file)
-        return tuple(fits(looked_up(labels, lookups[order], file)) for order in ORDERS)
-
-    known = [image_id for image_id in ids if image_id in mats]
-    if known:
-        return Evidence(
-            "original .mat files", [vote(image_id, _like(mats[image_id].read())) for image_id in _spread(known)]
+        masks = [looked_up(labels, lookups[order], file) for order in ORDERS]
+        votes.append(
+            _alike(masks, mats[image_id].read())
+            if image_id in mats
+            else _showing(masks, annotations / f"{image_id}.xml")
         )
-    known = [image_id for image_id in ids if (annotations / f"{image_id}.xml").is_file()]
-    return Evidence(
-        f"objects in {annotations}",
-        [vote(image_id, _showing(annotations / f"{image_id}.xml")) for image_id in _spread(known)],
-    )
+    return OrderEvidence(witness, np.array(votes, bool).reshape(-1, len(ORDERS)))
 
 
-def _spread(ids: Sequence[str]) -> Sequence[str]:
-    return ids[:: -(-len(ids) // EXAMINED) or 1]
+def _alike(masks: Sequence[np.ndarray], truth: np.ndarray) -> list[bool]:
+    """Whether each mask has the same classes on nearly all pixels that both label."""
+    if masks[0].shape != truth.shape:
+        return [False] * len(masks)
+    both = [(mask != IGNORE) & (truth != IGNORE) for mask in masks]
+    return [bool(on.any() and (mask == truth)[on].mean() >= SAME_PIXELS) for mask, on in zip(masks, both, strict=True)]
 
 
-def _like(truth: np.ndarray) -> Callable[[np.ndarray], bool]:
-    """Whether a mask has the same classes on nearly all pixels that both label."""
-
-    def fits(mask: np.ndarray) -> bool:
-        if mask.shape != truth.shape:
-            return False
-        both = (mask != IGNORE) & (truth != IGNORE)
-        return bool(both.any() and (mask == truth)[both].mean() >= SAME_PIXELS)
-
-    return fits
-
-
-def _showing(annotation: Path) -> Callable[[np.ndarray], bool]:
-    """Whether a mask holds all classes that VOC's annotation names."""
+def _showing(masks: Sequence[np.ndarray], annotation: Path) -> list[bool]:
+    """Whether each mask holds all classes that VOC's annotation names."""
     voc, context = load_classes("voc"), load_classes("context")
     objects = read_tags(annotation, voc.names[voc.first_tag :])
     classes = [context.names.index(context.aliases.get(name, name)) for name in objects]
-    return lambda mask: bool(np.isin(classes, mask).all())
+    return [bool(np.isin(classes, mask).all()) for mask in masks]

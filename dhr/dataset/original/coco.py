@@ -15,12 +15,11 @@ from typing import ClassVar
 import numpy as np
 
 from dhr.core.errors import InputError
-from dhr.core.labels import IGNORE
 from dhr.dataset.classes import load_classes
 from dhr.dataset.original.interface import PICTURES, Example, Given, Roots, ids_array
-from dhr.dataset.original.json_stream import Element, array_elements
+from dhr.dataset.original.json_stream import CURE, Element, array_elements
 from dhr.dataset.original.masks import lookup_table, source_ids
-from dhr.dataset.original.regions import CURE, RegionList, Regions
+from dhr.dataset.original.regions import RegionList, Regions
 from dhr.dataset.original.splits import left_out, row
 from dhr.disk.file_names import JPEGS, SAFE_ID, file_of, has_ending
 from dhr.disk.reading import PIXELS
@@ -37,7 +36,6 @@ class CocoSplit:
         folder: pictures.
         ids: (N) bytes, sorted, of the images with an annotation.
         regions: what is painted.
-        classes: (M) class index of each region, those of crowds too.
         unlabelled: number of images without an annotation.
         left_out: pictures that the file does not know.
     """
@@ -45,7 +43,6 @@ class CocoSplit:
     folder: Path
     ids: np.ndarray
     regions: Regions
-    classes: np.ndarray
     unlabelled: int
     left_out: tuple[str, ...]
 
@@ -68,17 +65,16 @@ class CocoOriginal:
         """Pictures that the files do not know."""
         return tuple(said for part in self.parts.values() for said in part.left_out)
 
-    def example(self, split: str, id: str) -> Example:
+    def example(self, split: str, image_id: str) -> Example:
         """Files of one image, with the classes of all its annotations as tags."""
         part = self.parts[split]
-        number = row(part.ids, id)
-        classes = np.unique(part.classes[slice(*part.regions.bounds[number : number + 2])])
+        mask = part.regions.mask(row(part.ids, image_id))
         names = load_classes("coco").names
         return Example(
-            id=id,
-            image=file_of(part.folder, id, JPEGS),
-            mask=part.regions.mask(number),
-            tags=tuple(names[label] for label in classes),
+            id=image_id,
+            image=file_of(part.folder, image_id, JPEGS),
+            mask=mask,
+            tags=tuple(names[label] for label in np.unique(mask.regions["class"])),
         )
 
 
@@ -109,8 +105,7 @@ def _split(source: Roots, name: str) -> CocoSplit:
     file = source.file(f"annotations/instances_{name}.json", f"instances_{name}.json")
     if file is None:
         raise InputError(f"{source.argument}: no file annotations/instances_{name}.json in it; {cure}")
-    images, found = _scan(file)
-    return _indexed(folder, file, images, found)
+    return _indexed(folder, *_scan(file))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,14 +120,14 @@ class _Images:
 def _scan(file: Path) -> tuple[_Images, RegionList]:
     """Reads a file of instances once from its beginning to its end."""
     names: list[str] = []
-    numbers, found = array("q"), RegionList()
+    numbers, found = array("q"), RegionList(file)
     for element in array_elements(file):
         if element.key == "images":
             names.append(_id(element))
             numbers.extend((element.whole("id"), *_size(element)))
         elif element.key == "annotations":
             found.add(element, crowd=element.whole("iscrowd"))
-    if not names or not found.images:
+    if not names or not len(found.table):
         raise InputError(f"{file}: no images and annotations in it; {CURE}")
     order = np.argsort(np.array(names))
     columns = np.asarray(numbers).reshape(-1, 3)[order]
@@ -143,10 +138,10 @@ def _scan(file: Path) -> tuple[_Images, RegionList]:
 
 def _id(element: Element) -> str:
     name = element.value.get("file_name") if isinstance(element.value, dict) else None
-    id = os.path.splitext(name)[0] if isinstance(name, str) and has_ending(name, JPEGS) else ""
-    if not SAFE_ID.fullmatch(id):
+    image_id = os.path.splitext(name)[0] if isinstance(name, str) and has_ending(name, JPEGS) else ""
+    if not SAFE_ID.fullmatch(image_id):
         raise InputError(f"{element.place}: file_name {shown(name)}: a name without folder is due; {CURE}")
-    return id
+    return image_id
 
 
 def _size(element: Element) -> tuple[int, int]:
@@ -156,24 +151,21 @@ def _size(element: Element) -> tuple[int, int]:
     return height, width
 
 
-def _indexed(folder: Path, file: Path, images: _Images, found: RegionList) -> CocoSplit:
+def _indexed(folder: Path, images: _Images, found: RegionList) -> CocoSplit:
     """Groups the regions by image, crowds first, and drops images without any."""
     table = load_classes("coco")
     ids = source_ids("coco")
     lookup = lookup_table(dict(zip(ids, range(table.first_tag, table.num_classes), strict=True)), max(ids) + 1)
-    classes, crowd = found.classes(file, lookup), np.asarray(found.crowd).astype(bool)
-    rows = found.rows(file, images.numbers)
+    classes, rows = found.classes(lookup), found.rows(images.numbers)
     labelled = np.bincount(rows, minlength=len(images.ids)) > 0
-    rows, order = (np.cumsum(labelled) - 1)[rows], ~crowd
-    regions = Regions.painted(
-        found, file, rows=rows, order=order, labels=np.where(crowd, IGNORE, classes),
+    regions = found.painted(
+        rows=(np.cumsum(labelled) - 1)[rows], order=found.table["crowd"] == 0, classes=classes,
         sizes=images.sizes[labelled], background=0,
     )  # fmt: skip
     return CocoSplit(
         folder=folder,
         ids=images.ids[labelled],
         regions=regions,
-        classes=classes[np.lexsort((order, rows))],
         unlabelled=int((~labelled).sum()),
         left_out=tuple(left_out(folder, JPEGS, images.ids)),
     )

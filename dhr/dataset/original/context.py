@@ -18,13 +18,12 @@ from dhr.core.labels import IGNORE
 from dhr.dataset.classes import load_classes
 from dhr.dataset.original.class_order import CHOICE, ORDERS, order_of
 from dhr.dataset.original.interface import Example, Given, MaskSource, Roots, read_ids
-from dhr.dataset.original.json_stream import Element, array_elements
+from dhr.dataset.original.json_stream import CURE, Element, array_elements
 from dhr.dataset.original.masks import MATS, MappedMat, MappedPng, lookup_table, source_ids
-from dhr.dataset.original.regions import CURE, RegionList, Regions
+from dhr.dataset.original.regions import RegionList, Regions
 from dhr.dataset.original.splits import left_out, refuse_shared, row, stems
 from dhr.disk.file_names import JPEGS, MASKS, file_of
-from dhr.disk.reading import PIXELS
-from dhr.disk.stated import shown
+from dhr.disk.stated import shown, size_of
 
 FOLDERS = ("VOCdevkit/VOC2010", "VOC2010", ".", "VOCdevkit")
 LISTS = ("ImageSets/SegmentationContext", "ImageSets/Main")
@@ -42,9 +41,9 @@ class Mats:
     lookup: np.ndarray
     suffixes: ClassVar = MATS
 
-    def mask(self, id: str) -> MappedMat:
+    def mask(self, image_id: str) -> MappedMat:
         """The mask of one image."""
-        return MappedMat(file_of(self.folder, id, self.suffixes), "LabelMap", self.lookup)
+        return MappedMat(file_of(self.folder, image_id, self.suffixes), "LabelMap", self.lookup)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +54,9 @@ class Pngs:
     lookup: np.ndarray
     suffixes: ClassVar = MASKS
 
-    def mask(self, id: str) -> MappedPng:
+    def mask(self, image_id: str) -> MappedPng:
         """The mask of one image."""
-        return MappedPng(file_of(self.folder, id, self.suffixes), self.lookup)
+        return MappedPng(file_of(self.folder, image_id, self.suffixes), self.lookup)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,9 +66,9 @@ class JsonRegions:
     ids: np.ndarray
     regions: Regions
 
-    def mask(self, id: str) -> MaskSource:
+    def mask(self, image_id: str) -> MaskSource:
         """The mask of one image."""
-        return self.regions.mask(row(self.ids, id))
+        return self.regions.mask(row(self.ids, image_id))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +91,9 @@ class ContextOriginal:
     names: tuple[str, ...] | None
     left_out: tuple[str, ...] = ()
 
-    def example(self, split: str, id: str) -> Example:
+    def example(self, split: str, image_id: str) -> Example:
         """Files of one image; its tags are the classes in its mask."""
-        return Example(id, file_of(self.images, id, JPEGS), self.form.mask(id))
+        return Example(image_id, file_of(self.images, image_id, JPEGS), self.form.mask(image_id))
 
 
 @dataclass(frozen=True)
@@ -171,10 +170,11 @@ def _ordered(given: Given, ids: np.ndarray, folder: Path, mats: Path | None, ann
         order: lookup_table({0: IGNORE} | {label: table.names.index(name) for label, name in enumerate(names, 1)}, 256)
         for order, names in table.orders.items()
     }
-    there = [id.decode() for id in np.intersect1d(ids, stems(folder, MASKS))]
-    originals = [id.decode() for id in stems(mats, MATS)] if mats else []
+    there = [image_id.decode() for image_id in np.intersect1d(ids, stems(folder, MASKS))]
+    originals = [image_id.decode() for image_id in stems(mats, MATS)] if mats else []
+    matlab = Mats(folder=mats or folder, lookup=_lookup())
     order, reason = order_of(
-        folder, there, lookups, mats={id: Mats(folder=mats or folder, lookup=_lookup()).mask(id) for id in originals},
+        folder, there, lookups, mats={image_id: matlab.mask(image_id) for image_id in originals},
         annotations=annotations, stated=given.class_order,
     )  # fmt: skip
     return Pngs(folder, lookups[order]), f"masks: PNG files of {folder} in the order {order} ({reason})"
@@ -182,7 +182,7 @@ def _ordered(given: Given, ids: np.ndarray, folder: Path, mats: Path | None, ann
 
 def _regions(file: Path, ids: np.ndarray) -> JsonRegions:
     """Scans a file once; regions of images that are in no split are left out when masks are asked for."""
-    found, sizes, later_wins = RegionList(), array("q"), False
+    found, sizes, later_wins = RegionList(file), array("q"), False
     for element in array_elements(file):
         if element.key in ("", DETAIL):
             found.add(element)
@@ -190,13 +190,13 @@ def _regions(file: Path, ids: np.ndarray) -> JsonRegions:
             later_wins = element.key == DETAIL
     if not sizes:
         raise InputError(f"{file}: no regions in it; {CURE}")
-    numbers, first = np.unique(np.asarray(found.images), return_index=True)
-    classes = found.classes(file, _lookup())
+    numbers, first = np.unique(found.table["image"], return_index=True)
+    classes = found.classes(_lookup())
     # Where regions overlap: the Detail API paints its own file in order; the plain list has objects before stuff.
     order = np.arange(len(classes)) * (1 if later_wins else -1)
-    regions = Regions.painted(
-        found, file, rows=found.rows(file, numbers), order=order, labels=classes,
-        sizes=np.asarray(sizes).reshape(-1, 2)[first], background=IGNORE,
+    regions = found.painted(
+        rows=found.rows(numbers), order=order, classes=classes, sizes=np.asarray(sizes).reshape(-1, 2)[first],
+        background=IGNORE,
     )  # fmt: skip
     return JsonRegions(_named(file, numbers, ids), regions)
 
@@ -218,9 +218,10 @@ def _named(file: Path, numbers: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 def _size(element: Element) -> tuple[int, int]:
     """Height and width as the region states them."""
-    stated = element.value.get("segmentation")
-    size = stated.get("size") if isinstance(stated, dict) else None
-    is_pair = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
-    if not isinstance(size, list) or not is_pair or size[0] * size[1] > PIXELS:
-        raise InputError(f"{element.place}: segmentation of size {shown(size)}: height and width are due; {CURE}")
-    return size[0], size[1]
+    segmentation = element.value.get("segmentation")
+    size = segmentation.get("size") if isinstance(segmentation, dict) else None
+    try:
+        return size_of(size)
+    except (TypeError, ValueError):
+        place = f"{element.place}: segmentation of size {shown(size)}"
+        raise InputError(f"{place}: height and width are due; {CURE}") from None

@@ -6,7 +6,7 @@ Only the places of the regions in the file are kept; whoever needs a mask reads 
 import json
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +14,23 @@ import numpy as np
 from pycocotools import mask as coco_masks
 
 from dhr.core.errors import InputError
-from dhr.dataset.original.json_stream import Element
+from dhr.core.labels import IGNORE
+from dhr.dataset.original.json_stream import CURE, Element
 from dhr.dataset.original.masks import UNKNOWN
 from dhr.disk.stated import shown
 
 NUMBER = 7  # characters of a compressed run length: 35 bits, and no image has as many pixels
 OUTLINE = 50_000_000  # steps of polygons that are followed, for images of any size
-CURE = "fetch this file again"
+STATED = np.dtype([(name, np.int64) for name in ("image", "category", "crowd", "start", "end")])  # bytes of the file
+PAINTED = np.dtype([("class", np.uint8), ("crowd", np.bool_), ("start", np.int64), ("end", np.int64)])
 
 
-@dataclass
 class RegionList:
-    """What is collected while a file is scanned, one number per region: five times eight bytes, no objects."""
+    """What is collected while a file is scanned: five numbers per region, no objects."""
 
-    images: "array[int]" = field(default_factory=lambda: array("q"))
-    categories: "array[int]" = field(default_factory=lambda: array("q"))
-    starts: "array[int]" = field(default_factory=lambda: array("q"))
-    lengths: "array[int]" = field(default_factory=lambda: array("q"))
-    crowd: "array[int]" = field(default_factory=lambda: array("q"))
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._numbers = array("q")
 
     def add(self, element: Element, *, crowd: int = 0) -> None:
         """Appends a region.
@@ -39,102 +38,94 @@ class RegionList:
         Raises:
             InputError: without image_id or category_id.
         """
-        self.images.append(element.whole("image_id"))
-        self.categories.append(element.whole("category_id"))
-        self.starts.append(element.start)
-        self.lengths.append(element.end - element.start)
-        self.crowd.append(crowd)
+        image, category = element.whole("image_id"), element.whole("category_id")
+        self._numbers.extend((image, category, crowd, element.start, element.end))
 
-    def classes(self, file: Path, lookup: np.ndarray) -> np.ndarray:
+    @property
+    def table(self) -> np.ndarray:
+        """(M) rows of STATED, in the order of the file."""
+        return np.asarray(self._numbers).view(STATED)
+
+    def classes(self, lookup: np.ndarray) -> np.ndarray:
         """(M) int16 class index of each region.
 
         Raises:
             InputError: a category is outside `lookup`, or UNKNOWN in it.
         """
-        categories = np.asarray(self.categories)
+        categories = self.table["category"]
         known = categories < len(lookup)
         classes = np.where(known, lookup[np.where(known, categories, 0)], UNKNOWN)
-        if (classes == UNKNOWN).any():
-            wrong = int(np.argmax(classes == UNKNOWN))
-            raise self.wrong(file, wrong, f"category_id {categories[wrong]}: this data set has no such category")
+        self._refuse(classes == UNKNOWN, "category", "this data set has no such category")
         return classes
 
-    def rows(self, file: Path, image_ids: np.ndarray) -> np.ndarray:
-        """(M) row of each region's image in `image_ids` (N), which holds each number once.
+    def rows(self, numbers: np.ndarray) -> np.ndarray:
+        """(M) row of each region's image in `numbers` (N), which holds the number of each image once.
 
         Raises:
             InputError: a region of an image that is not there.
         """
-        images, order = np.asarray(self.images), np.argsort(image_ids)
-        rows = order[np.minimum(np.searchsorted(image_ids, images, sorter=order), len(order) - 1)]
-        if (strange := image_ids[rows] != images).any():
-            wrong = int(np.argmax(strange))
-            raise self.wrong(file, wrong, f"image_id {images[wrong]}: there is no such image in this file")
+        images, order = self.table["image"], np.argsort(numbers)
+        rows = order[np.minimum(np.searchsorted(numbers, images, sorter=order), len(order) - 1)]
+        self._refuse(numbers[rows] != images, "image", "there is no such image in this file")
         return rows
 
-    def wrong(self, file: Path, region: int, what: str) -> InputError:
-        """Says what is wrong with one region, and where it stands."""
-        return InputError(f"{file}: byte {self.starts[region]}: {what}; {CURE}")
+    def _refuse(self, wrong: np.ndarray, name: str, what: str) -> None:
+        """Names the first region that is `wrong` (M)."""
+        if wrong.any():
+            first = self.table[np.argmax(wrong)]
+            raise InputError(f"{self.file}: byte {first['start']}: {name}_id {first[name]}: {what}; {CURE}")
+
+    def painted(
+        self, *, rows: np.ndarray, order: np.ndarray, classes: np.ndarray, sizes: np.ndarray, background: int
+    ) -> "Regions":
+        """The regions as they are painted.
+
+        Args:
+            rows: (M) which image each of them belongs to.
+            order: (M) smaller ones are painted first within an image.
+            classes: (M) class index or IGNORE of each.
+            sizes: (N,2) height and width of each image.
+            background: label where nothing is painted.
+        """
+        painted = np.zeros(len(rows), PAINTED)
+        painted["class"] = classes
+        for name in ("crowd", "start", "end"):
+            painted[name] = self.table[name]
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(sizes)))])
+        return Regions(self.file, sizes, bounds, painted[np.lexsort((order, rows))], background)
 
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """Where the regions of all images stand in a file, in the order in which they are painted.
+    """Where the regions of all images stand in a file.
 
     Attributes:
         file: JSON file.
         sizes: (N,2) height and width of each image.
         bounds: (N+1) first region of each image.
-        starts: (M) first byte of each region.
-        lengths: (M) bytes of each region.
-        labels: (M) uint8, what is painted.
+        regions: (M) rows of PAINTED, in the order in which they are painted.
         background: label where nothing is painted.
     """
 
     file: Path
     sizes: np.ndarray
     bounds: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-    labels: np.ndarray
+    regions: np.ndarray
     background: int
-
-    @classmethod
-    def painted(
-        cls, found: RegionList, file: Path, *, rows: np.ndarray, order: np.ndarray, labels: np.ndarray,
-        sizes: np.ndarray, background: int,
-    ) -> "Regions":  # fmt: skip
-        """Regions of `found`, which belong to the images `rows` (M), painted within an image by `order` (M)."""
-        sequence = np.lexsort((order, rows))
-        return cls(
-            file=file,
-            sizes=sizes,
-            bounds=np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(sizes)))]),
-            starts=np.asarray(found.starts)[sequence],
-            lengths=np.asarray(found.lengths)[sequence],
-            labels=labels[sequence].astype(np.uint8),
-            background=background,
-        )
 
     def mask(self, row: int) -> "RegionMask":
         """The mask of one image."""
-        part = slice(*self.bounds[row : row + 2])
-        height, width = self.sizes[row]
-        return RegionMask(
-            self.file, (int(height), int(width)), self.starts[part], self.lengths[part], self.labels[part],
-            self.background,
-        )  # fmt: skip
+        height, width = self.sizes[row].tolist()
+        return RegionMask(self.file, (height, width), self.regions[slice(*self.bounds[row : row + 2])], self.background)
 
 
 @dataclass(frozen=True, eq=False)
 class RegionMask:
-    """The regions of one image: (n) `starts`, `lengths` and `labels`, later ones painted over earlier ones."""
+    """The `regions` (n) of one image, later ones painted over earlier ones, crowds as IGNORE."""
 
     file: Path
     size: tuple[int, int]
-    starts: np.ndarray
-    lengths: np.ndarray
-    labels: np.ndarray
+    regions: np.ndarray
     background: int
 
     def read(self) -> np.ndarray:
@@ -146,10 +137,11 @@ class RegionMask:
         mask = np.full(self.size, self.background, np.uint8)
         try:
             with self.file.open("rb") as stream:
-                for start, length, label in zip(self.starts, self.lengths, self.labels, strict=True):
-                    stream.seek(int(start))
+                for label, crowd, start, end in self.regions.tolist():
+                    stream.seek(start)
                     place = f"{self.file}: byte {start}"
-                    mask[region(segmentation(stream.read(int(length)), place), self.size, place)] = label
+                    inside = region(segmentation(stream.read(end - start), place), self.size, place)
+                    mask[inside] = IGNORE if crowd else label
         except OSError as error:
             raise InputError(
                 f"{self.file}: not readable ({error.strerror}); restore it and run prepare again"
