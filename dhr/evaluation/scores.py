@@ -145,8 +145,8 @@ def check_labels(pairs: np.ndarray, num_classes: int, image_id: str) -> None:
     Raises:
         InputError: names the image and the label.
 
-    >>> check_labels(joint_histogram(torch.tensor([9, 1]), torch.tensor([255, 1])).numpy(), 2, id="cat")
-    >>> check_labels(joint_histogram(torch.tensor([9, 1]), torch.tensor([0, 1])).numpy(), 2, id="cat")
+    >>> check_labels(joint_histogram(torch.tensor([9, 1]), torch.tensor([255, 1])).numpy(), 2, image_id="cat")
+    >>> check_labels(joint_histogram(torch.tensor([9, 1]), torch.tensor([0, 1])).numpy(), 2, image_id="cat")
     Traceback (most recent call last):
     dhr.core.errors.InputError: cat: the prediction has label 9 on 1 scored pixels; allowed are 0 to 1
     """

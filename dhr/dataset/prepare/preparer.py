@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 from dhr.core.errors import InputError
 from dhr.core.labels import IGNORE
@@ -13,7 +12,6 @@ from dhr.dataset.original.interface import Download, Given, Original, Roots
 from dhr.dataset.original.layout import find_laid_out
 from dhr.dataset.prepare.place import Placement, Transfer
 from dhr.dataset.prepare.split import check_foreign, check_originals, write_split
-from dhr.dataset.spread import spread
 from dhr.dataset.toy import toy_set as toy
 from dhr.disk.atomic import write_json
 from dhr.disk.layout import DataLayout
@@ -173,12 +171,6 @@ class Preparer:
             for split, count in published.items()
             if count is not None and headers[split].images != count
         ]
-
-
-def _some(original: Original, limit: int) -> Original:
-    """The download with so many ids of every split; a reader is a frozen dataclass of arrays."""
-    some = {split: ids[spread(len(ids), limit)] for split, ids in original.splits.items()}
-    return cast(Original, replace(cast(Any, original), splits=some))
 
 
 def prepare_toy(data: Path, generate: Generate) -> Preparation:
