@@ -15,7 +15,7 @@ from dhr.dataset.classes import ClassTable, classes_of
 from dhr.disk.atomic import read_object
 from dhr.disk.layout import DataLayout, RunFolder
 from dhr.disk.run_record import RunRecord
-from dhr.page.plots import Point
+from dhr.page.line_chart import Point
 
 MAIN_SPLIT = "validation"  # shown first where it was scored
 
