@@ -26,7 +26,7 @@ from dhr.runtime.pools import cores
 RESULTS = Path(__file__).parent
 GROWTH = """{% extends "page.html.j2" %}{% from "macros.html.j2" import line_chart %}
 {% block title %}growth{% endblock %}
-{% block main %}{% for chart in charts %}{{ line_chart(chart) }}{% endfor %}{% endblock %}
+{% block main %}<div class="grid">{% for chart in charts %}{{ line_chart(chart) }}{% endfor %}</div>{% endblock %}
 """
 
 
@@ -73,9 +73,9 @@ def _page(curves: dict[str, list[tuple[int, float]]]) -> str:
     by_pixels = [(float(side**2), seconds) for side, seconds in curves["side"]]
     by_classes = [(float(count), seconds) for count, seconds in curves["classes"]]
     charts = [
-        line_chart([Line("3 classes", 0, by_pixels)], title="seconds by pixels of an image", x_label="pixels",
+        line_chart([Line("3 classes", 0, by_pixels)], title="seconds by pixels, 3 classes", x_label="pixels",
                    description="Time to relabel one image, crf=native in one thread."),
-        line_chart([Line("256 x 256 pixels", 0, by_classes)], title="seconds by classes", x_label="classes",
+        line_chart([Line("256 x 256 pixels", 0, by_classes)], title="seconds by classes, 256 x 256", x_label="classes",
                    description="Time to relabel one image, crf=native in one thread."),
     ]  # fmt: skip
     return templates().from_string(GROWTH).render(charts=charts)
