@@ -19,11 +19,15 @@ import uss_extract
 import uss_store
 from measuring import Row, source_of_pictures, table
 
-import dhr.evaluation
-from dhr.page.plots import Line, line_chart
+from dhr.page.line_chart import Line, line_chart
+from dhr.page.render import templates
 from dhr.runtime.pools import cores
 
 RESULTS = Path(__file__).parent
+GROWTH = """{% extends "page.html.j2" %}{% from "macros.html.j2" import line_chart %}
+{% block title %}growth{% endblock %}
+{% block main %}<div class="grid">{% for chart in charts %}{{ line_chart(chart) }}{% endfor %}</div>{% endblock %}
+"""
 
 
 def hardware() -> dict[str, str]:
@@ -68,16 +72,13 @@ def main() -> int:
 def _page(curves: dict[str, list[tuple[int, float]]]) -> str:
     by_pixels = [(float(side**2), seconds) for side, seconds in curves["side"]]
     by_classes = [(float(count), seconds) for count, seconds in curves["classes"]]
-    plots = [
-        line_chart([Line("3 classes", 0, by_pixels)], title="seconds by pixels of an image", x_label="pixels",
+    charts = [
+        line_chart([Line("3 classes", 0, by_pixels)], title="seconds by pixels, 3 classes", x_label="pixels",
                    description="Time to relabel one image, crf=native in one thread."),
-        line_chart([Line("256 x 256 pixels", 0, by_classes)], title="seconds by classes", x_label="classes",
+        line_chart([Line("256 x 256 pixels", 0, by_classes)], title="seconds by classes, 256 x 256", x_label="classes",
                    description="Time to relabel one image, crf=native in one thread."),
     ]  # fmt: skip
-    style = (Path(dhr.evaluation.__file__).parent / "report.css").read_text()
-    return (
-        f"<!doctype html><meta charset=utf-8><title>growth</title><style>{style}</style><body>{''.join(plots)}</body>"
-    )
+    return templates().from_string(GROWTH).render(charts=charts)
 
 
 if __name__ == "__main__":

@@ -2,51 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from dhr.core.words import word
 from dhr.disk.atomic import read_object, write_atomically
 from dhr.disk.layout import RunFolder
-from dhr.evaluation.tables import count, number, percent, ratio, score_table, words
-from dhr.page.markup import Markup, element, join
-from dhr.page.pictures import gallery_section, prediction_section
-from dhr.page.plots import DRAWN, Line, line_chart
-from dhr.page.runs import Run, open_data, open_runs
-from dhr.page.scores import (
-    Entry,
-    class_section,
-    confusion_section,
-    entries_of,
-    keys,
-    note,
-    score_section,
-    swatch,
-    table,
-    tau_section,
-)
+from dhr.evaluation.tables import count, number, score_table, words
+from dhr.page.line_chart import DRAWN, Chart, Line, line_chart
+from dhr.page.pictures import gallery_of, predictions_of, saved_pictures
+from dhr.page.render import render
+from dhr.page.runs import MAIN_SPLIT, Run, open_data, open_runs
+from dhr.page.scores import Entry, classes_by_split, confusions_of, entries_of, score_table_of, tau_charts
 
-STYLE = Path(__file__).with_name("report.css")
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser itself refuses all else
 FACTS = (
-    "command",
-    "dataset",
-    "wss",
-    "uss",
-    "rebalancing",
-    "backbone",
-    "decoder",
-    "start",
-    "saw",
-    "licences",
-    "seed",
-    "tau",
-    "max_epochs",
-    "steps",
-    "seconds",
-    "status",
-    "device",
-    "versions",
-)
-LONG = ("command", "device", "versions")  # facts that get a line of their own
+    "command", "dataset", "wss", "uss", "rebalancing", "backbone", "decoder", "start", "saw", "licences", "seed", "tau",
+    "max_epochs", "steps", "seconds", "status", "device", "versions",
+)  # fmt: skip
+NO_SETTING = ("command", "seconds", "steps", "status")  # facts in which runs may differ without being other runs
 CURVES = {
     "validation/miou": "validation mIoU, %",
     "validation/mfpr": "validation mFPR",
@@ -77,96 +48,50 @@ def write_report(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | 
     Raises:
         InputError: a folder is missing, or a file in it is broken.
     """
-    runs = open_runs(run, compare)
-    given = f"WSS masks ({words(runs[0].record.get('wss'))})"
-    wss = Entry(given, None, read_object(wss_scores)) if wss_scores else None
+    runs, wss = _opened(run, compare, wss_scores)
     path = RunFolder(run).report
-    write_atomically(path, _page(runs, wss).encode("utf-8", "replace"))
+    write_atomically(path, _page(runs, wss))
     return path
 
 
 def summary(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | None = None) -> str:
     """The report's score table as plain text: the given masks, then every run; arguments as for write_report."""
+    return score_table([(entry.name, entry.scores) for entry in entries_of(*_opened(run, compare, wss_scores))])
+
+
+def _opened(run: Path, compare: Sequence[Path], wss_scores: Path | None) -> tuple[list[Run], Entry | None]:
     runs = open_runs(run, compare)
-    given = [(f"WSS masks ({words(runs[0].record.get('wss'))})", read_object(wss_scores))] if wss_scores else []
-    return score_table([*given, *((each.name, each.scores[split]) for each in runs for split in each.splits)])
+    given = f"WSS masks ({words(runs[0].record.get('wss'))})"
+    return runs, Entry(given, None, read_object(wss_scores)) if wss_scores else None
 
 
-def _page(runs: Sequence[Run], wss: Entry | None) -> Markup:
-    sections = _sections(runs, wss)
-    links = [element("a", title, href=f"#{anchor}") for anchor, title, _ in sections]
-    body = [
-        element("section", element("h2", title), content, id=anchor, class_="part")
-        for anchor, title, content in sections
-    ]
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("title", f"{runs[0].name} - report"),
-        element("style", Markup(STYLE.read_text(encoding="utf-8"))),
+def _page(runs: Sequence[Run], wss: Entry | None) -> bytes:
+    run, entries = runs[0], entries_of(runs, wss)
+    data = open_data(run.folder)
+    pictures = saved_pictures(run)
+    return render(
+        "report.html.j2",
+        run=run,
+        runs=runs,
+        main_split=MAIN_SPLIT,
+        run_word=word("run", run.folder.root),
+        headline=run.scores[run.splits[0]] if run.splits else None,
+        table=score_table_of(entries),
+        facts=[key for key in FACTS if run.record.get(key) is not None],
+        different=_different(runs),
+        fact=fact,
+        label=_label,
+        tau_charts=tau_charts(runs),
+        classes=classes_by_split(entries, run.splits),
+        curves=_curves(runs, wss),
+        gaps=_gaps(runs),
+        drawn=DRAWN,
+        confusions=confusions_of(run),
+        has_classes=data is not None,
+        saved=len(pictures),
+        gallery=gallery_of(pictures, data) if data else [],
+        predictions=predictions_of(run, data),
     )
-    main = element("main", _header(runs[0]), element("nav", *links, aria_label="Sections"), *body)
-    return join([Markup("<!doctype html>\n"), element("html", head, element("body", main), lang="en"), Markup("\n")])
-
-
-def _sections(runs: Sequence[Run], wss: Entry | None) -> list[tuple[str, str, Markup]]:
-    data = open_data(runs[0].folder)
-    entries = entries_of(runs, wss)
-    parts: list[tuple[str, str, Markup | None]] = [
-        ("scores", "Scores", score_section(entries, runs[0])),
-        ("run", "What was run", _record(runs)),
-        ("tau", "Score over tau", tau_section(runs)),
-        ("classes", "Classes", class_section(entries, runs[0].splits)),
-        ("curves", "Curves", _curves(runs, wss)),
-        ("confusion", "Confusion", confusion_section(runs[0])),
-        ("pictures", "Pictures from training", gallery_section(runs[0], data)),
-        ("predictions", "Worst and best predictions", prediction_section(runs[0], data)),
-    ]
-    return [(anchor, title, content) for anchor, title, content in parts if content is not None]
-
-
-def _header(run: Run) -> Markup:
-    record = run.record
-    setting = [words(record.get(key)) for key in ("dataset", "wss", "uss", "rebalancing", "backbone", "decoder")]
-    lead = "dataset {}, WSS masks {}, USS features {}, rebalancing {}, {} with {}".format(*setting)
-    parts = [element("p", "dhr report", class_="brow"), element("h1", run.name)]
-    parts.append(element("p", lead if record else "run.json is missing, so what was run is unknown.", class_="lead"))
-    if run.splits:
-        parts.append(_headline(run.scores[run.splits[0]]))
-    return element("header", *parts)
-
-
-def _headline(scores: Mapping[str, Any]) -> Markup:
-    facts = [
-        ("mIoU", percent(scores.get("miou")) + " %"),
-        ("mFPR", ratio(scores.get("mfpr"))),
-        ("mFNR", ratio(scores.get("mfnr"))),
-    ]
-    big = [element("div", element("dt", name), element("dd", value)) for name, value in facts]
-    images, missing = count(scores.get("images")), count(scores.get("missing"))
-    source = "measured here" if scores.get("measured") == "here" else words(scores.get("measured"))
-    under = f"{words(scores.get('split'))}, {images} images, {missing} missing, {source}"
-    return join([element("dl", *big, class_="headline"), element("p", under, class_="note")])
-
-
-def _record(runs: Sequence[Run]) -> Markup:
-    own = runs[0].record
-    if not own:
-        return note("run.json is missing in this run folder.")
-    pairs = [(key, fact(key, own.get(key))) for key in FACTS if own.get(key) is not None]
-    items = []
-    for key, value in pairs:
-        shown = element("code", value) if key == "command" else value
-        kind = "wide" if key in LONG else None
-        items.append(element("div", element("dt", _label(key)), element("dd", shown), class_=kind))
-    return join([element("dl", *items, class_="facts"), _differences(runs)])
-
-
-def _label(key: str) -> str:
-    return "time" if key == "seconds" else key.replace("_", " ")
 
 
 def fact(key: str, value: object) -> str:
@@ -180,49 +105,41 @@ def fact(key: str, value: object) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {round(seconds) % 60} s"
 
 
-def _differences(runs: Sequence[Run]) -> Markup:
-    """Settings in which the compared runs differ, one row per run."""
-    keys = [key for key in FACTS if key not in ("command", "seconds", "steps", "status")]
-    different = [key for key in keys if len({fact(key, run.record.get(key)) for run in runs}) > 1]
-    if len(runs) < 2:
-        return join([])
-    if not different:
-        return note("The compared runs have the same settings.")
-    rows = [
-        [join([swatch(run.slot), run.name]), *(fact(key, run.record.get(key)) for key in different)] for run in runs
-    ]
-    head = ["run", *map(_label, different)]
-    return join([element("h3", "Where the compared runs differ"), table(head, rows, [False] * len(head))])
+def _label(key: str) -> str:
+    return "time" if key == "seconds" else key.replace("_", " ")
 
 
-def _curves(runs: Sequence[Run], wss: Entry | None) -> Markup:
-    if not any(run.curves for run in runs):
-        return note("metrics.csv is missing or empty, so there are no curves to draw.")
-    figures = [_curve(runs, column, title, wss) for column, title in CURVES.items()]
-    key = keys([(run.name, run.slot) for run in runs])
-    said = [key, *_gaps(runs), element("div", *figures, class_="grid")]
-    said.append(note(f"Curves of more than {DRAWN} points are drawn as means of neighbouring points."))
-    return join(said)
+def _different(runs: Sequence[Run]) -> list[str]:
+    """Settings in which the compared runs differ."""
+    settings = [key for key in FACTS if key not in NO_SETTING]
+    return [key for key in settings if len({fact(key, run.record.get(key)) for run in runs}) > 1]
 
 
-def _curve(runs: Sequence[Run], column: str, title: str, wss: Entry | None) -> Markup:
-    lines = [Line(run.name, run.slot, run.curves[column]) for run in runs if run.curves.get(column)]
-    if not lines:
-        return join([])
-    reference = None
-    if wss and column.startswith("train/label_") and str(wss.scores.get("split")).startswith("train"):
-        value = number(wss.scores.get(column.removeprefix("train/label_")))
-        reference = None if value is None else ("WSS masks", value)
-    about = f"{title} over training steps."
-    plot = line_chart(lines, title=title, description=about, x_label="step", keys=False, reference=reference)
-    return element("figure", element("figcaption", title), plot)
+def _curves(runs: Sequence[Run], wss: Entry | None) -> list[Chart]:
+    """A chart of every metric that any of the runs has."""
+    charts = []
+    for column, title in CURVES.items():
+        lines = [Line(run.name, run.slot, run.curves[column]) for run in runs if run.curves.get(column)]
+        reference, about = _reference(column, wss), f"{title} over training steps."
+        if lines:
+            charts.append(line_chart(lines, title=title, description=about, x_label="step", reference=reference))
+    return charts
 
 
-def _gaps(runs: Sequence[Run]) -> list[Markup]:
+def _reference(column: str, wss: Entry | None) -> tuple[str, float] | None:
+    """The score of the given masks that the pseudo masks of a curve started from."""
+    if wss is None or not column.startswith("train/label_") or not str(wss.scores.get("split")).startswith("train"):
+        return None
+    value = number(wss.scores.get(column.removeprefix("train/label_")))
+    return None if value is None else ("WSS masks", value)
+
+
+def _gaps(runs: Sequence[Run]) -> list[str]:
+    """A sentence for every curve with values that are not finite."""
     said = []
     for run in runs:
         for column, points in run.curves.items():
             broken = sum(number(value) is None for _, value in points)
             if broken:
-                said.append(note(f"{run.name}: {broken} of {len(points)} values of {column} are not finite (NaN)."))
+                said.append(f"{run.name}: {broken} of {len(points)} values of {column} are not finite (NaN).")
     return said

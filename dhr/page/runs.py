@@ -15,7 +15,7 @@ from dhr.dataset.classes import ClassTable, classes_of
 from dhr.disk.atomic import read_object
 from dhr.disk.layout import DataLayout, RunFolder
 from dhr.disk.run_record import RunRecord
-from dhr.page.plots import Point
+from dhr.page.line_chart import Point
 
 MAIN_SPLIT = "validation"  # shown first where it was scored
 
@@ -113,9 +113,9 @@ class RunData:
     layout: DataLayout
     splits: tuple[str, ...]
 
-    def tags(self, id: str) -> Path | None:
+    def tags(self, image_id: str) -> Path | None:
         """The annotation of an image in any split of the run; None where there is none."""
-        return next((path for split in self.splits if (path := self.layout.tags(split, id)).is_file()), None)
+        return next((path for split in self.splits if (path := self.layout.tags(split, image_id)).is_file()), None)
 
 
 def open_data(folder: RunFolder) -> RunData | None:

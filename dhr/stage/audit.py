@@ -48,7 +48,7 @@ def audit(cfg: DictConfig) -> Audited:
     audited = Audited(cfg.dataset.name, layout, table, splits, findings, command_line("audit"))
     folder = Path(cfg.paths.outputs) / cfg.dataset.name / "audit"
     write_json(folder / "audit.json", record_of(audited))
-    write_atomically(folder / "audit.html", page_of(audited).encode("utf-8", "replace"))
+    write_atomically(folder / "audit.html", page_of(audited))
     for line in (*log_lines(audited), f"wrote {folder / 'audit.html'} and {folder / 'audit.json'}"):
         log.info(line)
     _judge(findings, layout, folder, strict=cfg.strict)

@@ -111,7 +111,7 @@ def test_the_page_shows_splits_findings_classes_and_examples(there: Tiny) -> Non
     findings(there, broken=True)
     page = read(page_file(there))
     for said in ("dhr audit", "published", "image: unreadable", "Cure: ", "fetch or make this file again", ID,
-                 "Images per class, by tags", "Share of pixels per class, %", "are ignored", "In no image: ",
+                 "images, by tags", "share of pixels, %", "are ignored", "In no image: ",
                  "ember_disc", "tags: ", "truth"):  # fmt: skip
         assert said in page.text, said
     pictures = [attributes for tag, attributes in page.elements if tag == "img"]

@@ -20,14 +20,14 @@ def add_predictions(run: Path, *, images: int = 10) -> None:
     """Data and predictions of a split; the square of scene k is missed by k columns."""
     layout = DataLayout(run.parent / "data", "Toy")
     for index in range(images):
-        id = f"val_{index}"
+        image_id = f"val_{index}"
         image, truth = draw_scene(index % 8)
         prediction = truth.copy()
         prediction[:, 6 : 6 + index] = 0
-        write_mask(layout.mask("validation", id), truth, TOY.palette)
-        write_mask(RunFolder(run).masks("validation") / f"{id}.png", prediction, TOY.palette)
-        write_tags(layout.tags("validation", id), truth.shape, [TOY.names[1 + index % 8]])
-        write_atomically(layout.image("validation", id).with_suffix(".png"), png_of(image))
+        write_mask(layout.mask("validation", image_id), truth, TOY.palette)
+        write_mask(RunFolder(run).masks("validation") / f"{image_id}.png", prediction, TOY.palette)
+        write_tags(layout.tags("validation", image_id), truth.shape, [TOY.names[1 + index % 8]])
+        write_atomically(layout.image("validation", image_id).with_suffix(".png"), png_of(image))
 
 
 def test_complete_run(tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+"""Lines over common axes: where everything stands. The macro `line_chart` in macros.html.j2 draws it as SVG."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MARKED = 40  # lines of up to so many points show every point
+DRAWN = 240  # longer lines are drawn as means of neighbouring points
+LETTER = 6.2  # mean width of a letter at the chart's font size, in SVG units
+RIGHT, TOP, BOTTOM = 348.0, 12.0, 178.0  # edges of the plotted area, in SVG units; the macro has them too
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points (x, y) in the order of x; NaN leaves a gap. `slot` picks colour and dashes."""
+
+    name: str
+    slot: int
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line as an SVG path, empty where it has no finite value, and its marked points: place and what each says."""
+
+    slot: int
+    path: str
+    dots: Sequence[tuple[float, float, str]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart in SVG units; ticks are (place, text), the reference is (name, height)."""
+
+    title: str
+    description: str
+    x_label: str
+    left: float
+    x_ticks: Sequence[tuple[float, str]]
+    y_ticks: Sequence[tuple[float, str]]
+    curves: Sequence[Curve]
+    reference: tuple[str, float] | None
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Maps values low..high to places start..end."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Place of a value, to a tenth of a unit."""
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
+
+    def ticks(self, values: Sequence[float]) -> list[tuple[float, str]]:
+        """Place and text of those values that are on the axis."""
+        return [(self.at(value), tick_text(value)) for value in values if self.low <= value <= self.high]
+
+
+def line_chart(
+    lines: Sequence[Line], *, title: str, description: str, x_label: str, reference: tuple[str, float] | None = None
+) -> Chart:
+    """Places lines over common axes; one without a finite value leaves no mark.
+
+    Args:
+        lines: what is drawn.
+        title: what the chart shows, also its accessible name.
+        description: the same in a sentence; where the lines begin and end is added.
+        x_label: what x is.
+        reference: name and value of a horizontal dashed line.
+    """
+    drawn = [(line, thin(line.points)) for line in lines]
+    finite = [(x, y) for _, points in drawn for x, y in points if math.isfinite(y)] or [(0.0, 0.0)]
+    heights = [y for _, y in finite] + ([reference[1]] if reference else [])
+    marks = ticks(min(heights), max(heights))
+    left = round(14 + LETTER * max(len(tick_text(value)) for value in marks), 1)
+    across, up = _across([x for x, _ in finite], left), Axis(marks[0], marks[-1], BOTTOM, TOP)
+    return Chart(
+        title=title,
+        description=" ".join([description, *(_ends(line.name, points) for line, points in drawn)]).strip(),
+        x_label=x_label,
+        left=left,
+        x_ticks=across.ticks(ticks(across.low, across.high)),
+        y_ticks=up.ticks(marks),
+        curves=[_curve(line, points, across, up) for line, points in drawn],
+        reference=(reference[0], up.at(reference[1])) if reference else None,
+    )
+
+
+def thin(points: Sequence[Point]) -> list[Point]:
+    """At most DRAWN points: means over neighbours. Means leave out NaN unless there is nothing else."""
+    size = math.ceil(len(points) / DRAWN)
+    groups = [points[start : start + size] for start in range(0, len(points), max(1, size))]
+    return [_mean_point(group) for group in groups]
+
+
+def _mean_point(group: Sequence[Point]) -> Point:
+    known = [(x, y) for x, y in group if math.isfinite(y)]
+    if not known:
+        return group[0][0], math.nan
+    return sum(x for x, _ in known) / len(known), sum(y for _, y in known) / len(known)
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """At least two round numbers, 1, 2 or 5 times a power of ten apart, that enclose [low, high]."""
+    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-290):  # one value, but for rounding
+        pad = abs(low) * 0.05 or 1.0
+        low, high = low - pad, high + pad
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
+
+
+def tick_text(value: float) -> str:
+    """A tick as short as it can be: 12000 as 12k."""
+    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:.6g}"
+
+
+def _across(places: Sequence[float], left: float) -> Axis:
+    """The horizontal axis: from the first to the last place, from 0 where that is near."""
+    low, high = min(places), max(places)
+    if low == high:
+        marks = ticks(low, high)
+        low, high = marks[0], marks[-1]
+    return Axis(0.0 if 0 < low < 0.2 * high else low, high, left, RIGHT)
+
+
+def _ends(name: str, points: Sequence[Point]) -> str:
+    known = [y for _, y in points if math.isfinite(y)]
+    return f"{name}: from {known[0]:.4g} to {known[-1]:.4g}." if known else ""
+
+
+def _curve(line: Line, points: Sequence[Point], across: Axis, up: Axis) -> Curve:
+    path, pen_down = "", False
+    dots: list[tuple[float, float, str]] = []
+    for x, y in points:
+        if math.isfinite(y):
+            place = across.at(x), up.at(y)
+            path += f"{'L' if pen_down else 'M'}{place[0]:g} {place[1]:g}"
+            dots.append((*place, f"{line.name}: {y:.4g} at {tick_text(x)}"))
+        pen_down = math.isfinite(y)
+    return Curve(line.slot, path, dots if len(points) <= MARKED else [])
