@@ -57,7 +57,7 @@ class EntryWalk:
             stated = self._entry.id[:SHOWN]
             self._notes.broken("image: missing", self._manifest.path, f"{stated!r} has no image", cure, image_id=stated)
             self._entry = self._next()
-        if self._entry is None or self._entry.id != id:
+        if self._entry is None or self._entry.id != image_id:
             return None
         entry, self._entry = self._entry, self._next()
         return entry
