@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dhr.core.ranges import Workers
 from dhr.crf.boxes import jobs_of
 from dhr.crf.interface import normalised
 from dhr.crf.lattice import Lattice, bilateral_features, build, gaussian_features
@@ -31,7 +32,7 @@ class NativeCrf(Potentials):
         workers: threads; 0 computes in the thread that asks.
     """
 
-    workers: int = 2
+    workers: Workers = 2
     _pools: list[ThreadPoolExecutor] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def on(self, pixels: Tensor, valid: Tensor) -> "NativeField":

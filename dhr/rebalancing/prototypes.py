@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhr.core.numerics import to_unit_range, unit_vectors
+from dhr.core.ranges import UnitInterval
 
 
 class Shares(Protocol):
@@ -37,7 +38,7 @@ class PureShares:
         minimum_share: of a pure cell that the class covers, in [0,1].
     """
 
-    minimum_share: float = 0.5
+    minimum_share: UnitInterval = 0.5
 
     def __call__(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
         """Adaptive average pooling of the one-hot mask, without the mixed cells of classes that have pure ones."""

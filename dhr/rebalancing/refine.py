@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dhr.core.labels import IGNORE
 from dhr.core.numerics import resize, to_unit_range, winner
+from dhr.core.ranges import UnitInterval
 from dhr.crf.interface import Field
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.transport import Transport
@@ -31,7 +32,7 @@ class AreaMass:
             gets no more than they do; 1 gives every class what it has already, and brings nothing back.
     """
 
-    power: float = 0.0
+    power: UnitInterval = 0.0
 
     def __call__(self, heatmaps: Heatmaps) -> Tensor:
         """Softened areas of the present classes."""

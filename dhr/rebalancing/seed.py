@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dhr.core.labels import IGNORE
 from dhr.core.numerics import resize, winner
+from dhr.core.ranges import Gamma, UnitInterval
 from dhr.crf.interface import Field
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import View
@@ -46,7 +47,7 @@ class Restore:
         share: a class is nearly missing when its WSS pixels are fewer than this share of its confident pixels.
     """
 
-    share: float = 0.25
+    share: UnitInterval = 0.25
 
     def __call__(self, confident: Tensor, given: Tensor) -> Tensor:
         """`confident` for the missing classes, nothing for the others."""
@@ -71,8 +72,8 @@ class Seeds:
 
     transport: Transport
     policy: Policy
-    threshold: float = 0.5
-    gamma: float = 1.0
+    threshold: UnitInterval = 0.5
+    gamma: Gamma = 1.0
 
     def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W): the WSS label where nothing is confident, never IGNORE where it was not before."""
@@ -124,7 +125,7 @@ class AnswerSeeds:
         share: a class is lost when the answer gives it fewer pixels than this share of its WSS pixels.
     """
 
-    share: float = 0.25
+    share: UnitInterval = 0.25
 
     def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W); the WSS mask outside the valid box and in images whose classes are all unknown."""
@@ -146,7 +147,7 @@ class AgreedSeeds:
     """
 
     of: SeedStep
-    share: float = 0.25
+    share: UnitInterval = 0.25
 
     def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W)."""

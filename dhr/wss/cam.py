@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dhr.classifier.cam import CamClassifier
 from dhr.core.losses import tag_loss
 from dhr.core.numerics import resize, winner
+from dhr.core.ranges import Count, Gamma, Scales
 from dhr.core.sample import Batch
 from dhr.crf.interface import Crf
 from dhr.training.optimizer import OptimizerRecipe
@@ -30,10 +31,10 @@ class CamRecipe:
 
     backbone: nn.Module
     optimizer: OptimizerRecipe
-    epochs: int = 5
-    scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
+    epochs: Count = 5
+    scales: Scales = (1.0, 0.5, 1.5, 2.0)
     flip: bool = True
-    gamma: float = 2.0
+    gamma: Gamma = 2.0
 
 
 class TagClassifier(pl.LightningModule):

@@ -8,9 +8,10 @@ from omegaconf import OmegaConf
 
 from dhr.config.compose import compose, jobs
 from dhr.config.schema import SCHEMAS
-from dhr.config.stored import load_run_config
+from dhr.config.stored import load_run_config, refuse_other_settings
 from dhr.config.tree import config_folder, options
 from dhr.core.errors import InputError
+from dhr.disk.layout import RunFolder
 
 GROUPS = sorted({path.name for path in config_folder().iterdir() if path.is_dir()} - {"hydra", "preset"})
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
@@ -79,15 +80,15 @@ WRONG = [  # command, what is typed, what the message has to say
     ("labels", "", ("run", "weights")),
     ("labels", "run=nowhere", ("run", "nowhere", "config.yaml")),
     ("labels", "run=nowhere tau=0.6", ("tau", "0.6", "stored in the run")),
-    ("labels", "weights=tests/tiny.py option=[dhr]", ("option", "did you mean options?")),
-    ("labels", "weights=tests/tiny.py options=dhr", ("options", "dhr", "a list")),
-    ("labels", "weights=tests/tiny.py options=[dhrr]", ("options", "dhrr", "did you mean dhr?", "network_crf")),
-    ("labels", "weights=tests/tiny.py options=['']", ("options", "no such option", "paper")),
-    ("labels", "weights=tests/tiny.py options=[none]", ("options", "none", "given")),
-    ("labels", "weights=tests/tiny.py limit=0", ("limit", "0", "from 1 to")),
-    ("labels", "weights=tests/tiny.py keep=[paper]", ("keep", "paper", "network, network_crf, dhr")),
-    ("labels", "weights=tests/tiny.py classifier=none", ("options", "dhr", "classifier=cam")),
-    ("labels", "weights=tests/tiny.py split=vaildation", ("split", "did you mean validation?")),
+    ("labels", "weights=tests/helpers/tiny.py option=[dhr]", ("option", "did you mean options?")),
+    ("labels", "weights=tests/helpers/tiny.py options=dhr", ("options", "dhr", "a list")),
+    ("labels", "weights=tests/helpers/tiny.py options=[dhrr]", ("options", "dhrr", "did you mean dhr?", "network_crf")),
+    ("labels", "weights=tests/helpers/tiny.py options=['']", ("options", "no such option", "paper")),
+    ("labels", "weights=tests/helpers/tiny.py options=[none]", ("options", "none", "given")),
+    ("labels", "weights=tests/helpers/tiny.py limit=0", ("limit", "0", "from 1 to")),
+    ("labels", "weights=tests/helpers/tiny.py keep=[paper]", ("keep", "paper", "network, network_crf, dhr")),
+    ("labels", "weights=tests/helpers/tiny.py classifier=none", ("options", "dhr", "classifier=cam")),
+    ("labels", "weights=tests/helpers/tiny.py split=vaildation", ("split", "did you mean validation?")),
     ("evaluate", "run=nowhere dataset=voc", ("dataset", "voc", "stored in the run")),
     ("evaluate", "", ("run", "masks")),
     ("evaluate", "masks=.", ("dataset", "voc")),
@@ -194,6 +195,19 @@ def test_a_run_may_be_older_than_a_key(tmp_path: Path) -> None:
     assert load_run_config(tmp_path / "run") == compose("train", ["seed=4"])
 
 
+def test_a_run_that_is_older_than_a_key_of_a_part_goes_on(tmp_path: Path) -> None:
+    """Its default is written 1.0 in the class and 1 in the file of the option."""
+    path = stored_run(tmp_path / "run") / "config.yaml"
+    older = OmegaConf.load(path)
+    assert older.crf.pop("gaussian_sxy") == 1
+    path.write_text(OmegaConf.to_yaml(older))
+    refuse_other_settings(RunFolder(tmp_path / "run"), compose("train", ["seed=4", "resume=true"]))
+    with pytest.raises(InputError, match=r"other settings: crf.gaussian_sxy=2 \(1 there\)"):
+        refuse_other_settings(
+            RunFolder(tmp_path / "run"), compose("train", ["seed=4", "resume=true", "crf.gaussian_sxy=2"])
+        )
+
+
 def test_a_model_needs_the_plain_keys_alone(tmp_path: Path) -> None:
     (tmp_path / "uss").mkdir()
     keys = "name: mine\nscales: [1.0]\nflip: false\nstride: 4\nstore: features/{split}\n"
@@ -216,6 +230,8 @@ def test_a_hostile_stored_configuration_is_refused(tmp_path: Path, changes: dict
     run = stored_run(tmp_path / "run", **changes)
     with pytest.raises(InputError, match=r"config\.yaml"):
         load_run_config(run)
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        refuse_other_settings(RunFolder(run), compose("train", ["seed=4", "resume=true"]))
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: &x [1]\nb: [*x, *x]", "a: [", "!!python/name:os.system", ""])
