@@ -27,13 +27,17 @@ def check(values: Mapping[str, Any], section: type[Section]) -> dict[str, Any]:
     Raises:
         InputError: an unknown or missing key, a wrong type, a number out of range, or a target that is not one of ours.
     """
+    for place, value in leaves(values):
+        if isinstance(value, str) and (found := UNWRITABLE.search(value)):
+            problem = f"has the character {ascii(found[0])}, which no file can keep; rename it"
+            raise InputError(f"{place}: {shown(value)}: {problem}")
     _check_keys(values, section, "")
     filled = _with_defaults(values, section)
     for place, node in nodes(filled):
         _check_part(node, place)
     for place, value in leaves(filled):
-        if isinstance(value, str):
-            _check_text(value, place)
+        if value == "" and not place.rpartition(".")[2].isdigit():  # in lists, rules over several keys say more
+            raise InputError(f"{place}: : empty; give a value, or leave it out")
     return filled
 
 
@@ -41,7 +45,7 @@ def _with_defaults(values: Mapping[str, Any], section: type[Section]) -> dict[st
     """A section in its own order with the defaults of the keys that it leaves out, and so in every section inside."""
     filled = {}
     for key, kind in keys_of(section).items():
-        value = values[key] if key in values else section.model_fields[key].get_default(call_default_factory=True)
+        value = values[key] if key in values else section.model_fields[key].get_default()
         inner = section_of(kind)
         filled[key] = _with_defaults(value, inner) if inner and isinstance(value, Mapping) else value
     return filled
@@ -93,15 +97,6 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(map(_tuples, value))
     return {key: _tuples(each) for key, each in value.items()} if isinstance(value, Mapping) else value
-
-
-def _check_text(text: str, place: str) -> None:
-    if (found := UNWRITABLE.search(text)) is not None:
-        raise InputError(
-            f"{place}: {shown(text)}: has the character {ascii(found[0])}, which no file can keep; rename it"
-        )
-    if not text and not place.rpartition(".")[2].isdigit():  # in lists, rules over several keys say more
-        raise InputError(f"{place}: : empty; give a value, or leave it out")
 
 
 def _check_part(node: Mapping[str, Any], place: str) -> None:

@@ -3,7 +3,6 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, MinLen
-from pydantic import Field
 
 from dhr.config.kinds import Part, Section
 from dhr.config.provenance import Saw
@@ -135,7 +134,7 @@ class Common(Section):
     debug: bool
     resume: bool | Literal["auto"]
     overwrite: bool
-    choices: dict[str, str | None] = Field(default_factory=dict)
+    choices: dict[str, str | None] = {}
 
 
 class Train(Common):

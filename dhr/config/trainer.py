@@ -3,10 +3,10 @@
 import re
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MinLen
 
 from dhr.config.kinds import Section
-from dhr.core.ranges import MANY, Count, Epoch, Rule, Steps
+from dhr.core.ranges import MANY, ONCE, Count, Epoch, Rule, Steps
 
 Some = Annotated[int, Ge(1), Le(MANY)] | Annotated[float, Gt(0), Le(1)]  # so many, or this share of them
 SomeOrNone = Annotated[int, Ge(0), Le(MANY)] | Annotated[float, Ge(0), Le(1)]
@@ -22,7 +22,7 @@ class Trainer(Section):
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "auto"
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
-    devices: Devices | tuple[AnyNumber, ...] | str = "auto"
+    devices: Devices | Annotated[tuple[AnyNumber, ...], MinLen(1), ONCE] | str = "auto"
     num_nodes: Annotated[int, Ge(1), Le(65536)] = 1
     precision: Precision | None = None
     fast_dev_run: bool | AnyNumber = False

@@ -7,6 +7,7 @@ from complaints import complaint
 from omegaconf import OmegaConf
 
 from dhr.config.compose import compose, jobs
+from dhr.config.groups import GROUPS as TABLE
 from dhr.config.schema import SCHEMAS
 from dhr.config.stored import load_run_config, refuse_other_settings
 from dhr.config.tree import config_folder, options
@@ -108,6 +109,10 @@ WRONG = [  # command, what is typed, what the message has to say
     ("extract_uss", "uss=dino uss.tokens.name=null", ("name", "null", "text")),
     ("extract_uss", "uss=dino uss.form=npz", ("uss.form", "npz", "safetensors")),
 ]
+
+
+def test_the_table_has_a_row_for_every_group() -> None:
+    assert {*TABLE} == {*GROUPS} - {"experiment"}
 
 
 @pytest.mark.parametrize(("verb", "words", "said"), WRONG)

@@ -156,6 +156,15 @@ def nodes_in(value: object) -> Iterator[dict[str, Any]]:
             yield from nodes_in(each)
 
 
+@pytest.mark.parametrize(("name", "key"), [
+    (name, key) for name, key in KEYS if "..." in str(keys_of(SECTIONS[name])[key])
+])  # fmt: skip
+def test_no_list_but_one_may_be_empty_and_no_value_counts_twice(name: str, key: str) -> None:
+    kind = keys_of(SECTIONS[name])[key]
+    assert takes(kind, ()) == ((name, key) == ("Report", "compare"))
+    assert [takes(kind, (value, value)) for value in (1, 0.5, "a")] == [False] * 3
+
+
 MAY_BE_EMPTY = {"compare"}
 TWICE = ("scales", "test_scales", "options")
 LISTS = [
