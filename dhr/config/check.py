@@ -71,7 +71,7 @@ def _check_keys(values: Mapping[str, Any], section: type[Section], place: str) -
         section.model_validate(_tuples(values))
     except ValidationError as error:
         # A misspelt key is missing too; its own error says what it should be called.
-        first = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
+        first = min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
         raise _complaint(first, values, section, place) from None
 
 
@@ -96,7 +96,7 @@ def _tuples(value: Any) -> Any:
     """A value with tuples for its lists: types name tuples, which is what parts are given."""
     if isinstance(value, list):
         return tuple(map(_tuples, value))
-    return {key: _tuples(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+    return {key: _tuples(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
 
 
 def _check_part(node: Mapping[str, Any], place: str) -> None:

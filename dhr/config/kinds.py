@@ -36,15 +36,13 @@ _WORDS = {
 @cache
 def keys_of(section: type[Section]) -> dict[str, Any]:
     """The type of every key, with its range."""
-    fields = section.model_fields.items()
-    return {
-        key: Annotated[each.annotation, *each.metadata] if each.metadata else each.annotation for key, each in fields
-    }
+    return {key: _ranged(field.annotation, field.metadata) for key, field in section.model_fields.items()}
 
 
 def section_of(kind: Any) -> type[Section] | None:
     """The section that a type is or allows."""
-    return next((each for each in alternatives(kind) if isinstance(each, type) and issubclass(each, Section)), None)
+    classes = [one for one in alternatives(kind) if isinstance(one, type)]
+    return next((one for one in classes if issubclass(one, Section)), None)
 
 
 def alternatives(kind: Any) -> Iterator[Any]:
@@ -53,13 +51,13 @@ def alternatives(kind: Any) -> Iterator[Any]:
     inner = get_args(kind) if origin in (Union, UnionType) else get_args(kind)[:1] if origin is Annotated else ()
     if not inner:
         yield kind
-    for each in inner:
-        yield from alternatives(each)
+    for one in inner:
+        yield from alternatives(one)
 
 
 def takes_part(kind: Any) -> bool:
     """Whether a node with `_target_` may stand where a value of this type is due."""
-    return kind == Part or any(takes_part(each) for each in get_args(kind))
+    return kind == Part or any(map(takes_part, get_args(kind)))
 
 
 def is_text(kind: Any) -> bool:
@@ -69,7 +67,7 @@ def is_text(kind: Any) -> bool:
 
 def is_name(kind: Any) -> bool:
     """True for a text that has to be a name, and for that or null."""
-    return NAMED in get_args(kind) or any(is_name(each) for each in get_args(kind))
+    return NAMED in get_args(kind) or any(map(is_name, get_args(kind)))
 
 
 def is_words(kind: Any) -> bool:

@@ -43,13 +43,14 @@ def section_of_part(target: str, supplied: frozenset[str] = frozenset()) -> type
 def with_part_defaults(value: Any) -> Any:
     """A value of a configuration in which every part also has the keys that it leaves out, where they are plain."""
     if isinstance(value, list):
-        return [with_part_defaults(each) for each in value]
+        return [with_part_defaults(element) for element in value]
     if not isinstance(value, Mapping):
         return value
     target = value.get("_target_")
     fields = section_of_part(target).model_fields if isinstance(target, str) and defines(target) else {}
-    plain = {key: each.default for key, each in fields.items() if not each.is_required() and each.default is not UNREAD}
-    return {**plain, **{key: with_part_defaults(each) for key, each in value.items()}}
+    optional = {key: field.default for key, field in fields.items() if not field.is_required()}
+    plain = {key: default for key, default in optional.items() if default is not UNREAD}
+    return {**plain, **{key: with_part_defaults(inner) for key, inner in value.items()}}
 
 
 @cache
@@ -59,9 +60,9 @@ def arguments(target: str) -> dict[str, tuple[Any, Any]]:
     if found is None:  # a base of somebody else's
         return {}
     source, node = found
-    for each in node.body:
-        if isinstance(each, ast.FunctionDef) and each.name == "__init__":
-            return {name: (source.type_of(kind), _default(value)) for name, kind, value in _of_init(each.args)}
+    for statement in node.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+            return {name: (source.type_of(kind), _default(value)) for name, kind, value in _of_init(statement.args)}
     inherited: dict[str, tuple[Any, Any]] = {}
     for base in map(ast.unparse, node.bases):
         inherited |= arguments(f"{source.origins.get(base, target.rpartition('.')[0])}.{base}")
@@ -74,15 +75,15 @@ def _of_init(given: ast.arguments) -> Iterator[Written]:
     positional = [*given.posonlyargs, *given.args][1:]
     missing = [None] * (len(positional) - len(given.defaults))
     defaults = [*missing, *given.defaults, *given.kw_defaults]
-    for each, default in zip([*positional, *given.kwonlyargs], defaults, strict=True):
-        yield each.arg, each.annotation, default
+    for argument, default in zip([*positional, *given.kwonlyargs], defaults, strict=True):
+        yield argument.arg, argument.annotation, default
 
 
 def _of_fields(node: ast.ClassDef) -> Iterator[Written]:
-    for each in node.body:
-        if isinstance(each, ast.AnnAssign) and "ClassVar" not in ast.unparse(each.annotation):
-            if each.value is None or "init=False" not in ast.unparse(each.value):
-                yield ast.unparse(each.target), each.annotation, each.value
+    for field in node.body:
+        if isinstance(field, ast.AnnAssign) and "ClassVar" not in ast.unparse(field.annotation):
+            if field.value is None or "init=False" not in ast.unparse(field.value):
+                yield ast.unparse(field.target), field.annotation, field.value
 
 
 def _default(written: ast.expr | None) -> Any:
@@ -106,11 +107,11 @@ class Source:
         if annotation is None:
             return Any
         words: dict[str, Any] = {}
-        for each in ast.walk(annotation):
-            if isinstance(each, ast.Attribute):
-                words[ast.unparse(each.value)] = SimpleNamespace(**{each.attr: Part})  # nn.Module
-            elif isinstance(each, ast.Name) and each.id not in words:
-                words |= self._meaning(each.id)
+        for node in ast.walk(annotation):
+            if isinstance(node, ast.Attribute):
+                words[ast.unparse(node.value)] = SimpleNamespace(**{node.attr: Part})  # nn.Module
+            elif isinstance(node, ast.Name) and node.id not in words:
+                words |= self._meaning(node.id)
         written = SimpleNamespace(__annotations__={"kind": ast.unparse(annotation)})
         return get_type_hints(written, words, include_extras=True)["kind"]
 

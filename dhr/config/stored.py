@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dhr.config.check import check, shown
+from dhr.config.parts import without_saw
 from dhr.config.schema import Common, Train, TrainUss
 from dhr.config.signatures import with_part_defaults
 from dhr.config.walk import changed, leaves
@@ -98,7 +99,7 @@ def _what_counts(values: Mapping[str, Any]) -> dict[str, str]:
     roots = {root: f"<paths.{key}>" for key, root in values["paths"].items()}
     return {
         key: _placed(_text(value), roots)
-        for key, value in leaves(with_part_defaults(values))  # a run may be older than a key of a part
+        for key, value in leaves(with_part_defaults(without_saw(values)))  # a run may be older than a key of a part
         if not any(key == each or key.startswith(f"{each}.") for each in HOW)
     }
 
