@@ -6,6 +6,7 @@ from torch import Tensor
 
 from dhr.backbone.frozen import FreezableBackbone
 from dhr.backbone.pretrained import create, load_file
+from dhr.core.ranges import FrozenStages, Width
 
 
 class ResNet(FreezableBackbone):
@@ -29,8 +30,8 @@ class ResNet(FreezableBackbone):
         output_stride: Literal[8, 16, 32] = 8,
         dilation: Literal["official", "timm"] = "official",
         weights: str | None = None,
-        widths: tuple[int, int, int, int] | None = None,
-        frozen_stages: int = 0,
+        widths: tuple[Width, Width, Width, Width] | None = None,
+        frozen_stages: FrozenStages = 0,
         frozen_norms: bool = False,
     ) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from dhr.backbone.frozen import FreezableBackbone
 from dhr.backbone.pretrained import create, load_file, refuse_uneven
+from dhr.core.ranges import Dropout, FrozenStages, SmallCount, Width
 
 PATCH = 4
 
@@ -42,14 +43,14 @@ class Swin(FreezableBackbone):
             "swin_large_patch4_window12_384.ms_in22k",
         ],
         *,
-        embed: int,
-        depths: tuple[int, int, int, int],
-        heads: tuple[int, int, int, int],
-        window: int,
-        drop_path: float = 0.0,
+        embed: Width,
+        depths: tuple[SmallCount, SmallCount, SmallCount, SmallCount],
+        heads: tuple[SmallCount, SmallCount, SmallCount, SmallCount],
+        window: SmallCount,
+        drop_path: Dropout = 0.0,
         gradient_checkpointing: bool = False,
         weights: str | None = None,
-        frozen_stages: int = 0,
+        frozen_stages: FrozenStages = 0,
         frozen_norms: bool = False,
     ) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ from torch.nn import functional
 from dhr.backbone.frozen import FreezableBackbone, weights_of
 from dhr.backbone.pretrained import create, load_file
 from dhr.core.errors import InputError
+from dhr.core.ranges import FrozenStages, Name
 from dhr.core.words import nearest
 
 STRIDES = (4, 8, 16, 32)
@@ -42,12 +43,12 @@ class TimmNetwork(FreezableBackbone):
 
     def __init__(
         self,
-        name: str,
+        name: Name,
         *,
         output_stride: Literal[8, 16, 32] = 16,
         final_layers: bool = False,
         weights: str | None = None,
-        frozen_stages: int = 0,
+        frozen_stages: FrozenStages = 0,
         frozen_norms: bool = False,
     ) -> None:
         super().__init__()

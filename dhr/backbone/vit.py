@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from dhr.backbone.frozen import FreezableBackbone
 from dhr.backbone.pretrained import create, load_file, refuse_uneven
 from dhr.core.numerics import resize
+from dhr.core.ranges import Dropout, FrozenStages, SmallCount, Width
 
 PATCH = 16
 STRIDES = (4, 8, 16)  # of C2, C3 and C4
@@ -43,14 +44,14 @@ class Vit(FreezableBackbone):
             "vit_base_patch16_224.augreg2_in21k_ft_in1k",
         ],
         *,
-        embed: int,
-        depth: int,
-        heads: int,
+        embed: Width,
+        depth: SmallCount,
+        heads: SmallCount,
         output_stride: Literal[16, 32] = 16,
-        drop_path: float = 0.0,
+        drop_path: Dropout = 0.0,
         gradient_checkpointing: bool = False,
         weights: str | None = None,
-        frozen_stages: int = 0,
+        frozen_stages: FrozenStages = 0,
         frozen_norms: bool = False,
     ) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from dhr.backbone.frozen import FreezableBackbone
 from dhr.backbone.pretrained import load_file
+from dhr.core.ranges import FrozenStages, Width
 
 MOMENTUM = 3e-4  # of the batch norms, where they are not frozen
 # Per stage: blocks, widths of the convolutions of a block in units of the base width, stride, dilations of the first
@@ -35,8 +36,8 @@ class WideResNet38(FreezableBackbone):
         *,
         weights: str | None = None,
         frozen: bool = True,
-        width: int = 64,
-        frozen_stages: int = 0,
+        width: Width = 64,
+        frozen_stages: FrozenStages = 0,
         frozen_norms: bool = False,
     ) -> None:
         super().__init__()

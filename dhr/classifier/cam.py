@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from dhr.classifier.interface import Classifier
 from dhr.core.losses import tag_loss
 from dhr.core.numerics import resize
+from dhr.core.ranges import Scale
 from dhr.core.sample import NetworkOutput
 
 
@@ -17,7 +18,7 @@ class CamClassifier(Classifier):
         scale: of the maps against C5.
     """
 
-    def __init__(self, in_channels: int, num_tags: int, *, scale: float = 0.5) -> None:
+    def __init__(self, in_channels: int, num_tags: int, *, scale: Scale = 0.5) -> None:
         super().__init__()
         self.scale = scale
         self.projection = nn.Conv2d(in_channels, num_tags, 1, bias=False)

@@ -86,7 +86,7 @@ def check_before(name: str, arguments: Namespace) -> None:
     if arguments.help or arguments.hydra_help or arguments.shell_completion or arguments.info is not None:
         return
     if arguments.cfg is not None:
-        check_typed(name, words)
+        check_typed(name, [as_typed(name, word) for word in words])
         return
     for job in jobs(name, words) if arguments.multirun else [list(words)]:
         compose(name, job, folder=arguments.config_dir)

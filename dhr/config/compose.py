@@ -10,18 +10,18 @@ from typing import Any
 from hydra import compose as hydra_compose
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from dhr.config.check import check, with_defaults
-from dhr.config.overrides import FROM_RUN, UNLESS_TYPED, check_typed, loosen, parse, root_key
-from dhr.config.relations import USUAL, check_relations
+from dhr.config.check import check
+from dhr.config.groups import GROUPS, groups
+from dhr.config.overrides import FROM_RUN, check_typed, loosen, parse, root_key
+from dhr.config.relations import check_relations
 from dhr.config.schema import SCHEMAS
 from dhr.config.texts import as_typed
 from dhr.config.tree import opened
+from dhr.config.walk import changed, leaves
 from dhr.core.errors import InputError
 from dhr.core.words import open_home
 
 PLUGINS = Path(__file__).parent / "plugins"
-# Brought by a dataset file, whether the command uses them or not.
-PRESET = ("backbone", "decoder", "classifier", "wss", "uss", "optimizer", "cam", "cause", "stego", "crf")
 CALLED = {  # all that Hydra may build: the launchers and the sweeper that hydra/launcher= and hydra/sweeper= name
     "hydra.launcher._target_": (
         "hydra_plugins.dhr_launcher.ProcessLauncher",
@@ -97,15 +97,15 @@ def finish(verb: str, raw: DictConfig, hydra: DictConfig) -> DictConfig:
     with open_dict(bare):
         bare.pop("hydra", None)
     resolved: Any = OmegaConf.to_container(bare, resolve=True, throw_on_missing=True)
-    used = SCHEMAS[verb].__dataclass_fields__
-    values = {key: value for key, value in resolved.items() if key in used or key not in PRESET}
-    check(values, SCHEMAS[verb])
-    values = _at_home(with_defaults(values, SCHEMAS[verb]), "")
-    _refuse_interpolations(values, "")
+    used = SCHEMAS[verb].model_fields
+    values = {key: value for key, value in resolved.items() if key in used or key not in groups("preset")}
+    values = changed(check(values, SCHEMAS[verb]), _at_home)
+    _refuse_interpolations(values)
     values["choices"] = {key: hydra.runtime.choices[key] for key in sorted(values) if key in hydra.runtime.choices}
     if values.get("run") is not None:
         typed = {root_key(override) for override in parse(hydra.overrides.task)}
-        values = _with_stored(values, (FROM_RUN | {"name"} | (UNLESS_TYPED - typed)) & used.keys())
+        stored = FROM_RUN | {"name"} | ({*groups("retypable")} - typed)
+        values = _with_stored(values, stored & used.keys())
     check_relations(verb, values)
     if verb == "train" and values["name"] is None:
         values["name"] = run_name(values)
@@ -117,10 +117,9 @@ def finish(verb: str, raw: DictConfig, hydra: DictConfig) -> DictConfig:
 def run_name(values: Mapping[str, Any]) -> str:
     """<wss>-<rebalancing>-<backbone>-seed<seed>, and what is not usual: label maker, refresh, tau."""
     choices = values["choices"]
-    name = f"{choices['wss']}-{choices['rebalancing']}-{choices['backbone']}-seed{values['seed']}"
-    unusual = [choices[group] for group, usual in USUAL.items() if choices[group] != usual]
-    unusual += [] if values["tau"] == PAPER_TAU else [f"tau{values['tau']:g}"]
-    return "-".join([name, *unusual])
+    parts = [*(choices[group] for group in groups("in_name")), f"seed{values['seed']}"]
+    parts += [choices[group] for group in groups("usual") if choices[group] != GROUPS[group].usual]
+    return "-".join([*parts, *([] if values["tau"] == PAPER_TAU else [f"tau{values['tau']:g}"])])
 
 
 def check_hydra(hydra: DictConfig) -> None:
@@ -134,39 +133,27 @@ def check_hydra(hydra: DictConfig) -> None:
     for place, value in (("hydra.callbacks", plain["callbacks"]), ("hydra.job.env_set", plain["job"]["env_set"])):
         if value:
             raise InputError(f"{place}: {value}: not allowed; leave it out")
-    for key, text in _leaves(plain, "hydra"):
+    for key, value in leaves(plain, "hydra"):
         last = key.rpartition(".")[2]
-        logs = last == "class" and text in ("logging.StreamHandler", "logging.FileHandler")
+        logs = last == "class" and value in ("logging.StreamHandler", "logging.FileHandler")
         called = last in ("class", "()") or (last.startswith("_") and last.endswith("_"))
-        if called and not logs and text not in CALLED.get(key, ()):
-            raise InputError(f"{key}: {text}: not allowed; leave it out")
+        if called and not logs and value not in CALLED.get(key, ()):
+            raise InputError(f"{key}: {value}: not allowed; leave it out")
 
 
-def _leaves(value: Any, place: str) -> list[tuple[str, str]]:
-    if isinstance(value, dict):
-        return [leaf for key, each in value.items() for leaf in _leaves(each, f"{place}.{key}")]
-    if isinstance(value, list):
-        return [leaf for number, each in enumerate(value) for leaf in _leaves(each, f"{place}.{number}")]
-    return [(place, str(value))]
-
-
-def _at_home(value: Any, place: str) -> Any:
-    """The values with every leading `~` opened: no shell does that behind `key=`, in a YAML file or in a variable."""
-    if isinstance(value, dict):
-        return {key: _at_home(each, f"{place}.{key}") for key, each in value.items()}
-    if isinstance(value, list):
-        return [_at_home(each, f"{place}.{number}") for number, each in enumerate(value)]
+def _at_home(place: str, value: Any) -> Any:
+    """A text with its leading `~` opened: no shell does that behind `key=`, in a YAML file or in a variable."""
     try:
         return open_home(value) if isinstance(value, str) else value
     except InputError as error:
-        raise InputError(f"{place.lstrip('.')}: {error}") from None
+        raise InputError(f"{place}: {error}") from None
 
 
-def _refuse_interpolations(values: Mapping[str, Any], place: str) -> None:
+def _refuse_interpolations(values: Mapping[str, Any]) -> None:
     """A resolved value that still looks like an interpolation came from outside and would be resolved later."""
-    for key, text in _leaves(values, place):
-        if "${" in text:
-            raise InputError(f"{key.lstrip('.')}: {text}: not allowed; write the value itself")
+    for place, value in leaves(values):
+        if "${" in str(value):
+            raise InputError(f"{place}: {value}: not allowed; write the value itself")
 
 
 def _with_stored(values: dict[str, Any], keys: AbstractSet[str]) -> dict[str, Any]:
@@ -174,15 +161,13 @@ def _with_stored(values: dict[str, Any], keys: AbstractSet[str]) -> dict[str, An
 
     stored: Any = OmegaConf.to_container(load_run_config(Path(values["run"])))
     there, here = stored["paths"]["data"], values["paths"]["data"]
-    taken = {key: _moved(stored[key], there, here) for key in sorted(keys)}
+    taken = {key: changed(stored[key], lambda _, value: _moved(value, there, here)) for key in sorted(keys)}
     choices = {**values["choices"], **{key: stored["choices"].get(key) for key in taken if key in stored["choices"]}}
     return {**values, **taken, "choices": choices}
 
 
 def _moved(value: Any, there: str, here: str) -> Any:
     """The value with all paths below one folder in another: the data may lie elsewhere than when the run began."""
-    if isinstance(value, dict):
-        return {key: _moved(each, there, here) for key, each in value.items()}
     if isinstance(value, str) and value.startswith(f"{there.rstrip('/')}/"):
         return here.rstrip("/") + value[len(there.rstrip("/")) :]
     return value

@@ -10,9 +10,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dhr.config.check import check_value
+from dhr.config.check import check
 from dhr.config.overrides import explain, loosen, parse, root_key, value_of
-from dhr.config.schema import Rebalancing
+from dhr.config.schema import OptionOfLabels
 from dhr.config.tree import opened, options
 from dhr.core.errors import InputError
 from dhr.core.labels import GIVEN
@@ -81,7 +81,6 @@ def _composed(name: str, words: Sequence[str], values: Mapping[str, Any]) -> Dic
         raw.dataset = values["dataset"]
         if "tau" not in map(root_key, typed):
             raw.tau = values["tau"]
-    check_value(raw.tau, float, "tau")
-    node: Any = OmegaConf.to_container(raw.rebalancing, resolve=True, throw_on_missing=True)
-    check_value(node, Rebalancing, "rebalancing")
-    return OmegaConf.create(node["rebalancer"])
+    resolved: Any = OmegaConf.to_container(raw, resolve=True, throw_on_missing=True)
+    check({key: resolved[key] for key in SETTABLE}, OptionOfLabels)
+    return OmegaConf.create(resolved["rebalancing"]["rebalancer"])

@@ -2,28 +2,23 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import fields
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from dhr.config.check import unknown_key
+from dhr.config.check import UNWRITABLE, unknown_key
+from dhr.config.groups import groups
 from dhr.config.schema import SCHEMAS
 from dhr.config.tree import is_group, options
-from dhr.config.values import UNWRITABLE
 from dhr.core.errors import InputError
 from dhr.core.words import nearest
 
 # Of Hydra's own keys; callbacks, logging classes and the environment of the job would run what a file says.
 HYDRA_KEYS = ("run", "sweep", "launcher", "sweeper", "mode", "verbose", "output_subdir", "job", "searchpath")
 BY_OPTION = ("launcher", "sweeper")  # hydra/launcher=process, not hydra.launcher={...}: such a node would be called
-FROM_RUN = frozenset(
-    {"dataset", "backbone", "decoder", "classifier", "wss", "uss", "rebalancing", "label_maker", "refresh", "features"}
-    | {"optimizer", "trainer", "logger", "seed", "tau"}
-)
-UNLESS_TYPED = frozenset({"crf"})  # a run's masks may be refined with another CRF than the one it trained with
+FROM_RUN = {*groups("stored"), "seed", "tau"} - {*groups("retypable")}
 
 
 def parse(words: Sequence[str]) -> list[Override]:
@@ -45,7 +40,7 @@ def check_typed(verb: str, words: Sequence[str]) -> list[Override]:
         InputError: malformed or unknown, or stored in the run that is worked on.
     """
     overrides = parse(words)
-    known = {each.name for each in fields(SCHEMAS[verb])} | {"hydra"} | ({"experiment"} if verb == "train" else set())
+    known = {*SCHEMAS[verb].model_fields} | {"hydra"} | ({"experiment"} if verb == "train" else set())
     for override in overrides:
         root = root_key(override)
         if root not in known or root == "choices":

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -10,8 +10,10 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from dhr.config.check import SUPPLIED, unknown_key
+from dhr.config.check import unknown_key
+from dhr.config.groups import GROUPS, Group
 from dhr.config.provenance import SAW
+from dhr.config.walk import nodes
 from dhr.core.errors import InputError
 
 log = logging.getLogger("dhr.config")
@@ -25,12 +27,12 @@ def check_signatures(cfg: DictConfig) -> None:
         InputError: an argument that the class does not know, one that it needs and nobody gives, or a package that it
             needs and that is not installed.
     """
-    for place, node in _nodes(OmegaConf.to_container(cfg, resolve=True), ""):
+    for place, node in nodes(OmegaConf.to_container(cfg, resolve=True)):
         known = inspect.signature(_class_of(place, node["_target_"])).parameters
         given = {str(key) for key in node if key != "_target_"} - ({SAW} if "weights" in known else set())
         for key in sorted(given - {*known}):
             raise unknown_key(f"{place}.", key, node[key], known)
-        supplied = SUPPLIED.get(place.partition(".")[0], frozenset())
+        supplied = GROUPS.get(place.partition(".")[0], Group()).supplied
         needed = {name for name, each in known.items() if each.default is each.empty and each.kind not in _VARIADIC}
         for key in sorted(needed - given - supplied):
             raise InputError(f"{place}.{key}: missing; set it with {place}.{key}=<value>")
@@ -95,15 +97,3 @@ def _class_of(place: str, target: str) -> Callable[..., Any]:
             f"pip install {ON_PYPI.get(package, package)}, or choose another {place.partition('.')[0]}"
         ) from error
     return found
-
-
-def _nodes(value: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(value, list):
-        for number, each in enumerate(value):
-            yield from _nodes(each, f"{place}.{number}")
-    if not isinstance(value, Mapping):
-        return
-    if "_target_" in value:
-        yield place, value
-    for key, each in value.items():
-        yield from _nodes(each, f"{place}.{key}" if place else str(key))

@@ -1,8 +1,9 @@
 """What the weights of a run saw before, as letters, and whose licence they have: numbers compare only among equals."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from dhr.core.ranges import Rule
 from dhr.disk.weights.pixel_labels import ADMITTED
 
 SAW = "saw"
@@ -12,6 +13,8 @@ LETTERS = {
     "T": "images with texts",
     "M": "masks or pixel labels of others",
 }
+MEANINGS = ", ".join(f"{letter} ({meaning})" for letter, meaning in LETTERS.items())
+Saw = Annotated[str, Rule(lambda text: text != "" and {*text} <= {*LETTERS}, f" of the letters {MEANINGS}")]
 UNKNOWN = "?"  # nobody said
 NOTHING = "nothing"
 

@@ -4,15 +4,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dhr.config.groups import GROUPS, groups
 from dhr.config.label_options import OF_NETWORK, rebalancers_of, refuse_doubles
 from dhr.config.tree import PACKAGE, config_folder, options
 from dhr.core.errors import InputError
 from dhr.core.labels import GIVEN
 from dhr.core.words import nearest
 
-# What a training does unless something else is chosen: not written into its name, and all that can be done without
-# a rebalancer.
-USUAL = {"label_maker": "student", "refresh": "step", "features": "stored"}
 HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
 SWIN = "dhr.backbone.swin.Swin"  # strides up to 32, whatever is asked for
 COMMON_SPLITS = ("train", "validation", "test")  # folders that exist beside those a dataset file names
@@ -86,9 +84,9 @@ def _train(values: Mapping[str, Any]) -> None:
             f"classifier: none: rebalancing={values['choices'].get('rebalancing')} reads class activation maps; "
             "use classifier=cam, or rebalancing=none"
         )
-    for group, usual in USUAL.items():
+    for group in groups("usual"):
         chosen = values["choices"].get(group)
-        if values["rebalancing"]["rebalancer"] is None and chosen != usual:
+        if values["rebalancing"]["rebalancer"] is None and chosen != GROUPS[group].usual:
             raise InputError(
                 f"{group}: {chosen}: rebalancing={values['choices'].get('rebalancing')} makes no labels; "
                 f"leave {group}={chosen} out, or use rebalancing=dhr"

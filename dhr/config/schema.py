@@ -1,13 +1,31 @@
 """The typed configuration of every command: which keys there are and of which type their values are."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from dhr.config.values import Part
+from annotated_types import Ge, Le, MinLen
+
+from dhr.config.kinds import Part, Section
+from dhr.config.provenance import Saw
+from dhr.core.ranges import (
+    ONCE,
+    BatchSize,
+    Count,
+    Epoch,
+    Name,
+    Scale,
+    Scales,
+    Seed,
+    Side,
+    SmallCount,
+    UnitInterval,
+    Width,
+    Workers,
+)
+
+LongSide = Annotated[int, Ge(8), Le(16384)]
 
 
-@dataclass
-class Paths:
+class Paths(Section):
     """Folders."""
 
     data: str
@@ -15,89 +33,89 @@ class Paths:
     weights: str
 
 
-@dataclass
-class Generate:
+class Generate(Section):
     """How many scenes of a toy set are drawn for each split."""
 
-    train: int
-    validation: int
-    seed: int
+    train: Count
+    validation: Count
+    seed: Seed
 
 
-@dataclass
-class Splits:
+class Splits(Section):
     """Names of the folders that hold the images to learn from and to validate on."""
 
     train: str
     validation: str
 
 
-@dataclass
-class Dataset:
+class Dataset(Section):
     """A data set and how crops are cut from its images."""
 
-    name: str
-    folder: str
-    classes: str
+    name: Name
+    folder: Name
+    classes: Name
     splits: Splits
-    crop_size: int
-    long_side: tuple[int, int]
-    batch_size: int
-    max_epochs: int
-    rebalancing_start: int
-    cam_scale: float
-    mass_power: float
-    test_scales: list[float]
-    workers: int
-    jitter: tuple[float, float, float, float]
-    flip: float
+    crop_size: Side
+    long_side: tuple[LongSide, LongSide]
+    batch_size: BatchSize
+    max_epochs: Count
+    rebalancing_start: Epoch
+    cam_scale: Scale
+    mass_power: UnitInterval
+    test_scales: Scales
+    workers: Workers
+    jitter: tuple[UnitInterval, UnitInterval, UnitInterval, UnitInterval]
+    flip: UnitInterval
     generate: Generate | None
     download: Part | None = None
-    image_size: int | None = None
+    image_size: Side | None = None
 
 
-@dataclass
-class Wss:
+class Wss(Section):
     """Where the masks of a WSS method lie, and how they are made if we can make them."""
 
-    name: str
+    name: Name
     masks: str
     recipe: Part | None
-    saw: str | None = None
+    saw: Saw | None = None
 
 
-@dataclass
-class Uss:
+class Uss(Section):
     """Where the features of a USS model lie, and how they are made if we can make them.
 
     `tokens` is the frozen backbone of a trained head, whose file `weights` is and which train_uss makes by `recipe`;
     `form`, `components` and `centred` say how the store keeps the features.
     """
 
-    name: str
+    name: Name
     extractor: Part | None
-    scales: list[float]
+    scales: Scales
     flip: bool
-    stride: int
+    stride: SmallCount
     store: str
     tokens: Part | None = None
     weights: str | None = None
     recipe: Part | None = None
     form: Literal["pt", "safetensors"] = "pt"
-    components: int | None = None
+    components: Width | None = None
     centred: bool = False
 
 
-@dataclass
-class Rebalancing:
+class Rebalancing(Section):
     """What corrects the masks while the network learns, and from which epoch on."""
 
-    start_epoch: int
+    start_epoch: Epoch
     rebalancer: Part | None
 
 
-@dataclass
-class Logger:
+class OptionOfLabels(Section):
+    """What an option of `dhr.labels` sets."""
+
+    tau: UnitInterval
+    rebalancing: Rebalancing
+
+
+class Logger(Section):
     """Where the curves go beside metrics.csv."""
 
     name: Literal["csv", "wandb"]
@@ -106,21 +124,19 @@ class Logger:
     mode: Literal["auto", "online", "offline", "disabled"]
 
 
-@dataclass
-class Common:
+class Common(Section):
     """Keys of every command. `choices` holds the chosen option of every group; it is filled in, not typed."""
 
     paths: Paths
-    name: str | None
-    seed: int
-    tau: float
+    name: Name | None
+    seed: Seed
+    tau: UnitInterval
     debug: bool
     resume: bool | Literal["auto"]
     overwrite: bool
-    choices: dict[str, str | None] = field(default_factory=dict, kw_only=True)
+    choices: dict[str, str | None] = {}
 
 
-@dataclass
 class Train(Common):
     """`dhr.train`."""
 
@@ -141,7 +157,6 @@ class Train(Common):
     logger: Logger
 
 
-@dataclass
 class Predict(Common):
     """`dhr.predict`."""
 
@@ -152,13 +167,12 @@ class Predict(Common):
     crf: Part
     run: str | None
     weights: str | None
-    split: str
-    scales: list[float] | None
+    split: Name
+    scales: Scales | None
     flip: bool
-    minimum_probability: float
+    minimum_probability: UnitInterval
 
 
-@dataclass
 class Labels(Common):
     """`dhr.labels`. `options` are those of rebalancing, each with its settings, see `dhr.config.label_options`."""
 
@@ -172,33 +186,30 @@ class Labels(Common):
     features: Part
     run: str | None
     weights: str | None
-    split: str | None
-    options: list[str]
-    limit: int | None
-    keep: bool | list[str]
+    split: Name | None
+    options: Annotated[tuple[str, ...], MinLen(1), ONCE]
+    limit: Count | None
+    keep: bool | Annotated[tuple[str, ...], MinLen(1), ONCE]
 
 
-@dataclass
 class Evaluate(Common):
     """`dhr.evaluate`."""
 
     run: str | None
     masks: str | None
-    split: str
+    split: Name
     strict: bool
     allow_missing: bool
     dataset: Dataset | None = None
 
 
-@dataclass
 class Report(Common):
     """`dhr.report`."""
 
     run: str | None
-    compare: list[str]
+    compare: Annotated[tuple[str, ...], ONCE]
 
 
-@dataclass
 class Prepare(Common):
     """`dhr.prepare`."""
 
@@ -207,23 +218,21 @@ class Prepare(Common):
     sbd: str | None
     aug: str | None
     class_order: Literal["by_459_id", "voc_first"] | None
-    limit: int | None
+    limit: Count | None
     transfer: Literal["link", "copy"]
-    workers: int | None
+    workers: Workers | None
 
 
-@dataclass
 class Audit(Common):
     """`dhr.audit`. Masks and features are only looked at where they are named."""
 
     dataset: Dataset
-    split: str | None
+    split: Name | None
     strict: bool
     wss: Wss | None = None
     uss: Uss | None = None
 
 
-@dataclass
 class TrainWss(Common):
     """`dhr.train_wss`. `cam` is what wss=cam does with the dataset."""
 
@@ -232,10 +241,9 @@ class TrainWss(Common):
     wss: Wss
     crf: Part
     trainer: Part
-    split: str | None
+    split: Name | None
 
 
-@dataclass
 class TrainUss(Common):
     """`dhr.train_uss`. `cause` and `stego` are the recipes of uss=cause and uss=stego."""
 
@@ -247,16 +255,14 @@ class TrainUss(Common):
     trainer: Part
 
 
-@dataclass
 class ExtractUss(Common):
     """`dhr.extract_uss`."""
 
     dataset: Dataset
     uss: Uss
-    split: str | None
+    split: Name | None
 
 
-@dataclass
 class Doctor(Common):
     """`dhr.doctor`."""
 

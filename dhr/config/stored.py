@@ -1,6 +1,6 @@
 """The configuration that a run keeps of itself, checked again when it is read: a file may have been made elsewhere."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,11 @@ import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dhr.config.check import check, shown, with_defaults
+from dhr.config.check import check, shown
+from dhr.config.parts import without_saw
 from dhr.config.schema import Common, Train, TrainUss
-from dhr.config.source import with_part_defaults
+from dhr.config.signatures import with_part_defaults
+from dhr.config.walk import changed, leaves
 from dhr.core.errors import InputError
 from dhr.core.words import word
 from dhr.disk.layout import RunFolder
@@ -49,13 +51,7 @@ def load_run_config(run: Path) -> DictConfig:
     Raises:
         InputError: the folder is not a run, or its configuration does not pass check 1.
     """
-    path = RunFolder(run).config
-    values = _read(run, path)
-    try:
-        check(values, Train)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    stored = OmegaConf.create(with_defaults(values, Train))  # a run may be older than a key
+    stored = OmegaConf.create(_checked(run, Train))
     OmegaConf.set_struct(stored, True)
     return stored
 
@@ -73,10 +69,11 @@ def refuse_other_settings(run: RunFolder, cfg: DictConfig) -> None:
     Raises:
         InputError: names the keys that differ, with their values.
     """
-    stored = _read(run.root, run.config)
-    there = _what_counts(with_defaults(stored, _schema_of(stored)))
     values: Any = OmegaConf.to_container(cfg, resolve=True)
-    asked = _what_counts(values)
+    there, asked = (
+        _what_counts(_checked(run.root, Train if "rebalancing" in values else TrainUss)),
+        _what_counts(values),
+    )
     differing = [key for key in sorted(there.keys() | asked.keys()) if there.get(key) != asked.get(key)]
     if differing:
         listed = [f"{key}={asked.get(key, 'null')} ({there.get(key, 'null')} there)" for key in differing[:SHOWN]]
@@ -87,28 +84,29 @@ def refuse_other_settings(run: RunFolder, cfg: DictConfig) -> None:
         )
 
 
-def _schema_of(values: Mapping[str, Any]) -> type[Common]:
-    """Of the command that keeps such a configuration."""
-    return Train if "rebalancing" in values else TrainUss
+def _checked(run: Path, schema: type[Common]) -> dict[str, Any]:
+    """What a run folder keeps, with defaults, as a run may be older than a key."""
+    path = RunFolder(run).config
+    values = _read(run, path)
+    try:
+        return check(values, schema)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _what_counts(values: Mapping[str, Any]) -> dict[str, str]:
     """Every key that can change the result, with its value; files are named from the folders that `paths` names."""
     roots = {root: f"<paths.{key}>" for key, root in values["paths"].items()}
     return {
-        key: _placed(value, roots)
-        for key, value in _leaves(with_part_defaults(values), "")  # a run may be older than a key of a part
+        key: _placed(_text(value), roots)
+        for key, value in leaves(with_part_defaults(without_saw(values)))  # a run may be older than a key of a part
         if not any(key == each or key.startswith(f"{each}.") for each in HOW)
     }
 
 
-def _leaves(value: Any, place: str) -> Iterator[tuple[str, str]]:
-    """Keys with dots and their values as text; an empty list or group is a value, too."""
-    inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    if not inner:
-        yield place, str(value)
-    for key, each in inner:
-        yield from _leaves(each, f"{place}.{key}" if place else str(key))
+def _text(value: Any) -> str:
+    """A value as text, whole numbers without a point: a part's default may be written 1.0 and its key 1."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _placed(text: str, roots: Mapping[str, str]) -> str:
@@ -133,19 +131,14 @@ def _read(run: Path, path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not readable as YAML ({type(error).__name__}); train the run again") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: not a configuration of plain keys and values; train the run again")
-    return {str(key): _moved(value) for key, value in values.items()}
+    return changed({str(key): value for key, value in values.items()}, _moved)
 
 
-def _moved(value: Any) -> Any:
-    """A stored value whose parts are named by the modules they stand in now."""
-    if isinstance(value, list):
-        return [_moved(inner) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    inner = {key: _moved(each) for key, each in value.items()}
-    target = str(inner.get("_target_"))
-    old = next((name for name in MOVED if target.startswith(name)), None)
-    return inner if old is None else {**inner, "_target_": target.replace(old, MOVED[old], 1)}
+def _moved(place: str, value: Any) -> Any:
+    """The name of a part by the module it stands in now."""
+    names = MOVED if place.rpartition(".")[2] == "_target_" and isinstance(value, str) else {}
+    old = next((name for name in names if value.startswith(name)), "")
+    return names[old] + value.removeprefix(old) if old else value
 
 
 def _is_plain(text: str) -> bool:

@@ -2,18 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
 
-from dhr.config.check import HOMES, section_of, takes_part
+from dhr.config.groups import classes_of
+from dhr.config.kinds import is_name, is_text, is_texts, is_words, keys_of, section_of, takes_part
 from dhr.config.schema import SCHEMAS
-from dhr.config.source import defines, keys_of
-from dhr.config.tree import is_group, named_targets
-from dhr.config.values import NAMES
+from dhr.config.signatures import defines, section_of_part
+from dhr.config.tree import is_group
 from dhr.core.words import quoted
 
 WORD = re.compile(r"(\+{0,2}([A-Za-z_][\w.]*)=)(.*)", re.DOTALL)
@@ -36,16 +35,16 @@ def as_typed(verb: str, word: str, *, sweep: bool = False) -> str:
         return word
     head, key, value = match.groups()
     kinds = kinds_of(verb, key)
-    if kinds and all(map(_is_texts, kinds)):
+    if kinds and all(map(is_texts, kinds)):
         inner = value.strip()
         if not re.fullmatch(r"\[.*\S.*\]", inner, re.DOTALL):
             return word
         return f"{head}[{','.join(_text(piece.strip()) for piece in _pieces(inner[1:-1]))}]"
-    if not any(map(_is_text, kinds)) or not all(_is_text(kind) or _is_words(kind) for kind in kinds):
+    if not any(map(is_text, kinds)) or not all(is_text(kind) or is_words(kind) for kind in kinds):
         return word
     if sweep:
         return head + ",".join(_text(piece.strip()) for piece in _pieces(value))
-    several = key.rpartition(".")[2] in NAMES and "," in value  # no name has a comma: the -m was forgotten
+    several = any(map(is_name, kinds)) and "," in value  # no name has a comma: the -m was forgotten
     return word if several else head + _text(value)
 
 
@@ -81,21 +80,6 @@ def _pieces(value: str) -> Iterator[str]:
     yield piece
 
 
-def _is_text(kind: Any) -> bool:
-    """True for text and for text or null."""
-    return kind is str or {*get_args(kind)} == {str, NoneType}
-
-
-def _is_words(kind: Any) -> bool:
-    """True for a choice of words, which are typed like any text where another part takes every text there."""
-    return get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind))
-
-
-def _is_texts(kind: Any) -> bool:
-    """True for a list of texts, and for that or a switch."""
-    return kind == list[str] or {*get_args(kind)} == {bool, list[str]}
-
-
 def kinds_of(verb: str, key: str) -> list[Any]:
     """The types that a key can have: one, or inside a part those of every class that may stand there."""
     kind: Any = SCHEMAS[verb]
@@ -103,11 +87,10 @@ def kinds_of(verb: str, key: str) -> list[Any]:
         section = section_of(kind)
         if section is None:
             return _kinds_in_parts(key.partition(".")[0], key.rpartition(".")[2]) if takes_part(kind) else []
-        kind = get_type_hints(section).get(name)
+        kind = keys_of(section).get(name)
     return [] if kind is None else [kind]
 
 
 def _kinds_in_parts(group: str, key: str) -> list[Any]:
-    groups = [group, *HOMES.get(group, ("", ()))[1]]
-    targets = {target for each in groups for target in named_targets(each) if defines(target)}
-    return [known[key].kind for known in map(keys_of, sorted(targets)) if key in known]
+    known = [keys_of(section_of_part(target)) for target in sorted(classes_of(group)) if defines(target)]
+    return [each[key] for each in known if key in each]

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 from torch import Tensor
 
+from dhr.core.ranges import Workers
 from dhr.crf.interface import Crf, Field
 from dhr.crf.potentials import Potentials
 
@@ -17,7 +18,7 @@ class AutoCrf(Potentials):
         workers: threads or processes of the CRFs on a CPU.
     """
 
-    workers: int = 2
+    workers: Workers = 2
     _made: dict[str, Crf] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def on(self, pixels: Tensor, valid: Tensor) -> Field:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dhr.core.ranges import Workers
 from dhr.crf.boxes import boxed_images
 from dhr.crf.interface import normalised
 from dhr.crf.lattice import CompiledLattice, bilateral_features, build, gaussian_features
@@ -41,7 +42,7 @@ class NativeCrf(Potentials):
              [0, 0, 0, 1, 1, 1]]])
     """
 
-    workers: int = 2
+    workers: Workers = 2
     _pools: list[ThreadPoolExecutor] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def on(self, pixels: Tensor, valid: Tensor) -> "NativeField":

@@ -1,9 +1,17 @@
 """Parameters that all dense CRFs share; imports nothing, so that processes that need them start fast."""
 
 from dataclasses import dataclass, fields
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from dhr.core.ranges import Weight
 
 FLOOR = 1e-5  # smallest probability given to the CRF: a class is never ruled out for good
 ABSENT = 1e30  # energy of a channel that only fills up: its exp is exactly 0
+
+
+Reach = Annotated[float, Ge(0.5), Le(1000)]  # below that the lattice has more cells than numbers
 
 
 @dataclass(frozen=True)
@@ -21,12 +29,12 @@ class Potentials:
         bilateral_weight: weight of the appearance kernel.
     """
 
-    iterations: int = 10
-    gaussian_sxy: float = 1.0
-    gaussian_weight: float = 3.0
-    bilateral_sxy: float = 67.0
-    bilateral_srgb: float = 3.0
-    bilateral_weight: float = 4.0
+    iterations: Annotated[int, Ge(1), Le(10_000)] = 10
+    gaussian_sxy: Reach = 1.0
+    gaussian_weight: Weight = 3.0
+    bilateral_sxy: Reach = 67.0
+    bilateral_srgb: Reach = 3.0
+    bilateral_weight: Weight = 4.0
 
     def plain(self) -> "Potentials":
         """The parameters alone, without what a CRF has beside them, so that they can be sent to other processes.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dhr.core.ranges import Workers
 from dhr.crf.boxes import BoxedImage, boxed_images
 from dhr.crf.interface import normalised
 from dhr.crf.potentials import Potentials
@@ -25,7 +26,7 @@ class PyDenseCrf(Potentials):
         workers: processes; 0 computes in this process.
     """
 
-    workers: int = 2
+    workers: Workers = 2
     _pools: list[ProcessPoolExecutor] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def on(self, pixels: Tensor, valid: Tensor) -> "PyDenseField":

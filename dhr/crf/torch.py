@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from dhr.core.ranges import Count
 from dhr.crf.interface import normalised
 from dhr.crf.permutohedral import SparseLattice, lattice
 from dhr.crf.potentials import FLOOR, Potentials
@@ -45,7 +46,7 @@ class TorchCrf(Potentials):
     [[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]
     """
 
-    images_at_once: int | None = None
+    images_at_once: Count | None = None
     counted: bool | None = None
 
     def __post_init__(self) -> None:

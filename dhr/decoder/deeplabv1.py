@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from dhr.core.ranges import Dropout, Width
 from dhr.core.sample import Decoded
 from dhr.decoder.interface import Decoder
 from dhr.decoder.rates import rates_at
@@ -26,8 +27,8 @@ class DeepLabV1(Decoder):
         backbone_channels: tuple[int, int, int, int],
         output_stride: int,
         num_classes: int,
-        channels: int = 512,
-        dropout: float = 0.5,
+        channels: Width = 512,
+        dropout: Dropout = 0.5,
     ) -> None:
         super().__init__()
         self.stride = output_stride

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dhr.core.numerics import resize
+from dhr.core.ranges import Dropout, Width
 from dhr.core.sample import Decoded
 from dhr.decoder.interface import Decoder
 from dhr.decoder.rates import rates_at
@@ -63,9 +64,9 @@ class DeepLabV3Plus(Decoder):
         backbone_channels: tuple[int, int, int, int],
         output_stride: int,
         num_classes: int,
-        channels: int = 256,
-        low_level_channels: int = 48,
-        dropout: tuple[float, float, float] = (0.5, 0.5, 0.1),
+        channels: Width = 256,
+        low_level_channels: Width = 48,
+        dropout: tuple[Dropout, Dropout, Dropout] = (0.5, 0.5, 0.1),
     ) -> None:
         super().__init__()
         self.stride = 4

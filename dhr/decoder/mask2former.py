@@ -1,6 +1,9 @@
 """Mask2Former: queries that each say a class and a mask; pixel decoder and transformer are those of transformers."""
 
+from typing import Annotated
+
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from transformers import Mask2FormerConfig
 from transformers.models.mask2former.modeling_mask2former import (
@@ -10,6 +13,7 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 
 from dhr.core.errors import InputError
+from dhr.core.ranges import SmallCount, Width
 from dhr.core.sample import Decoded, NetworkOutput, Queries
 from dhr.decoder.interface import Decoder
 from dhr.decoder.mask2former_loss import MaskLoss
@@ -76,13 +80,13 @@ class Mask2Former(Decoder):
         output_stride: int,
         num_classes: int,
         criterion: MaskLoss,
-        queries: int = 100,
-        channels: int = 256,
-        heads: int = 8,
-        encoder_layers: int = 6,
-        decoder_layers: int = 9,
-        encoder_width: int = 1024,
-        decoder_width: int = 2048,
+        queries: Annotated[int, Ge(1), Le(16384)] = 100,
+        channels: Width = 256,
+        heads: SmallCount = 8,
+        encoder_layers: SmallCount = 6,
+        decoder_layers: SmallCount = 9,
+        encoder_width: Width = 1024,
+        decoder_width: Width = 2048,
     ) -> None:
         super().__init__()
         _refuse(output_stride, channels, heads)

@@ -1,15 +1,17 @@
 """What Mask2Former learns from: masks matched to queries, compared at points, pixels without a label left out."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
 from dhr.core.labels import IGNORE
+from dhr.core.ranges import Count, UnitInterval, Weight
 from dhr.core.sample import Queries
 from dhr.runtime.ranks import mean_over_ranks
 
@@ -77,13 +79,13 @@ class MaskLoss:
         importance: share of `points` that is chosen so; the others are anywhere.
     """
 
-    class_weight: float = 2.0
-    mask_weight: float = 5.0
-    dice_weight: float = 5.0
-    no_object: float = 0.1
-    points: int = 12544
-    oversample: float = 3.0
-    importance: float = 0.75
+    class_weight: Weight = 2.0
+    mask_weight: Weight = 5.0
+    dice_weight: Weight = 5.0
+    no_object: UnitInterval = 0.1
+    points: Count = 12544
+    oversample: Annotated[float, Ge(1), Le(100)] = 3.0
+    importance: UnitInterval = 0.75
 
     def __call__(self, layers: tuple[Queries, ...], labels: Tensor) -> Tensor:
         """Sum over the layers, in float32 whatever the precision of the network.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dhr.core.numerics import to_unit_range
+from dhr.core.ranges import UnitInterval
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.prototypes import prototypes_of, similarity
 from dhr.rebalancing.transport import Transport
@@ -36,7 +37,7 @@ class ConnectedGroups:
              [0, 0, 0, 0]]], dtype=torch.int32)
     """
 
-    tau: float = 0.8
+    tau: UnitInterval = 0.8
 
     def __call__(self, closeness: Tensor, present: Tensor) -> Tensor:
         """One group per component, listed at its first class; (B,M,M) bool."""

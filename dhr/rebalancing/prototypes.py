@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhr.core.numerics import to_unit_range, unit_vectors
+from dhr.core.ranges import UnitInterval
 
 
 class Shares(Protocol):
@@ -47,7 +48,7 @@ class PureShares:
     [[[[1.0, 0.75, 0.0]], [[0.0, 0.0, 0.5]], [[0.0, 0.0, 0.25]]]]
     """
 
-    minimum_share: float = 0.5
+    minimum_share: UnitInterval = 0.5
 
     def __call__(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
         """Area shares, 0 in the mixed cells of classes that have pure ones."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dhr.core.labels import IGNORE
 from dhr.core.numerics import fast_argmax, resize, to_unit_range
+from dhr.core.ranges import UnitInterval
 from dhr.crf.interface import Field
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.transport import Transport
@@ -36,7 +37,7 @@ class AreaMass:
     (tensor([[2., 1., 0.]]), tensor([[1., 1., 0.]]))
     """
 
-    power: float = 0.0
+    power: UnitInterval = 0.0
 
     def __call__(self, heatmaps: Heatmaps) -> Tensor:
         """Softened areas of the present classes."""

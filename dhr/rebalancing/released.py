@@ -4,12 +4,15 @@ They exist to show the difference; `rebalancing=dhr` uses none of them.
 """
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional
 
 from dhr.core.numerics import fast_argmax
+from dhr.core.ranges import UnitInterval
 from dhr.crf.interface import Field
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.intra_class import own_similarity
@@ -30,7 +33,7 @@ class ReleasedTransport:
     [[[[0.0, 0.0]], [[0.0, 0.0]]]]
     """
 
-    epsilon: float = 0.1
+    epsilon: Annotated[float, Ge(0.012), Le(10)] = 0.1  # below that its kernel is 0
 
     def __call__(self, scores: Tensor, valid: Tensor, present: Tensor, mass: Tensor | None = None) -> Tensor:
         """As `dhr.rebalancing.transport.Transport`, with uniform marginals: `mass` is not read."""
@@ -114,7 +117,7 @@ class UpperTriangleGroups:
     [[[1, 1, 0], [0, 1, 1], [0, 0, 0]]]
     """
 
-    tau: float = 0.8
+    tau: UnitInterval = 0.8
 
     def __call__(self, closeness: Tensor, present: Tensor) -> Tensor:
         """(B,M,M) bool, row i the classes j >= i that are close to i; rows of one class are empty."""

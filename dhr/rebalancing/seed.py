@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dhr.core.labels import IGNORE
 from dhr.core.numerics import fast_argmax, resize
+from dhr.core.ranges import Gamma, UnitInterval
 from dhr.crf.interface import Field
 from dhr.rebalancing.transport import Transport
 from dhr.rebalancing.view import View
@@ -51,7 +52,7 @@ class Restore:
     [[[[0, 0, 0, 0]], [[0, 0, 1, 1]]]]
     """
 
-    share: float = 0.25
+    share: UnitInterval = 0.25
 
     def __call__(self, confident: Tensor, given: Tensor) -> Tensor:
         """`confident` for the missing classes, nothing for the others."""
@@ -90,8 +91,8 @@ class Seeds:
 
     transport: Transport
     policy: Policy
-    threshold: float = 0.5
-    gamma: float = 1.0
+    threshold: UnitInterval = 0.5
+    gamma: Gamma = 1.0
 
     def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W): the WSS label where nothing is confident, never IGNORE where it was not before."""
@@ -156,7 +157,7 @@ class AnswerSeeds:
         share: a class is lost when the answer gives it fewer pixels than this share of its WSS pixels.
     """
 
-    share: float = 0.25
+    share: UnitInterval = 0.25
 
     def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W); the WSS mask outside the valid box and in images whose classes are all unknown."""
@@ -178,7 +179,7 @@ class AgreedSeeds:
     """
 
     of: SeedStep
-    share: float = 0.25
+    share: UnitInterval = 0.25
 
     def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W): the mask where the two agree or its class keeps all pixels, IGNORE elsewhere."""

@@ -1,8 +1,10 @@
 """f_OT: entropic optimal transport between pixels and classes (Cuturi 2013; DHR, section 3)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from dhr.core.numerics import to_unit_range
@@ -84,8 +86,8 @@ class Transport:
     [[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
     """
 
-    epsilon: float = 0.1
-    iterations: int = 100
+    epsilon: Annotated[float, Ge(0.001), Le(10)] = 0.1  # below that the class marginals are off by more than 1e-5
+    iterations: Annotated[int, Ge(1), Le(10_000)] = 100
 
     def __call__(self, scores: Tensor, valid: Tensor, present: Tensor, mass: Tensor | None = None) -> Tensor:
         """Transported maps, each class min-max scaled to [0,1] over the valid cells.

@@ -1,13 +1,15 @@
 """What the rebalancer sees of a batch, and which of an image's tags are believed to be in the crop."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional
 
 from dhr.core.numerics import fast_argmax, masked_mean, resize
+from dhr.core.ranges import UnitInterval
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.rebalancing.slots import Slots
 
@@ -120,9 +122,9 @@ class CropEvidence:
         minimum_score: pooled CAM, a logit, that proves a tag; 0 is a probability of one half.
     """
 
-    minimum_pixels: int = 4
-    minimum_share: float = 0.00025
-    minimum_score: float = 0.0
+    minimum_pixels: Annotated[int, Ge(0), Le(1_000_000)] = 4
+    minimum_share: UnitInterval = 0.00025
+    minimum_score: Annotated[float, Ge(-1000), Le(1000)] = 0.0
 
     def __call__(self, view: View) -> View:
         """The view with the slots of unproven tags emptied; the background always takes part."""

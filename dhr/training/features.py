@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
+from dhr.core.ranges import Scales
 from dhr.core.sample import Batch
 from dhr.disk.feature_store import FeatureStore
 from dhr.network.multi_scale import multi_scale_features
@@ -56,7 +57,7 @@ class Computed:
         flip: whether the mirrored crop is averaged in.
     """
 
-    scales: tuple[float, ...] = (1.0,)
+    scales: Scales = (1.0,)
     flip: bool = False
 
     def store(self, store: FeatureStore) -> FeatureStore | None:

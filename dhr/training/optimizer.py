@@ -8,6 +8,8 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
 
+from dhr.core.ranges import Decay, Power, Rate, UnitInterval, WeightDecay
+
 
 class OptimizerRecipe(Protocol):
     """Builds the optimizer and its schedule; `ema_decay` is the decay of the averaged weights per step."""
@@ -32,12 +34,12 @@ class Sgd:
         ema_decay: of the averaged weights, per step.
     """
 
-    backbone_lr: float = 1e-3
-    head_lr: float = 1e-2
-    momentum: float = 0.9
-    weight_decay: float = 4e-5
-    power: float = 0.9
-    ema_decay: float = 0.999
+    backbone_lr: Rate = 1e-3
+    head_lr: Rate = 1e-2
+    momentum: Decay = 0.9
+    weight_decay: WeightDecay = 4e-5
+    power: Power = 0.9
+    ema_decay: Decay = 0.999
 
     def build(self, backbone: nn.Module, heads: Iterable[nn.Module], steps: int) -> tuple[Optimizer, LRScheduler]:
         """See `OptimizerRecipe`."""
@@ -61,11 +63,11 @@ class AdamWithDecay:
         ema_decay: of the averaged weights, per step.
     """
 
-    backbone_lr: float = 3e-3
-    head_lr: float = 3e-3
-    weight_decay: float = 1e-2
-    warmup: float = 0.3
-    ema_decay: float = 0.9
+    backbone_lr: Rate = 3e-3
+    head_lr: Rate = 3e-3
+    weight_decay: WeightDecay = 1e-2
+    warmup: UnitInterval = 0.3
+    ema_decay: Decay = 0.9
 
     def build(self, backbone: nn.Module, heads: Iterable[nn.Module], steps: int) -> tuple[Optimizer, LRScheduler]:
         """See `OptimizerRecipe`."""
@@ -94,11 +96,11 @@ class PolyAdam:
         ema_decay: of the averaged weights, per step; 0: the weights themselves are kept and used, as published.
     """
 
-    backbone_lr: float = 1e-5
-    head_lr: float = 1e-4
-    weight_decay: float = 0.05
-    power: float = 0.9
-    ema_decay: float = 0.0
+    backbone_lr: Rate = 1e-5
+    head_lr: Rate = 1e-4
+    weight_decay: WeightDecay = 0.05
+    power: Power = 0.9
+    ema_decay: Decay = 0.0
 
     def build(self, backbone: nn.Module, heads: Iterable[nn.Module], steps: int) -> tuple[Optimizer, LRScheduler]:
         """See `OptimizerRecipe`; there are groups without decay too, the last group is of the heads and decays."""

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from dhr.core.ranges import Count
 from dhr.core.sample import Batch
 from dhr.dataset.split import MaskFolder, TrainDataset
 from dhr.disk.layout import RunFolder
@@ -70,7 +71,7 @@ class Rounds:
         epochs: that learn the labels of one round.
     """
 
-    epochs: int = 5
+    epochs: Count = 5
 
     def plan(
         self, labeller: Labeller, start_epoch: int, train: TrainDataset, images: WholeImages, run: Path

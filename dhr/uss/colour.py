@@ -1,12 +1,15 @@
 """Weight-free features of colour and texture, for the toy set, for tests, and wherever no pretrained model is."""
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le, MultipleOf
 from torch import Tensor
 from torch.nn import functional
 
 from dhr.core.colour import MEAN, STD
+from dhr.core.ranges import SmallCount
 from dhr.uss.frozen import Frozen
 
 
@@ -25,7 +28,13 @@ class ColourExtractor(Frozen):
     """
 
     def __init__(
-        self, *, patch_size: int = 4, dim: int = 64, bandwidth: float = 0.1, texture: float = 0.3, light: float = 0.2
+        self,
+        *,
+        patch_size: SmallCount = 4,
+        dim: Annotated[int, Ge(2), Le(16384), MultipleOf(2)] = 64,
+        bandwidth: Annotated[float, Ge(0.001), Le(1000)] = 0.1,
+        texture: Annotated[float, Ge(0), Le(1000)] = 0.3,
+        light: Annotated[float, Ge(0), Le(1000)] = 0.2,
     ) -> None:
         super().__init__()
         self.patch_size = patch_size

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from dhr.core.colour import MEAN, STD
 from dhr.core.errors import InputError
+from dhr.core.ranges import Name
 from dhr.disk.weights.state import load_strictly, only_tensors
 from dhr.uss.frozen import Frozen, mixed
 from dhr.uss.zoo import PLACE, create, read_file, refuse_no_weights
@@ -38,10 +40,10 @@ class TimmTokens(Frozen):
     def __init__(
         self,
         *,
-        name: str,
+        name: Name,
         weights: str | None,
         sha256: str | None = None,
-        block: int | None = None,
+        block: Annotated[int, Ge(0), Le(1000)] | None = None,
         final_layers: bool = False,
         output_stride: Literal[8, 16, 32] | None = None,
         precision: Literal["fp32", "bf16", "fp16"] = "fp32",

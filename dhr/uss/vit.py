@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhr.core.errors import InputError
+from dhr.core.ranges import Name
 from dhr.disk.weights.state import load_strictly, only_tensors
 from dhr.uss.frozen import Frozen, mixed
 from dhr.uss.zoo import PLACE, create, read_file, refuse_no_weights
@@ -35,7 +36,7 @@ class VisionTransformer(Frozen):
     def __init__(
         self,
         *,
-        name: str,
+        name: Name,
         weights: str | None,
         sha256: str | None = None,
         precision: Literal["fp32", "bf16", "fp16"] = "fp32",

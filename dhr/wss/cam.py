@@ -14,6 +14,7 @@ from dhr.core.colour import normalise
 from dhr.core.labels import IGNORE
 from dhr.core.losses import tag_loss
 from dhr.core.numerics import fast_argmax, resize
+from dhr.core.ranges import Count, Gamma, Scales
 from dhr.core.sample import Batch
 from dhr.crf.interface import Crf
 from dhr.dataset.split import Split
@@ -38,10 +39,10 @@ class CamRecipe:
 
     backbone: nn.Module
     optimizer: OptimizerRecipe
-    epochs: int = 5
-    scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)
+    epochs: Count = 5
+    scales: Scales = (1.0, 0.5, 1.5, 2.0)
     flip: bool = True
-    gamma: float = 2.0
+    gamma: Gamma = 2.0
 
 
 class TagClassifier(pl.LightningModule):

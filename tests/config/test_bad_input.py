@@ -134,8 +134,8 @@ def test_all_bad_files_are_counted_and_some_are_named(there: Tiny) -> None:
 
 
 def test_without_any_tag_there_is_nothing_to_learn(there: Tiny) -> None:
-    for id in there.layout.ids("train"):
-        write_tags(there.layout.tags("train", id), (SIDE, SIDE), [])
+    for image_id in there.layout.ids("train"):
+        write_tags(there.layout.tags("train", image_id), (SIDE, SIDE), [])
     with pytest.raises(InputError, match="xml: no image has a tag"):
         there.call("train", *LEARNING)
     assert not (there.root / "outputs").exists()

@@ -56,8 +56,9 @@ def test_help_names_the_command(tmp_path: Path, verb: str) -> None:
 
 def test_cfg_job_shows_the_configuration_without_torch(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')\n")  # the working folder comes first
-    done = run(tmp_path, "train", "--cfg", "job", "dataset=voc", "tau=0.7")
+    done = run(tmp_path, "train", "--cfg", "job", "dataset=voc", "tau=0.7", "backbone.weights=/a (1)", "crf.workers=3")
     assert done.returncode == 0
+    assert "weights: /a (1)" in done.stdout
     assert "tau: 0.7" in done.stdout
     assert "hydra" not in done.stdout
 

@@ -7,6 +7,7 @@ from complaints import complaint
 from omegaconf import OmegaConf
 
 from dhr.config.compose import compose, jobs
+from dhr.config.groups import GROUPS as TABLE
 from dhr.config.schema import SCHEMAS
 from dhr.config.stored import MOVED, load_run_config, refuse_other_settings, stored_text
 from dhr.config.tree import config_folder, options
@@ -110,6 +111,10 @@ WRONG = [  # command, what is typed, what the message has to say
 ]
 
 
+def test_the_table_has_a_row_for_every_group() -> None:
+    assert {*TABLE} == {*GROUPS} - {"experiment"}
+
+
 @pytest.mark.parametrize(("verb", "words", "said"), WRONG)
 def test_wrong_words_are_refused(
     capsys: pytest.CaptureFixture[str], verb: str, words: str, said: tuple[str, ...]
@@ -195,6 +200,20 @@ def test_a_run_may_be_older_than_a_key(tmp_path: Path) -> None:
     assert load_run_config(tmp_path / "run") == compose("train", ["seed=4"])
 
 
+def test_a_run_that_is_older_than_a_key_of_a_part_goes_on(tmp_path: Path) -> None:
+    """Its default is written 1.0 in the class and 1 in the file of the option."""
+    path = stored_run(tmp_path / "run") / "config.yaml"
+    older = OmegaConf.load(path)
+    assert older.crf.pop("gaussian_sxy") == 1
+    del older.backbone.saw, older.wss.saw
+    path.write_text(OmegaConf.to_yaml(older))
+    refuse_other_settings(RunFolder(tmp_path / "run"), compose("train", ["seed=4", "resume=true"]))
+    with pytest.raises(InputError, match=r"other settings: crf.gaussian_sxy=2 \(1 there\)"):
+        refuse_other_settings(
+            RunFolder(tmp_path / "run"), compose("train", ["seed=4", "resume=true", "crf.gaussian_sxy=2"])
+        )
+
+
 def test_a_model_needs_the_plain_keys_alone(tmp_path: Path) -> None:
     (tmp_path / "uss").mkdir()
     keys = "name: mine\nscales: [1.0]\nflip: false\nstride: 4\nstore: features/{split}\n"
@@ -217,6 +236,8 @@ def test_a_hostile_stored_configuration_is_refused(tmp_path: Path, changes: dict
     run = stored_run(tmp_path / "run", **changes)
     with pytest.raises(InputError, match=r"config\.yaml"):
         load_run_config(run)
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        refuse_other_settings(RunFolder(run), compose("train", ["seed=4", "resume=true"]))
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: &x [1]\nb: [*x, *x]", "a: [", "!!python/name:os.system", ""])

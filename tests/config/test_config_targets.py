@@ -1,6 +1,5 @@
 """Which classes a configuration may name, and how their arguments are known without importing them."""
 
-import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from dhr.config.check import HOMES, check
+from dhr.config.check import check
 from dhr.config.command import WRONG_CONFIG
 from dhr.config.compose import compose
 from dhr.config.parts import build, check_signatures
 from dhr.config.schema import Train
-from dhr.config.source import defines, parameters
-from dhr.config.tree import named_targets, options
+from dhr.config.tree import options
 from dhr.core.errors import InputError
 
 HOSTILE: list[object] = [
@@ -144,17 +142,6 @@ def test_a_file_cannot_make_hydra_call_anything(tmp_path: Path, text: str) -> No
 @pytest.mark.parametrize("word", ["hydra/launcher=process", "hydra/launcher=basic", "hydra/sweeper=basic"])
 def test_launchers_and_sweepers_are_chosen_by_name(word: str) -> None:
     assert compose("train", [word]).name
-
-
-@pytest.mark.parametrize("group", sorted(HOMES))
-def test_signatures_from_source_equal_the_real_ones(group: str) -> None:
-    for target in sorted(filter(defines, named_targets(group))):
-        module, _, name = target.rpartition(".")
-        real = inspect.signature(getattr(__import__(module, fromlist=[name]), name)).parameters
-        read = parameters(target)
-        assert [*read] == [*real]
-        for key, each in real.items():
-            assert read[key].required == (each.default is each.empty), f"{target}: {key}"
 
 
 def test_reading_signatures_imports_nothing_heavy() -> None:

@@ -68,7 +68,7 @@ def test_every_option_with_weights_can_be_told_of(group: str) -> None:
 @pytest.mark.parametrize("word", ["backbone.saw=X", "backbone.saw=IX", "uss.tokens.saw=is", "wss.saw=human"])
 def test_other_letters_are_refused(word: str) -> None:
     with pytest.raises(
-        InputError, match=r"saw: .*: not letters of what weights saw; allowed are I \(ImageNet labels\)"
+        InputError, match=r"saw: .*: does not fit here; allowed is text of the letters I \(ImageNet labels\)"
     ):
         compose("train", [*VOC, word])
 

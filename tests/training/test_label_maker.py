@@ -14,7 +14,7 @@ from torch import Tensor, distributed, multiprocessing, nn
 
 import dhr.stage.parts
 from dhr.config.compose import compose
-from dhr.config.relations import USUAL
+from dhr.config.groups import GROUPS
 from dhr.core.errors import InputError
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.disk.atomic import read_json
@@ -166,7 +166,8 @@ def test_processes_share_batch_norm_statistics(tmp_path: Path) -> None:
 
 
 def test_the_usual_choice_is_the_default() -> None:
-    assert {group: compose("train").choices[group] for group in USUAL} == USUAL
+    usual = {name: group.usual for name, group in GROUPS.items() if group.usual}
+    assert {group: compose("train").choices[group] for group in usual} == usual
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from dhr.core.ranges import BatchSize, SmallCount, Width
 from dhr.uss.cause import CauseHead, cause_file
 from dhr.uss.cause.settings import ClusterbookSettings, HeadSettings
 from dhr.uss.cause.stage import HeadModule
@@ -35,9 +36,9 @@ class CauseRecipe:
     clusterbook: ClusterbookSettings
     head: HeadSettings
     probe: ProbeSettings
-    batch_size: int = 16
-    window: int = 4
-    width: int = 90
+    batch_size: BatchSize = 16
+    window: SmallCount = 4
+    width: Width = 90
 
     def train(self, runner: StageRunner) -> tuple[File, File]:
         """The head after stages 1 and 2, and the same head before stage 2, both with the clusterbook."""

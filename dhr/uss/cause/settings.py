@@ -1,6 +1,11 @@
 """How long and how CAUSE's clusterbook and head are trained."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+
+from dhr.core.ranges import Count, Decay, Rate, Steps, WeightDecay, Width
 
 
 @dataclass(frozen=True)
@@ -14,10 +19,10 @@ class ClusterbookSettings:
         steps: at most so many; None counts epochs alone.
     """
 
-    codes: int = 2048
-    lr: float = 1e-3
-    epochs: int | None = 1
-    steps: int | None = None
+    codes: Count = 2048
+    lr: Rate = 1e-3
+    epochs: Count | None = 1
+    steps: Steps | None = None
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,14 @@ class HeadSettings:
         steps: at most so many; None counts epochs alone.
     """
 
-    lr: float = 1e-3
-    weight_decay: float = 1e-4
-    clip: float | None = 1.0
-    positive: float = 0.3
-    negative: float = 0.1
-    temperature: float = 0.07
-    ema_decay: float = 0.99
-    bank: int = 100
-    projection: int = 2048
-    epochs: int | None = 2
-    steps: int | None = None
+    lr: Rate = 1e-3
+    weight_decay: WeightDecay = 1e-4
+    clip: Annotated[float, Gt(0), Le(1_000_000)] | None = 1.0
+    positive: Annotated[float, Ge(-1), Le(1)] = 0.3
+    negative: Annotated[float, Ge(-1), Le(1)] = 0.1
+    temperature: Annotated[float, Ge(0.001), Le(1000)] = 0.07
+    ema_decay: Decay = 0.99
+    bank: Annotated[int, Ge(0), Le(100_000)] = 100
+    projection: Width = 2048
+    epochs: Count | None = 2
+    steps: Steps | None = None

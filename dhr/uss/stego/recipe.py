@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dhr.core.errors import InputError
+from dhr.core.ranges import BatchSize, SmallCount, Width
 from dhr.runtime.progress import progress
 from dhr.uss.cause.recipe import File
 from dhr.uss.stego import StegoHead, stego_file
@@ -34,9 +35,9 @@ class StegoRecipe:
     crops: Crops
     head: StegoSettings
     probe: ProbeSettings
-    batch_size: int = 16
-    window: int = 1
-    width: int = 70
+    batch_size: BatchSize = 16
+    window: SmallCount = 1
+    width: Width = 70
 
     def train(self, runner: StageRunner) -> tuple[File, File]:
         """The trained head, and the same head before."""

@@ -1,6 +1,11 @@
 """How STEGO's head is trained."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from dhr.core.ranges import Count, Rate, Steps, Weight
 
 
 @dataclass(frozen=True)
@@ -12,8 +17,8 @@ class Term:
         shift: similarity of tokens above which codes attract.
     """
 
-    weight: float
-    shift: float
+    weight: Weight
+    shift: Annotated[float, Ge(-1), Le(1)]
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,9 @@ class StegoSettings:
     own: Term
     neighbour: Term
     stranger: Term
-    lr: float = 5e-4
-    points: int = 11
-    neighbours: int = 7
-    derangements: int = 5
-    epochs: int | None = None
-    steps: int | None = 5000
+    lr: Rate = 5e-4
+    points: Count = 11
+    neighbours: Annotated[int, Ge(1), Le(10_000)] = 7
+    derangements: Annotated[int, Ge(1), Le(10_000)] = 5
+    epochs: Count | None = None
+    steps: Steps | None = 5000

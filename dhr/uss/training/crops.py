@@ -4,21 +4,24 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torchvision.transforms.v2 import functional
 
 from dhr.core.colour import normalise
 from dhr.core.errors import InputError
+from dhr.core.ranges import Side
 from dhr.dataset.split import Split
 from dhr.dataset.transforms import keyed_random
 
 BLOCK = 500  # steps between two checkpoints; Lightning takes such a block for an epoch
 PLACES = 5  # of a five-crop: the corners and the centre
+Ratio = Annotated[float, Gt(0), Le(1)]  # of the shorter side of an image
 
 
 class UnlabelledCrop(NamedTuple):
@@ -46,8 +49,8 @@ class Crops:
             another one in every epoch.
     """
 
-    resolution: int = 320
-    ratios: tuple[float, float] = (0.3, 0.7)
+    resolution: Side = 320
+    ratios: tuple[Ratio, Ratio] = (0.3, 0.7)
     places: Literal["five", "random"] = "five"
 
     def __post_init__(self) -> None:

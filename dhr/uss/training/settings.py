@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from dhr.core.ranges import Count, Rate, Steps
+
 
 @dataclass(frozen=True)
 class ProbeSettings:
@@ -20,8 +22,8 @@ class ProbeSettings:
 
     objective: Literal["modularity", "nearest"] = "modularity"
     classes: Literal["all", "groups"] = "all"
-    clusters: int | None = None
-    lr: float = 1e-3
-    halving: int | None = 2
-    epochs: int | None = 5
-    steps: int | None = None
+    clusters: Count | None = None
+    lr: Rate = 1e-3
+    halving: Count | None = 2
+    epochs: Count | None = 5
+    steps: Steps | None = None

@@ -18,13 +18,13 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from dhr.config.compose import compose, run_name
+from dhr.config.groups import groups
 from dhr.config.overrides import parse, value_of
 from dhr.core.errors import InputError
 from dhr.disk.layout import RunFolder
 from dhr.runtime.signals import Stopped, handed_on
 
 log = logging.getLogger(__name__)
-IN_NAME = frozenset({"wss", "rebalancing", "backbone", "seed", "tau"})  # already in the derived name of a run
 PARENT_DIED = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
@@ -94,7 +94,7 @@ class ProcessLauncher(Launcher):
 def sweep_name(cfg: DictConfig, swept: Sequence[str]) -> str:
     """Name of one run of a sweep: that of the single run, and the swept values that are not in it."""
     derived = cfg.name == run_name(OmegaConf.to_container(cfg))  # type: ignore[arg-type]
-    left_out = {"name", "dataset", *(IN_NAME if derived else ())}
+    left_out = {"name", "dataset", *((*groups("in_name"), "seed", "tau") if derived else ())}
     parts = [str(cfg.name)]
     for override in parse(swept):
         key, value = override.key_or_group, value_of(override)
