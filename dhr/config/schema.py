@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, MinLen
+from pydantic import Field
 
 from dhr.config.kinds import Part, Section
 from dhr.config.provenance import Saw
@@ -134,7 +135,7 @@ class Common(Section):
     debug: bool
     resume: bool | Literal["auto"]
     overwrite: bool
-    choices: dict[str, str | None] = {}
+    choices: dict[str, str | None] = Field(default_factory=dict)
 
 
 class Train(Common):

@@ -81,9 +81,10 @@ def _of_init(given: ast.arguments) -> Iterator[Written]:
 
 def _of_fields(node: ast.ClassDef) -> Iterator[Written]:
     for field in node.body:
-        if isinstance(field, ast.AnnAssign) and "ClassVar" not in ast.unparse(field.annotation):
-            if field.value is None or "init=False" not in ast.unparse(field.value):
-                yield ast.unparse(field.target), field.annotation, field.value
+        if not isinstance(field, ast.AnnAssign) or "ClassVar" in ast.unparse(field.annotation):
+            continue
+        if field.value is None or "init=False" not in ast.unparse(field.value):
+            yield ast.unparse(field.target), field.annotation, field.value
 
 
 def _default(written: ast.expr | None) -> Any:
