@@ -61,14 +61,15 @@ def summary(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | None 
 
 def _opened(run: Path, compare: Sequence[Path], wss_scores: Path | None) -> tuple[list[Run], Entry | None]:
     runs = open_runs(run, compare)
-    given = f"WSS masks ({words(runs[0].record.get('wss'))})"
-    return runs, Entry(given, None, read_object(wss_scores)) if wss_scores else None
+    name = f"WSS masks ({words(runs[0].record.get('wss'))})"
+    return runs, Entry(name, None, read_object(wss_scores)) if wss_scores else None
 
 
 def _page(runs: Sequence[Run], wss: Entry | None) -> bytes:
     run, entries = runs[0], entries_of(runs, wss)
     data = open_data(run.folder)
     pictures = saved_pictures(run)
+    settings = [key for key in FACTS if key not in NO_SETTING]
     return render(
         "report.html.j2",
         run=run,
@@ -78,7 +79,7 @@ def _page(runs: Sequence[Run], wss: Entry | None) -> bytes:
         headline=run.scores[run.splits[0]] if run.splits else None,
         table=score_table_of(entries),
         facts=[key for key in FACTS if run.record.get(key) is not None],
-        different=_different(runs),
+        different=[key for key in settings if len({fact(key, each.record.get(key)) for each in runs}) > 1],
         fact=fact,
         label=_label,
         tau_charts=tau_charts(runs),
@@ -109,20 +110,14 @@ def _label(key: str) -> str:
     return "time" if key == "seconds" else key.replace("_", " ")
 
 
-def _different(runs: Sequence[Run]) -> list[str]:
-    """Settings in which the compared runs differ."""
-    settings = [key for key in FACTS if key not in NO_SETTING]
-    return [key for key in settings if len({fact(key, run.record.get(key)) for run in runs}) > 1]
-
-
 def _curves(runs: Sequence[Run], wss: Entry | None) -> list[Chart]:
     """A chart of every metric that any of the runs has."""
     charts = []
     for column, title in CURVES.items():
         lines = [Line(run.name, run.slot, run.curves[column]) for run in runs if run.curves.get(column)]
-        reference, about = _reference(column, wss), f"{title} over training steps."
+        reference, description = _reference(column, wss), f"{title} over training steps."
         if lines:
-            charts.append(line_chart(lines, title=title, description=about, x_label="step", reference=reference))
+            charts.append(line_chart(lines, title=title, description=description, x_label="step", reference=reference))
     return charts
 
 
@@ -136,10 +131,10 @@ def _reference(column: str, wss: Entry | None) -> tuple[str, float] | None:
 
 def _gaps(runs: Sequence[Run]) -> list[str]:
     """A sentence for every curve with values that are not finite."""
-    said = []
+    sentences = []
     for run in runs:
         for column, points in run.curves.items():
-            broken = sum(number(value) is None for _, value in points)
-            if broken:
-                said.append(f"{run.name}: {broken} of {len(points)} values of {column} are not finite (NaN).")
-    return said
+            gaps = sum(number(value) is None for _, value in points)
+            if gaps:
+                sentences.append(f"{run.name}: {gaps} of {len(points)} values of {column} are not finite (NaN).")
+    return sentences
