@@ -79,7 +79,11 @@ def line_chart(
     heights = [y for _, y in finite] + ([reference[1]] if reference else [])
     marks = ticks(min(heights), max(heights))
     left = round(14 + LETTER * max(len(tick_text(value)) for value in marks), 1)
-    across, up = _across([x for x, _ in finite], left), Axis(marks[0], marks[-1], BOTTOM, TOP)
+    low, high = min(x for x, _ in finite), max(x for x, _ in finite)
+    if low == high:
+        low, *_, high = ticks(low, high)
+    across = Axis(0.0 if 0 < low < 0.2 * high else low, high, left, RIGHT)  # from 0 where that is near
+    up = Axis(marks[0], marks[-1], BOTTOM, TOP)
     return Chart(
         title=title,
         description=" ".join([description, *(_ends(line.name, points) for line, points in drawn)]).strip(),
@@ -121,15 +125,6 @@ def tick_text(value: float) -> str:
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:.6g}"
 
 
-def _across(places: Sequence[float], left: float) -> Axis:
-    """The horizontal axis: from the first to the last place, from 0 where that is near."""
-    low, high = min(places), max(places)
-    if low == high:
-        marks = ticks(low, high)
-        low, high = marks[0], marks[-1]
-    return Axis(0.0 if 0 < low < 0.2 * high else low, high, left, RIGHT)
-
-
 def _ends(name: str, points: Sequence[Point]) -> str:
     known = [y for _, y in points if math.isfinite(y)]
     return f"{name}: from {known[0]:.4g} to {known[-1]:.4g}." if known else ""
@@ -140,8 +135,8 @@ def _curve(line: Line, points: Sequence[Point], across: Axis, up: Axis) -> Curve
     dots: list[tuple[float, float, str]] = []
     for x, y in points:
         if math.isfinite(y):
-            place = across.at(x), up.at(y)
-            path += f"{'L' if pen_down else 'M'}{place[0]:g} {place[1]:g}"
-            dots.append((*place, f"{line.name}: {y:.4g} at {tick_text(x)}"))
+            right, down = across.at(x), up.at(y)
+            path += f"{'L' if pen_down else 'M'}{right:g} {down:g}"
+            dots.append((right, down, f"{line.name}: {y:.4g} at {tick_text(x)}"))
         pen_down = math.isfinite(y)
     return Curve(line.slot, path, dots if len(points) <= MARKED else [])

@@ -90,18 +90,17 @@ def saved_pictures(run: Run) -> list[Path]:
 
 def gallery_of(paths: Sequence[Path], data: RunData) -> list[Drawn]:
     """Rows of image, given mask, labels, prediction and truth of the first ROWS files that training saved."""
-    return draw([_saved(path, data) for path in paths[:ROWS]], data.classes)
-
-
-def _saved(path: Path, data: RunData) -> Row:
-    arrays = load_gallery(path)
-    image = arrays.pop("image")
-    tags = [str(name) for name in arrays.pop("tags", np.array([]))]
-    annotation = data.tags(path.stem)
-    if not tags and annotation is not None:
-        tags = read_tags(annotation, data.classes.names)
-    pictures = {name: arrays.pop(name) for name in PICTURES if name in arrays}
-    return Row(path.stem, image, arrays, tags, pictures)
+    rows = []
+    for path in paths[:ROWS]:
+        arrays = load_gallery(path)
+        image = arrays.pop("image")
+        tags = [str(name) for name in arrays.pop("tags", np.array([]))]
+        annotation = data.tags(path.stem)
+        if not tags and annotation is not None:
+            tags = read_tags(annotation, data.classes.names)
+        pictures = {name: arrays.pop(name) for name in PICTURES if name in arrays}
+        rows.append(Row(path.stem, image, arrays, tags, pictures))
+    return draw(rows, data.classes)
 
 
 def predictions_of(run: Run, data: RunData | None) -> Predictions | None:

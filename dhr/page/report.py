@@ -49,8 +49,35 @@ def write_report(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | 
         InputError: a folder is missing, or a file in it is broken.
     """
     runs, wss = _opened(run, compare, wss_scores)
+    main, entries = runs[0], entries_of(runs, wss)
+    data = open_data(main.folder)
+    pictures = saved_pictures(main)
+    settings = [key for key in FACTS if key not in NO_SETTING]
+    page = render(
+        "report.html.j2",
+        run=main,
+        runs=runs,
+        main_split=MAIN_SPLIT,
+        run_word=word("run", main.folder.root),
+        headline=main.scores[main.splits[0]] if main.splits else None,
+        table=score_table_of(entries),
+        facts=[key for key in FACTS if main.record.get(key) is not None],
+        different=[key for key in settings if len({fact(key, other.record.get(key)) for other in runs}) > 1],
+        fact=fact,
+        label=_label,
+        tau_charts=tau_charts(runs),
+        classes=classes_by_split(entries, main.splits),
+        curves=_curves(runs, wss),
+        gaps=_gaps(runs),
+        drawn=DRAWN,
+        confusions=confusions_of(main),
+        has_classes=data is not None,
+        saved=len(pictures),
+        gallery=gallery_of(pictures, data) if data else [],
+        predictions=predictions_of(main, data),
+    )
     path = RunFolder(run).report
-    write_atomically(path, _page(runs, wss))
+    write_atomically(path, page)
     return path
 
 
@@ -63,36 +90,6 @@ def _opened(run: Path, compare: Sequence[Path], wss_scores: Path | None) -> tupl
     runs = open_runs(run, compare)
     name = f"WSS masks ({words(runs[0].record.get('wss'))})"
     return runs, Entry(name, None, read_object(wss_scores)) if wss_scores else None
-
-
-def _page(runs: Sequence[Run], wss: Entry | None) -> bytes:
-    run, entries = runs[0], entries_of(runs, wss)
-    data = open_data(run.folder)
-    pictures = saved_pictures(run)
-    settings = [key for key in FACTS if key not in NO_SETTING]
-    return render(
-        "report.html.j2",
-        run=run,
-        runs=runs,
-        main_split=MAIN_SPLIT,
-        run_word=word("run", run.folder.root),
-        headline=run.scores[run.splits[0]] if run.splits else None,
-        table=score_table_of(entries),
-        facts=[key for key in FACTS if run.record.get(key) is not None],
-        different=[key for key in settings if len({fact(key, each.record.get(key)) for each in runs}) > 1],
-        fact=fact,
-        label=_label,
-        tau_charts=tau_charts(runs),
-        classes=classes_by_split(entries, run.splits),
-        curves=_curves(runs, wss),
-        gaps=_gaps(runs),
-        drawn=DRAWN,
-        confusions=confusions_of(run),
-        has_classes=data is not None,
-        saved=len(pictures),
-        gallery=gallery_of(pictures, data) if data else [],
-        predictions=predictions_of(run, data),
-    )
 
 
 def fact(key: str, value: object) -> str:
