@@ -33,7 +33,7 @@ class Products:
     def at(cls, folder: Path, cure: str) -> Self:
         """The products of a folder."""
         places = (Ledger(folder), Ledger(folder.resolve()))  # of a link, the ledger lies beside what it leads to
-        ledger = next((each for each in places if each.path.is_file()), places[0])
+        ledger = next((ledger for ledger in places if ledger.path.is_file()), places[0])
         return cls(ledger, ledger.read(), cure)
 
     def problem(self, path: Path, *, thorough: bool = False) -> str | None:
@@ -58,10 +58,11 @@ class Products:
         """
         self.check_settings()
         with ThreadPoolExecutor() as pool:
-            found = zip(paths, pool.map(self.problem, paths), strict=True)
-            bad = [f"{path.name} ({problem})" for path, problem in found if problem is not None]
-        if bad:
-            raise InputError(f"{self.ledger.folder}: {len(bad)} files changed since: {some(bad)}; {self._cures()}")
+            problems = zip(paths, pool.map(self.problem, paths), strict=True)
+            changed = [f"{path.name} ({problem})" for path, problem in problems if problem is not None]
+        if changed:
+            files = f"{len(changed)} files changed since: {some(changed)}"
+            raise InputError(f"{self.ledger.folder}: {files}; {self._cures()}")
         self.remember()
 
     def check_settings(self) -> None:
