@@ -77,7 +77,7 @@ def looked_up(labels: np.ndarray, lookup: np.ndarray, file: Path) -> np.ndarray:
 
 
 def histogram(mask: np.ndarray) -> dict[int, int]:
-    """Values of a uint8 array -> number of pixels, by the runs of equal ones, which are few in a mask."""
+    """Values of a uint8 array -> number of pixels; counts runs of equal values, since a mask has few of them."""
     flat = mask.ravel()
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1]) if flat.size else np.zeros(0, np.intp)
     pixels = np.bincount(flat[starts], weights=np.diff(starts, append=flat.size))  # whole numbers: exact in float64
@@ -155,7 +155,7 @@ def _refuse_bomb(data: bytes) -> None:
     order: Literal["little", "big"] = "big" if data[126:128] == b"MI" else "little"
     at, left = MAT_HEAD, MAT_BYTES
     while at + 8 <= len(data):
-        kind, length = (int.from_bytes(data[place : place + 4], order) for place in (at, at + 4))
+        kind, length = (int.from_bytes(data[start : start + 4], order) for start in (at, at + 4))
         if kind == COMPRESSED:
             inflating, rest = zlib.decompressobj(), data[at + 8 : at + 8 + length]
             while rest and left > 0:
