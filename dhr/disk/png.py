@@ -1,4 +1,4 @@
-"""What Pillow leaves out when it reads a PNG: checksums, real depths, rows that need no work."""
+"""What Pillow lacks for PNGs: checks of all checksums, the bit depth of the file, fast decoding of unfiltered rows."""
 
 import struct
 

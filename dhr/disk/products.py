@@ -1,4 +1,4 @@
-"""A folder of products as a later stage finds it. Brings no torch."""
+"""A folder of products as a later stage finds it. Imports no torch."""
 
 import contextlib
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Products:
         return cls(ledger, ledger.read(), cure)
 
     def problem(self, path: Path, *, thorough: bool = False) -> str | None:
-        """What is wrong with a file; None where nothing is, or nobody knows."""
+        """What is wrong with a file; None if nothing is, or if the folder has no ledger."""
         return None if self.known is None else self.known.problem(path, thorough=thorough)
 
     def check(self, path: Path) -> None:
@@ -78,7 +78,7 @@ class Products:
             raise InputError(f"{settings}: not what the files of {self.known.path} were made with; {self._cures()}")
 
     def remember(self) -> None:
-        """Enters the new stamps of a copied folder, so that it is read as a whole only once; not if it is read-only."""
+        """Enters the new stamps of a copied folder, so that its files are read only once; not if it is read-only."""
         if self.known is None or not self.known.moved:
             return
         with contextlib.suppress(UnwritableError):

@@ -163,7 +163,7 @@ def _occupied(place: Path, original: Path) -> InputError:
     )
 
 
-_JOBS: list[tuple[Placement, str]] = []  # of a process of a pool: what it was started for
+_JOBS: list[tuple[Placement, str]] = []  # in a process of a pool: the work that it was started for
 
 
 def remember(job: Placement, split: str) -> None:
