@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -37,13 +36,17 @@ class TrainingFiles:
         Raises:
             InputError: names the first bad files with their cures, or says that no image has a tag.
         """
-        sizes, channels, products = known_sizes(self.split), self._channels(), self._products()
+        sizes, channels = known_sizes(self.split), self._channels()
+        stores = [store for store in (self.wss_masks, self.features) if store is not None]
+        products = [(store.path, Products.at(store.folder, store.cure)) for store in stores]
+        for _, made in products:
+            made.check_settings()
 
         def look(position: int) -> bool:
             size, image_id = None if sizes is None else tuple(sizes[position].tolist()), self.split.id(position)
             tagged = self._look(image_id, size, channels)
-            for file, made in products:
-                made.check(file(image_id))
+            for path, made in products:
+                made.check(path(image_id))
             return tagged
 
         tagged = _look_at_all(look, range(len(self.split)), f"checking {self.split.name}")
@@ -59,17 +62,6 @@ class TrainingFiles:
             message = f"{self.split.name}: {lacking} of {len(tagged)} images have no tag and are left out"
             rank_zero_only(log.info)(message)
         return positions
-
-    def _products(self) -> Sequence[tuple[Callable[[str], Path], Products]]:
-        """Masks and features whose files have to be as a stage made them: the path of an id, and their folder."""
-        products = [
-            (files.path, Products.at(files.folder, files.cure))
-            for files in (self.wss_masks, self.features)
-            if files is not None
-        ]
-        for _, made in products:
-            made.check_settings()
-        return products
 
     def _channels(self) -> int | None:
         """Channels of the first whole feature file of the split, None where there is none."""

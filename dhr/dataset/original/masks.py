@@ -115,35 +115,25 @@ class MappedMat:
         """(H,W) uint8.
 
         Raises:
-            InputError: unreadable, without a label map of that name, or a label without a class.
+            InputError: unreadable, without a map of whole numbers of that name, or a label without a class.
         """
-        return looked_up(_label_map(self.file, self.variable), self.lookup, self.file)
+        cure = "restore the file or take its id out of the split"
+        data = read_file(self.file, "mask", absent="this mask is missing", cure=cure)
+        from scipy.io import loadmat  # takes longer to import than all the rest, and most downloads have no such file
 
-
-def _label_map(file: Path, variable: str) -> np.ndarray:
-    """(H,W) int64 labels of a MATLAB file.
-
-    Raises:
-        InputError: unreadable, or no map of whole numbers of that name.
-    """
-    cure = "restore the file or take its id out of the split"
-    data = read_file(file, "mask", absent="this mask is missing", cure=cure)
-    from scipy.io import loadmat  # takes longer to import than all the rest, and most downloads have no such file
-
-    try:
-        _refuse_bomb(data)
-        value: Any = loadmat(io.BytesIO(data), appendmat=False, variable_names=[variable.partition(".")[0]])
-        for name in variable.split("."):
-            value = value[name]
-            value = value.item() if value.dtype == object else value
-        labels = value.astype(np.int64)
-        if labels.ndim != 2 or not labels.size or (labels != value).any():
-            raise ValueError("not a map of whole numbers")
-    except Exception as error:  # SciPy's parser raises nearly anything on a broken file
-        raise InputError(
-            f"{file}: no label map {variable} to be read ({type(error).__name__}: {error}); fetch this file again"
-        ) from error
-    return labels
+        try:
+            _refuse_bomb(data)
+            value: Any = loadmat(io.BytesIO(data), appendmat=False, variable_names=[self.variable.partition(".")[0]])
+            for name in self.variable.split("."):
+                value = value[name]
+                value = value.item() if value.dtype == object else value
+            labels = value.astype(np.int64)
+            if labels.ndim != 2 or not labels.size or (labels != value).any():
+                raise ValueError("not a map of whole numbers")
+        except Exception as error:  # SciPy's parser raises nearly anything on a broken file
+            problem = f"no label map {self.variable} to be read ({type(error).__name__}: {error})"
+            raise InputError(f"{self.file}: {problem}; fetch this file again") from error
+        return looked_up(labels, self.lookup, self.file)
 
 
 def _refuse_bomb(data: bytes) -> None:
