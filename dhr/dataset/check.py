@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -37,13 +36,17 @@ class TrainingFiles:
         Raises:
             InputError: names the first bad files with their cures, or says that no image has a tag.
         """
-        sizes, channels, products = known_sizes(self.split), self._channels(), self._products()
+        sizes, channels = known_sizes(self.split), self._channels()
+        stores = [store for store in (self.wss_masks, self.features) if store is not None]
+        products = [(store.path, Products.at(store.folder, store.cure)) for store in stores]
+        for _, made in products:
+            made.check_settings()
 
         def look(position: int) -> bool:
             size, image_id = None if sizes is None else tuple(sizes[position].tolist()), self.split.id(position)
             tagged = self._look(image_id, size, channels)
-            for file, made in products:
-                made.check(file(image_id))
+            for path, made in products:
+                made.check(path(image_id))
             return tagged
 
         tagged = _look_at_all(look, range(len(self.split)), f"checking {self.split.name}")
@@ -56,19 +59,9 @@ class TrainingFiles:
             )
         lacking = len(tagged) - len(positions)
         if lacking:
-            _say(f"{self.split.name}: {lacking} of {len(tagged)} images have no tag and are left out")
+            message = f"{self.split.name}: {lacking} of {len(tagged)} images have no tag and are left out"
+            rank_zero_only(log.info)(message)
         return positions
-
-    def _products(self) -> Sequence[tuple[Callable[[str], Path], Products]]:
-        """Files of an id that a stage made here, which have to be as it made them."""
-        found = [
-            (files.path, Products.at(files.folder, files.cure))
-            for files in (self.wss_masks, self.features)
-            if files is not None
-        ]
-        for _, made in found:
-            made.check_settings()
-        return found
 
     def _channels(self) -> int | None:
         """Channels of the first whole feature file of the split, None where there is none."""
@@ -76,7 +69,7 @@ class TrainingFiles:
             try:
                 return self.features.look(self.split.id(position))[0]  # type: ignore[union-attr]
             except InputError:
-                continue  # said when its turn comes
+                continue  # reported when this file is looked at
         return None
 
     def _look(self, image_id: str, size: tuple[int, int] | None, channels: int | None) -> bool:
@@ -142,24 +135,8 @@ def check_pictures(pictures: PictureDataset) -> None:
     _look_at_all(look, range(len(pictures)), f"checking {pictures.split.name}")
 
 
-@rank_zero_only
-def _say(line: str) -> None:
-    log.info(line)
-
-
 def _look_at_all(look: Callable[[T], bool], items: Sequence[T], title: str) -> list[bool]:
-    """What `look` says of every item; all InputErrors as one, which shows the first of them."""
-    with ThreadPoolExecutor() as pool:
-        results = list(progress(pool.map(_message(look), items), title, total=len(items)))
-    problems = [str(result) for result in results if isinstance(result, InputError)]
-    if problems:
-        rest = f"\n... and {len(problems) - SHOWN} more bad files" if len(problems) > SHOWN else ""
-        raise InputError("\n".join(problems[:SHOWN]) + rest)
-    return [result is True for result in results]
-
-
-def _message(look: Callable[[T], bool]) -> Callable[[T], bool | InputError]:
-    """`look`, but giving an InputError back instead of raising it, so that all bad files can be named."""
+    """The result of `look` for every item; all InputErrors become one, which shows the first of them."""
 
     def caught(item: T) -> bool | InputError:
         try:
@@ -167,7 +144,13 @@ def _message(look: Callable[[T], bool]) -> Callable[[T], bool | InputError]:
         except InputError as error:
             return error
 
-    return caught
+    with ThreadPoolExecutor() as pool:
+        results = list(progress(pool.map(caught, items), title, total=len(items)))
+    problems = [str(result) for result in results if isinstance(result, InputError)]
+    if problems:
+        rest = f"\n... and {len(problems) - SHOWN} more bad files" if len(problems) > SHOWN else ""
+        raise InputError("\n".join(problems[:SHOWN]) + rest)
+    return [result is True for result in results]
 
 
 def refuse_no_truth(split: Split, ids: Sequence[str]) -> None:
@@ -184,8 +167,8 @@ def refuse_no_truth(split: Split, ids: Sequence[str]) -> None:
             "put them there, or score a split that has them with split=<name>"
         )
     if lacking:
-        named = ", ".join(lacking[:SHOWN])
+        first = ", ".join(lacking[:SHOWN])
         raise InputError(
-            f"{folder}: {len(lacking)} of {len(ids)} human masks are missing ({named}); "
+            f"{folder}: {len(lacking)} of {len(ids)} human masks are missing ({first}); "
             "restore them, or take their images out of the split"
         )

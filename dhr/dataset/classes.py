@@ -24,8 +24,8 @@ class ClassTable:
         palette: one RGB colour (0 to 255) per class, for palette PNGs and pictures.
         groups: super-category of each class, None where the data set defines none.
         sizes: published number of images per split.
-        orders: other orders of the same names that circulate, by name; empty where there is only one.
-        aliases: other spellings of the names that circulate -> ours.
+        orders: other orders of the same names that are in use, by the name of the order; empty where there is only one.
+        aliases: other spellings of the names that are in use -> ours.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ClassTable:
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     def reordered(self, names: Sequence[str], place: Path) -> "ClassTable":
-        """The same classes in another order; colours stay with the labels, as the palettes in use have it.
+        """The same classes in another order; colours stay with the labels, as in the palettes that are in use.
 
         Args:
             names: the classes in the order of the labels; ours, or spelt as in `aliases`.
@@ -53,8 +53,7 @@ class ClassTable:
             raise InputError(f"{place}: {strange[0]}: the {len(self.names)} classes of {self.name} are due, each once")
         if self.has_background and ours[0] != self.names[0]:
             raise InputError(f"{place}: {names[0]}: the first class has to be {self.names[0]}")
-        places = [self.names.index(name) for name in ours]
-        groups = None if self.groups is None else tuple(self.groups[at] for at in places)
+        groups = None if self.groups is None else tuple(self.groups[self.names.index(name)] for name in ours)
         return replace(self, names=tuple(ours), groups=groups)
 
     @property
@@ -82,7 +81,7 @@ def bit_palette(count: int, *, first: int = 0) -> Palette:
     """
 
     def channel(label: int, offset: int) -> int:
-        return sum((label >> 3 * place + offset & 1) << 7 - place for place in range(8))
+        return sum((label >> 3 * bit + offset & 1) << 7 - bit for bit in range(8))
 
     return tuple((channel(label, 0), channel(label, 1), channel(label, 2)) for label in range(first, first + count))
 

@@ -22,10 +22,10 @@ CURE = "a program that saved it anew has numbered the colours anew; restore the 
 
 @dataclass(frozen=True)
 class MaskColours:
-    """The colours of a data set's labels, by which a mask is recognised whose labels are others than drawn.
+    """The colours of a data set's labels, by which a mask is recognised whose labels were renumbered.
 
-    Only a mask whose colours are all the data set's, or all are PASCAL VOC's, but stand at other labels, is one. Grey
-    masks, grey ramps, palettes of one colour and colours of somebody's own say nothing about the labels.
+    A mask is refused only if all its colours are the data set's, or all are PASCAL VOC's, but stand at other labels.
+    Grey masks, grey ramps, palettes of one colour and other colours say nothing about the labels.
 
     Attributes:
         palette: of the classes.
@@ -54,33 +54,36 @@ class MaskColours:
         return mask
 
     def problem(self, data: bytes, values: np.ndarray) -> str | None:
-        """What is wrong with the colours of a PNG, None where nothing is; `values` are its pixels, or one of a kind."""
+        """What is wrong with the colours of a PNG, None if nothing; `values` hold each of its labels once or more."""
         entries = palette_entries(data)
         if entries is None or self._is_plain(entries):
             return None
         count = min(len(entries) // 3, IGNORE)  # what is ignored may have any colour
-        listed = {label: _colour(entries, label) for label in range(count)}
+        triples = zip(entries[0::3], entries[1::3], entries[2::3], strict=False)
+        listed = dict(zip(range(count), triples, strict=False))
         if not any(_moved(listed, places) for places in self._places):
             return None  # whatever labels occur: counting them costs as much as decoding them
         labels = np.flatnonzero(np.bincount(values.ravel(), minlength=count)[:count])
         colours = {label: listed[label] for label in map(int, labels)}
-        if len({*colours.values()}) < len(colours) or any(_agree(colours, each) for each in self._accepted(entries)):
+        # VOC's palette without its black may be meant only where its first entries stand first.
+        shifted = entries[: 3 * LEADING] == bytes(chain(*self._palettes[2][:LEADING]))
+        accepted = self._palettes if shifted else self._palettes[:2]
+        if len({*colours.values()}) < len(colours) or any(_agree(colours, palette) for palette in accepted):
             return None
         moved = (_moved(colours, places) for places in self._places if {*colours.values()} <= places.keys())
-        found = next((pair for pair in moved if pair is not None), None)
-        return None if found is None else self._said(*found)
+        pair = next((pair for pair in moved if pair is not None), None)
+        if pair is None:
+            return None
+        label, other = pair
+        meant = "what is ignored" if other == IGNORE else f"label {other}, {self.names[other]}"
+        return f"its palette gives label {label} the colour of {meant}: these labels are not the data set's"
 
     def _is_plain(self, entries: bytes) -> bool:
-        """Whether the first entries show that nothing was numbered anew, whatever labels occur; true of most masks."""
+        """Whether the first entries show that no label was renumbered, whatever labels occur; true of most masks."""
         if entries[0::3] == entries[1::3] == entries[2::3]:
             return True
         length = min(len(entries), 3 * len(self.palette))
         return any(entries[:length] == start[:length] for start in self._starts)
-
-    def _accepted(self, entries: bytes) -> tuple[Palette, ...]:
-        """The palettes that may be meant: VOC's without its black only where its first entries stand first."""
-        shifted = entries[: 3 * LEADING] == bytes(chain(*self._palettes[2][:LEADING]))
-        return self._palettes if shifted else self._palettes[:2]
 
     @cached_property
     def _starts(self) -> tuple[bytes, ...]:
@@ -96,13 +99,9 @@ class MaskColours:
     def _places(self) -> tuple[Places, Places]:
         return _places_of(self.palette), _places_of(self._palettes[1])
 
-    def _said(self, label: int, known: int) -> str:
-        meant = "what is ignored" if known == IGNORE else f"label {known}, {self.names[known]}"
-        return f"its palette gives label {label} the colour of {meant}: these labels are not the data set's"
-
 
 def _agree(colours: Mapping[int, Colour], palette: Palette) -> bool:
-    """Whether every label has its colour."""
+    """Whether the palette gives every label this colour."""
     return all(label < len(palette) and palette[label] == colour for label, colour in colours.items())
 
 
@@ -120,12 +119,7 @@ def _moved(colours: Mapping[int, Colour], places: Places) -> tuple[int, int] | N
     Black, white and greys are anybody's.
     """
     for label, colour in colours.items():
-        known = places.get(colour)
-        if known is not None and label not in known and len({*colour}) > 1:
-            return label, known[0]
+        labels = places.get(colour)
+        if labels is not None and label not in labels and len({*colour}) > 1:
+            return label, labels[0]
     return None
-
-
-def _colour(entries: bytes, label: int) -> Colour:
-    red, green, blue = entries[3 * label : 3 * label + 3]
-    return red, green, blue

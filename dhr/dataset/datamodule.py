@@ -65,10 +65,10 @@ class LazyWorkersLoader(DataLoader[LoadedBatch]):
 
 
 def share_of_batch(batch_size: int, ranks: int, key: str, *, least: int = 1) -> int:
-    """Crops of a step for each of some processes; a batch means the same however many of them share it.
+    """Crops per step for each of `ranks` processes; `batch_size` is of all of them together.
 
     Raises:
-        InputError: it does not divide, or leaves less than the `least` to each.
+        InputError: the batch does not divide evenly, or leaves less than `least` crops to each process.
     """
     share, rest = divmod(batch_size, ranks)
     if rest or share < least:
@@ -81,7 +81,7 @@ def share_of_batch(batch_size: int, ranks: int, key: str, *, least: int = 1) -> 
 
 
 def outliving(_: int) -> None:
-    """A worker of a loader stays when a signal comes, until its process has finished the step."""
+    """Keeps a worker of a loader alive after a signal, until its process has finished the step."""
     outlive()
 
 
@@ -149,11 +149,11 @@ class SegmentationData(pl.LightningDataModule):
         return batch.to(device) if isinstance(batch, LoadedBatch) else batch
 
     def on_after_batch_transfer(self, batch: Loaded, _: int) -> Batch | Picture:
-        """Makes crops ready for a step, all at once and where they are now."""
+        """Makes a batch of crops ready for a step, on the device where it is; pictures stay as they are."""
         return batch.ready() if isinstance(batch, LoadedBatch) else batch
 
     def share(self, ranks: int) -> int:
-        """Crops of a step for each of some processes.
+        """Crops per step for each of `ranks` processes.
 
         Raises:
             InputError: the batch cannot be shared out among them.

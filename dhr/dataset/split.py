@@ -95,9 +95,9 @@ class MaskFolder:
     Attributes:
         folder: where they lie.
         num_classes: labels are below it, or IGNORE.
-        cure: if one is wrong, for messages.
-        what: they are, for messages.
-        colours: that their labels should have, None where these are not compared.
+        cure: what to do if a mask is wrong, in messages.
+        what: kind of mask, in messages.
+        colours: what their palettes are compared with, None where these are not compared.
     """
 
     folder: Path
@@ -119,10 +119,10 @@ class MaskFolder:
         return torch.from_numpy(self._checked(image_id, size, read_mask).copy())
 
     def look(self, image_id: str, size: tuple[int, int]) -> None:
-        """Reads a mask once before anything depends on it, and compares its palette as well.
+        """Reads a mask and checks it as `read` does, and compares its palette where `colours` are known.
 
         Raises:
-            InputError: as `read`, or its labels have each other's colours.
+            InputError: as `read`, or the palette shows that labels were renumbered.
         """
         self._checked(image_id, size, read_mask if self.colours is None else self.colours.read)
 
@@ -144,9 +144,9 @@ class MaskFolder:
 
 @dataclass(frozen=True)
 class TrainDataset(Dataset[Sample]):
-    """Random crops; item (epoch, index) is the same whatever the order, the worker or the rank that asks.
+    """Random crops; item (epoch, index) does not depend on the order, the worker or the rank that reads it.
 
-    `masks_of_epoch` says which masks an epoch learns; without it, all learn `wss_masks`.
+    `masks_of_epoch` gives the masks to learn in an epoch; without it, every epoch learns `wss_masks`.
     """
 
     split: Split
@@ -166,7 +166,9 @@ class TrainDataset(Dataset[Sample]):
         epoch, position = key
         image_id = self.split.id(int(self.indices[position]))
         pixels = self.split.pixels(image_id)
-        mask = self._mask(epoch, image_id, (pixels.shape[-2], pixels.shape[-1]))
+        size = (pixels.shape[-2], pixels.shape[-1])
+        masks = self.wss_masks if self.masks_of_epoch is None else self.masks_of_epoch(epoch)
+        mask = torch.full(size, IGNORE, dtype=torch.uint8) if masks is None else masks.read(image_id, size)
         crop = self.transform(pixels, mask, keyed_random(self.seed, epoch, image_id))
         return Sample(
             id=image_id,
@@ -179,10 +181,6 @@ class TrainDataset(Dataset[Sample]):
             if self.features is None
             else crop.window.on_map(self.features.read(image_id), self.grid),
         )
-
-    def _mask(self, epoch: int, image_id: str, size: tuple[int, int]) -> Tensor:
-        masks = self.wss_masks if self.masks_of_epoch is None else self.masks_of_epoch(epoch)
-        return torch.full(size, IGNORE, dtype=torch.uint8) if masks is None else masks.read(image_id, size)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ def keyed_random(*key: object) -> Random:
 
 @dataclass(frozen=True)
 class Crop:
-    """A cut image: (3,H,W) uint8 RGB, (H,W) uint8 mask, where it was cut, and how its colours are still to be changed.
+    """A cut image: (3,H,W) uint8 RGB, (H,W) uint8 mask, where it was cut, and the colour jitter still to be applied.
 
-    `jitter` holds the numbers of `draw_jitter`, None where no colour changes.
+    `jitter` holds the numbers of `draw_jitter`, None without colour jitter.
     """
 
     pixels: Tensor
@@ -61,18 +61,18 @@ class TrainTransform:
         factor = random.randint(*self.long_side) / max(size)
         scaled = (max(round(size[0] * factor), 1), max(round(size[1] * factor), 1))
         flip = random.random() < self.flip
-        tops = [_cut(length, self.crop_size, random) for length in scaled]
+        (top, height, down), (left, width, right) = (_cut(length, self.crop_size, random) for length in scaled)
         return Window(
             scaled=scaled,
             flip=flip,
-            source=(tops[0][0], tops[1][0], tops[0][1], tops[1][1]),
-            place=(tops[0][2], tops[1][2]),
+            source=(top, left, height, width),
+            place=(down, right),
             canvas=(self.crop_size, self.crop_size),
         )
 
 
 def _cut(length: int, canvas: int, random: Random) -> tuple[int, int, int]:
-    """Along one axis: where the source starts, how long it is, where it is put."""
+    """Along one axis, in pixels: start and length of the part that is cut out, and its start on the canvas."""
     if length >= canvas:
         return random.randint(0, length - canvas), canvas, 0
     return 0, length, random.randint(0, canvas - length)

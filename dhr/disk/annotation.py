@@ -39,25 +39,21 @@ def parse_tags(data: bytes, path: Path, names: Sequence[str]) -> list[str]:
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         problem = f"unreadable XML ({error})"
         raise BadFileError.of(path, "tags: unreadable", problem=problem, cure=AGAIN) from None
-    _refuse_other_form(objects, path)
-    found = {name.strip() for name in objects.names}
-    unknown = sorted(found - set(names))
-    if unknown:
-        problem = f"object name {unknown[0][:80]!r} is not a class"
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        cure = f"allowed are {', '.join(names[:NAMED])}{more}"
-        raise BadFileError.of(path, "tags: unknown class", problem=problem, cure=cure)
-    return [name for name in names if name in found]
-
-
-def _refuse_other_form(objects: "_Objects", path: Path) -> None:
-    """Nothing found is not the same as nothing there: an image without tags is left out of training."""
+    # No object found is not the same as no object there: an image without tags is left out of training.
     strange = objects.strange or (None if objects.names else objects.alike)
     if strange is None and not objects.names and objects.root.lower() != ROOT:
         strange = objects.root
     if strange is not None:
         problem = f"<{strange[:80]}> is not where an annotation of VOC has its objects"
         raise BadFileError.of(path, "tags: other form", problem=problem, cure=FORM)
+    tags = {name.strip() for name in objects.names}
+    unknown = sorted(tags - set(names))
+    if unknown:
+        problem = f"object name {unknown[0][:80]!r} is not a class"
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        cure = f"allowed are {', '.join(names[:NAMED])}{more}"
+        raise BadFileError.of(path, "tags: unknown class", problem=problem, cure=cure)
+    return [name for name in names if name in tags]
 
 
 class _Objects:
@@ -67,7 +63,7 @@ class _Objects:
         names: of the objects.
         root: name of the outermost element.
         strange: path of the first object that is spelt differently or stands elsewhere.
-        alike: path of the first element outside of objects that other tools have for objects.
+        alike: path of the first element outside of objects whose name is in LIKE.
     """
 
     def __init__(self) -> None:
@@ -88,14 +84,12 @@ class _Objects:
             self.names.append("")
             self._named = False
         elif self._path[1:2] != PLACE[:1]:
-            self._note(self._path[-1].lower())
+            name, path = self._path[-1].lower(), "/".join(self._path)
+            if name in OBJECTS:
+                self.strange = self.strange or path
+            if name in LIKE:
+                self.alike = self.alike or path
         self._named |= self._open
-
-    def _note(self, word: str) -> None:
-        if word in OBJECTS:
-            self.strange = self.strange or "/".join(self._path)
-        if word in LIKE:
-            self.alike = self.alike or "/".join(self._path)
 
     def data(self, text: str) -> None:
         if self._open:

@@ -47,11 +47,13 @@ def shape_in(path: Path, cure: str) -> Shape:
     """
     with _refusing(path, cure):
         if path.suffix == ".safetensors":
-            found = _shape_of_header(path)
+            with safe_open(path, "pt") as file:
+                header = file.get_slice(KEY) if KEY in set(file.keys()) else None
+                shape = tuple(header.get_shape()) if header is not None and header.get_dtype() in FLOATS else None
         else:
-            # Only archives that torch writes today can be mapped; a truncated one is none and is read as a whole.
-            found = _shape(torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)), path)
-    return _three(found, path, cure)
+            # torch maps only the zip archives that it writes today; anything else, also a truncated one, is read whole.
+            shape = _shape(torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)), path)
+    return _three(shape, path, cure)
 
 
 def values_in(path: Path, cure: str) -> Tensor:
@@ -73,16 +75,8 @@ def values_in(path: Path, cure: str) -> Tensor:
     return values
 
 
-def _shape_of_header(path: Path) -> tuple[int, ...] | None:
-    with safe_open(path, "pt") as file:
-        if KEY not in set(file.keys()):
-            return None
-        part = file.get_slice(KEY)
-        return tuple(part.get_shape()) if part.get_dtype() in FLOATS else None
-
-
 def _shape(content: object, path: Path) -> tuple[int, ...] | None:
-    """Shape of a plain floating point tensor; None of all else, also of one that claims more than its file holds."""
+    """Shape of a dense floating point tensor; None of anything else, and of a tensor with more bytes than its file."""
     if not isinstance(content, Tensor) or content.layout != torch.strided or not content.is_floating_point():
         return None
     return tuple(content.shape) if content.nbytes <= path.stat().st_size else None
@@ -90,14 +84,14 @@ def _shape(content: object, path: Path) -> tuple[int, ...] | None:
 
 def _three(shape: tuple[int, ...] | None, path: Path, cure: str) -> Shape:
     if shape is None or len(shape) != 3 or 0 in shape:
-        found = "" if shape is None else f"shape {list(shape)}: "
-        raise InputError(f"{path}: {found}not a feature tensor (D,h,w); delete it and {cure}")
+        stated = "" if shape is None else f"shape {list(shape)}: "
+        raise InputError(f"{path}: {stated}not a feature tensor (D,h,w); delete it and {cure}")
     return shape[0], shape[1], shape[2]
 
 
 @contextmanager
 def _refusing(path: Path, cure: str) -> Iterator[None]:
-    """Turns what a missing or broken file makes the libraries say into a message with the cure."""
+    """Turns what the libraries raise on a missing or broken file into an InputError with the cure."""
     try:
         yield
     except FileNotFoundError:

@@ -89,27 +89,27 @@ class FeatureStore:
         return values
 
     def misfit(self, shape: Shape, size: tuple[int, int] | None) -> str | None:
-        """Why features of a shape (D,h,w) are not those of an image of `size` (height, width), None where they can be.
+        """Why features of a shape (D,h,w) cannot belong to an image of `size` (height, width), None where they can.
 
-        Where a record says how they were made, the grid has to be the one that follows. Of released features only
-        the image is known: the same number of cells per pixel has to explain both sides, each within a cell.
+        Where a record says how they were made, the grid has to be exactly the one that follows from it. Released
+        features have no record: one number of cells per pixel has to fit both sides, each to within a cell.
         """
         made = self._made
         if made is not None and shape[0] != made.channels:
             return f"{shape[0]} channels: expected {made.channels} by {self.record}"
         if size is None:
             return None
-        found = f"grid of {shape[1]} x {shape[2]} for an image of {size[0]} x {size[1]} (height x width)"
+        stated = f"grid of {shape[1]} x {shape[2]} for an image of {size[0]} x {size[1]} (height x width)"
         if made is not None:
-            due = patch_grid(size, scale=made.scale, patch=made.patch)
-            return None if shape[1:] == due else f"{found}: expected {due[0]} x {due[1]}"
+            grid = patch_grid(size, scale=made.scale, patch=made.patch)
+            return None if shape[1:] == grid else f"{stated}: expected {grid[0]} x {grid[1]}"
         sides = list(zip(shape[1:], size, strict=True))
         if max((cells - 1) / side for cells, side in sides) < min((cells + 1) / side for cells, side in sides):
             return None
-        return f"{found}: expected a grid of the shape of the image"
+        return f"{stated}: expected a grid of the shape of the image"
 
     def _files(self, image_id: str) -> tuple[Path, Path]:
-        """Where an image's features could lie: in the form that is written, in the other."""
+        """The two files that may hold an image's features: in the form that is written, and in the other."""
         other = next(form for form in FORMS if form != self.form)
         return self.folder / f"{image_id}.{self.form}", self.folder / f"{image_id}.{other}"
 

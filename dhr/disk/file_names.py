@@ -21,8 +21,8 @@ def printable(name: str) -> str:
     return UNUSABLE.sub(_escaped, name)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    letter = found[0]
+def _escaped(match: re.Match[str]) -> str:
+    letter = match[0]
     is_byte = "\udc80" <= letter <= "\udcff"  # how Python holds a byte that is not UTF-8
     return f"\\x{ord(letter) - 0xDC00:02x}" if is_byte else ascii(letter)[1:-1]
 
@@ -46,5 +46,5 @@ def file_of(folder: Path, image_id: str, suffixes: tuple[str, ...]) -> Path:
 @cache
 def spellings(suffixes: tuple[str, ...]) -> tuple[str, ...]:
     """Endings in every mixture of cases: first as given, then in capitals, then the rest."""
-    mixed = ("".join(letters) for each in suffixes for letters in product(*zip(each, each.upper(), strict=True)))
+    mixed = ("".join(letters) for suffix in suffixes for letters in product(*zip(suffix, suffix.upper(), strict=True)))
     return tuple(dict.fromkeys([*suffixes, *map(str.upper, suffixes), *mixed]))

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from dhr.disk.png import PNG_START, check_sums, depth_of
 from dhr.disk.reading import AGAIN, BROKEN, PIXELS, BadFileError, content_of
 
-COLOURS = ("RGB", "L", "P", "1", "LA", "PA", "RGBA")  # modes that become RGB without a choice of profile or range
+COLOURS = ("RGB", "L", "P", "1", "LA", "PA", "RGBA")  # modes whose conversion to RGB needs no profile or range
 T = TypeVar("T")
 
 
@@ -19,8 +19,8 @@ def open_image(data: bytes, path: Path) -> Image.Image:
     """A decoded image, as stored: a turn that its EXIF data ask for is not made.
 
     Raises:
-        BadFileError: no JPEG or PNG, truncated, a wrong checksum, more than PIXELS pixels, or colours other than 8-bit
-            RGB and what follows from it without a choice: grey, palette, transparency.
+        BadFileError: no JPEG or PNG, truncated, a wrong checksum, more than PIXELS pixels, more than 8 bits per
+            channel, or a mode that is not in COLOURS.
     """
     picture = opened(data, path, "image", ("JPEG", "PNG"))
     depth = depth_of(data)

@@ -47,8 +47,15 @@ class DataLayout:
         names: dict[str, str] = {}
         for name in self.image_names(split):
             image_id = os.path.splitext(name)[0]
-            if UNUSABLE.search(name) or image_id in names:
-                raise _unusable(self.split(split) / "image" / name, names.get(image_id))
+            if image_id in names:
+                path = printable(str(self.split(split) / "image" / name))
+                raise InputError(f"{path}: {names[image_id]} has the same id; delete one of the two")
+            if UNUSABLE.search(name):
+                path = printable(str(self.split(split) / "image" / name))
+                raise InputError(
+                    f"{path}: a name that is not UTF-8, or has control characters, is no id; "
+                    f"rename the image, its mask and its XML: {IDS}"
+                )
             names[image_id] = name
         return sorted(names)
 
@@ -70,20 +77,9 @@ class DataLayout:
         return names
 
 
-def _unusable(image: Path, other: str | None) -> InputError:
-    """Says that an image has no id of its own: because of its name, or because of an `other` image."""
-    path = printable(str(image))
-    if other is not None:
-        return InputError(f"{path}: {other} has the same id; delete one of the two")
-    return InputError(
-        f"{path}: a name that is not UTF-8, or has control characters, is no id; "
-        f"rename the image, its mask and its XML: {IDS}"
-    )
-
-
 @dataclass(frozen=True)
 class RunFolder:
-    """Names of everything that one training run leaves behind."""
+    """Paths of all files of one training run."""
 
     root: Path
 
@@ -118,7 +114,7 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The newest of them."""
+        """The newest checkpoint."""
         return self.checkpoints / "last.ckpt"
 
     @property
@@ -132,7 +128,7 @@ class RunFolder:
         return self.root / "report.html"
 
     def labels(self, number: int) -> Path:
-        """Folder of the labels that training made of all its images in a round, counted from 0."""
+        """Folder of the labels of all training images that were made in a round; rounds count from 0."""
         return self.root / "labels" / f"round_{number}"
 
     def label_scores(self, split: str) -> Path:
@@ -149,7 +145,7 @@ class RunFolder:
 
 
 def scores_beside(masks: Path, split: str) -> Path:
-    """Scores of a folder of masks that belongs to no run, for each folder and split another file beside the folder."""
+    """Scores of a folder of masks that belongs to no run: one file for each folder and split, beside the folder."""
     folder = Path(os.path.abspath(masks))
     return folder.with_name(f"{split}.scores.json" if folder.name == split else f"{folder.name}.{split}.scores.json")
 

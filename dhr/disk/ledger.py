@@ -1,10 +1,9 @@
 """What a stage made: <folder>.files.jsonl beside a folder of products, with length and digest of every file in it.
 
-Every line is JSON. {"opened": token, "settings": digest} begins a making with these settings: what was entered before
-it is out of date. Every other line is one file, under the token of its making; the last one of a name counts. Lines are
-only added while files are made, by every process to a ledger of its own, <folder>.files.<rank>.jsonl, which are joined
-at the end. A killed process leaves at most a line that is torn, which nobody reads, and a file that is not entered,
-which is made again.
+Every line is JSON. {"opened": token, "settings": digest} begins a making with these settings: files of earlier lines
+are out of date. Every other line is one file with the token of its making; the last line of a name counts. While files
+are made, every process only appends lines, to a ledger of its own, <folder>.files.<rank>.jsonl; these are joined at the
+end. A killed process leaves at most a torn line, which is skipped, and a file that is not entered, which is made again.
 """
 
 import hashlib
@@ -56,7 +55,7 @@ class Known:
         settings: digest of its settings.
         files: name -> what was made under it by the last making.
         outdated: names of files that only earlier makings made.
-        moved: files whose content is the same under another stamp, as looks found out.
+        moved: files whose content is the same but whose stamps changed; filled by `problem`.
     """
 
     path: Path
@@ -72,7 +71,7 @@ class Known:
         Args:
             file: whose name the ledger may know.
             sources: what it has to be made from; () asks only for the file.
-            thorough: reads the file, where else a stamp that did not change is enough.
+            thorough: reads the file even where its length and stamps are unchanged.
         """
         made = self.files.get(file.name)
         if made is None:
@@ -83,11 +82,11 @@ class Known:
         if sources and len(sources) != len(made.sources):
             return "made from other files"
         before = made.sources if sources else ()
-        found = [mark.compared(source) for mark, source in zip(before, sources, strict=True)]
-        changed = next((source for mark, source in zip(found, sources, strict=False) if isinstance(mark, str)), None)
+        marks = [mark.compared(source) for mark, source in zip(before, sources, strict=True)]
+        changed = next((source for mark, source in zip(marks, sources, strict=False) if isinstance(mark, str)), None)
         if changed is not None:
             return f"made from another {changed.name}"
-        same = Made(made.name, now, tuple(mark for mark in found if isinstance(mark, Mark)) or made.sources)
+        same = Made(made.name, now, tuple(mark for mark in marks if isinstance(mark, Mark)) or made.sources)
         if same != made:
             self.moved.append(same)
         return None
@@ -156,7 +155,8 @@ class Ledger:
         """Ledgers of single processes."""
         pattern = re.compile(re.escape(f"{self.path.name.removesuffix(ENDING)}files.") + r"\d+\.jsonl")
         folder = self.path.parent
-        return sorted(folder / name for name in _names(folder) if pattern.fullmatch(name))
+        names = os.listdir(folder) if folder.is_dir() else []
+        return sorted(folder / name for name in names if pattern.fullmatch(name))
 
     def _lines(self) -> Iterator[Mapping[str, Any]]:
         for path in (self.path, *self._parts()):
@@ -216,7 +216,3 @@ def _values(line: bytes) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return values if isinstance(values, dict) else None
-
-
-def _names(folder: Path) -> list[str]:
-    return os.listdir(folder) if folder.is_dir() else []

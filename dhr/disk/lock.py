@@ -1,5 +1,6 @@
-"""One folder, one writer: a lock that the operating system takes from a process that dies."""
+"""One folder, one writer: a lock that the operating system releases when its process dies."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -29,17 +30,18 @@ def only_writer(folder: Path, *, wanted: bool = True) -> Iterator[None]:
         yield
         return
     path = folder.parent / f".{folder.name}.lock"
-    made = _missing_parents(path)
+    made = [parent for parent in path.parents if not parent.exists()]  # the innermost first
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _locked(path, folder)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # while it is held: whoever waits for this file sees that it is gone
+        path.unlink(missing_ok=True)  # while it is held: whoever opened it meanwhile sees that it is gone
         os.close(descriptor)
         for parent in made:
-            _remove_if_empty(parent)
+            with contextlib.suppress(OSError):  # something was put there, which is what it was made for
+                parent.rmdir()
 
 
 def _locked(path: Path, folder: Path) -> int:
@@ -57,7 +59,7 @@ def _locked(path: Path, folder: Path) -> int:
             os.ftruncate(descriptor, 0)
             os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
             return descriptor
-        os.close(descriptor)  # its holder removed it in this moment
+        os.close(descriptor)  # its holder removed it between opening and locking
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -65,15 +67,3 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _missing_parents(path: Path) -> list[Path]:
-    """Folders that have to be made for a file, the innermost first."""
-    return [parent for parent in path.parents if not parent.exists()]
-
-
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:  # something was put there, which is what it was made for
-        return

@@ -200,5 +200,5 @@ def write_manifest(folder: Path, header: Header, entries: Iterable[Entry]) -> No
 
 
 def _broken(path: Path, error: Exception) -> InputError:
-    said = printable(f"{type(error).__name__}: {error}"[:SAID])
-    return InputError(f"{path}: not a manifest ({said}); delete it and run python -m dhr.prepare again")
+    reason = printable(f"{type(error).__name__}: {error}"[:SAID])
+    return InputError(f"{path}: not a manifest ({reason}); delete it and run python -m dhr.prepare again")

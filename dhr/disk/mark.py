@@ -1,4 +1,4 @@
-"""What tells whether a file is still the one it was: its content, and the stamps that show that nobody touched it."""
+"""Whether a file is unchanged: by its content, or by the stamps of its last change."""
 
 import hashlib
 import os
@@ -52,10 +52,10 @@ class Mark(NamedTuple):
         A file of the same length and stamps is taken for the same without being read, unless `thorough`.
         """
         try:
-            there = path.stat()
-            if there.st_size != self.length:
-                return f"{there.st_size} bytes, not {self.length} as when it was made"
-            if not thorough and (there.st_mtime_ns, there.st_ctime_ns) == (self.mtime, self.ctime):
+            stat = path.stat()
+            if stat.st_size != self.length:
+                return f"{stat.st_size} bytes, not {self.length} as when it was made"
+            if not thorough and (stat.st_mtime_ns, stat.st_ctime_ns) == (self.mtime, self.ctime):
                 return self
             now = Mark.of(path)
         except FileNotFoundError:
@@ -66,6 +66,6 @@ class Mark(NamedTuple):
 
 
 def sha256_of(path: Path) -> str:
-    """Digest of a file of weights, which is what its name and time only hint at."""
+    """SHA-256 of a file's content, as "sha256:<hexadecimal>"."""
     with path.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -25,11 +25,11 @@ def open_mask(data: bytes, path: Path, what: str = "mask") -> Image.Image:
     depth = depth_of(data)
     # Grey values of fewer bits would be stretched to 0..255, those of palette masks are not.
     if picture.mode not in ("P", "L") or depth > 8 or (picture.mode == "L" and depth < 8):
-        found = f"mode {picture.mode}" if picture.mode not in ("P", "L") else f"{depth} bits"
+        mode = f"mode {picture.mode}" if picture.mode not in ("P", "L") else f"{depth} bits"
         raise BadFileError.of(
             path,
             f"{what}: mode",
-            problem=f"{found}: a mask is an 8-bit palette or grey PNG of class indices",
+            problem=f"{mode}: a mask is an 8-bit palette or grey PNG of class indices",
             cure="write the class indices themselves, with 8 bits",
         )
     guarded(picture.load, path, what)
@@ -39,7 +39,7 @@ def open_mask(data: bytes, path: Path, what: str = "mask") -> Image.Image:
 def mask_values(data: bytes, path: Path, what: str = "mask") -> np.ndarray:
     """(H,W) uint8 values of a mask, as `open_mask` decodes them, but faster where its rows are not filtered.
 
-    Not every result is contiguous or may be written to.
+    The result may be read-only and need not be contiguous.
 
     Raises:
         BadFileError: as `open_mask`.

@@ -33,12 +33,12 @@ class Output:
 
     Attributes:
         folder: where they lie.
-        settings: what they are made with: content, not names or times. Another value of any of them gives others.
-        sources: of an id, the files that its product is made from.
-        what: they are, for messages.
-        suffix: of their files.
-        others: suffixes of other forms in which the product of an image may lie; they give way to the new one.
-        elsewhere: how to leave what is there alone, for messages.
+        settings: everything that determines the products, by content, not by names or times.
+        sources: gives the files that the product of an id is made from.
+        what: the products, in messages.
+        suffix: ending of their files.
+        others: endings of other forms of a product; a new file replaces these.
+        elsewhere: the setting that leaves existing products alone, in messages.
     """
 
     folder: Path
@@ -59,18 +59,18 @@ class Output:
         return self.folder / f"{image_id}{self.suffix}"
 
     def refuse_mixture(self, ids: Sequence[str], *, overwrite: bool) -> None:
-        """Makes sure that what is there was made with these settings; `overwrite` allows others.
+        """Refuses products that were made with other settings, unless `overwrite` is set.
 
         Raises:
-            InputError: it was not, and which settings differ; or it does not say how it was made.
+            InputError: names the settings that differ, or says that the folder has no record of them.
         """
-        there, record = self.there(ids), self.ledger.settings
-        if overwrite or not there:
+        count, record = self.there(ids), self.ledger.settings
+        if overwrite or not count:
             return
         cure = f"overwrite=true makes them anew, {self.elsewhere} leaves them alone"
         if not record.exists():
             raise InputError(
-                f"{self.folder}: holds {self.what} of {there} of {len(ids)} images that do not say how they were made "
+                f"{self.folder}: holds {self.what} of {count} of {len(ids)} images that do not say how they were made "
                 f"(no {record.name}); {cure}"
             )
         differing = self.differing()
@@ -81,7 +81,7 @@ class Output:
             )
 
     def differing(self) -> list[str]:
-        """Settings in which what is there differs from these; none where nothing says how it was made."""
+        """Keys of the settings in which the products on disk differ from these; none without a record on disk."""
         record = self.ledger.settings
         return differing_keys(read_json(record), self.settings) if record.exists() else []
 
@@ -91,50 +91,56 @@ class Output:
         return sum(any(f"{image_id}{suffix}" in names for suffix in (self.suffix, *self.others)) for image_id in ids)
 
     def fill(self, ids: Sequence[str], make: Make, ranks: Ranks, *, title: str, overwrite: bool = False) -> None:
-        """Makes what is missing, changed since it was made, or made from another image; the rest is left alone.
+        """Makes the products that are missing, were changed, or were made from another image; leaves the rest alone.
 
-        Nothing is removed: a new file takes the place of the old one when it is whole. With `overwrite` all are out of
-        date; a call that ends before its time is continued by the next one, with or without it.
+        An old file stays until the new one is whole and replaces it. With `overwrite` all products are out of date. A
+        call that was interrupted is continued by the next one, with or without `overwrite`.
 
         Raises:
-            InputError: what is there was made with other settings, and `overwrite` is false; or another process is
+            InputError: the products were made with other settings, and `overwrite` is false; or another process is
                 filling the folder.
         """
         with only_writer(self.folder, wanted=ranks.first):
-            self._fill(ids, make, ranks, title=title, overwrite=overwrite)
-
-    def _fill(self, ids: Sequence[str], make: Make, ranks: Ranks, *, title: str, overwrite: bool) -> None:
-        tried = self._begin(ids, make, overwrite=overwrite) if ranks.first else {}
-        ranks.wait()
-        known = self._known()
-        mine = ranks.share(ids)
-        problems = self._problems(known, mine)
-        todo = [image_id for image_id in mine if image_id in problems]
-        _warn(
-            self.folder,
-            {self.path(image_id).name: problems[image_id] for image_id in todo if self.path(image_id).exists()},
-        )
-        start = time.monotonic()
-        with self.ledger.add(known.token, ranks.rank) as additions:
-            for moved in known.moved:
-                additions.enter(moved)
-            keep = partial(self._keep, additions)
-            for image_id, data in tried.items():
-                keep(image_id, data)
-            rest = [image_id for image_id in todo if image_id not in tried]
-            for _ in progress(make(rest, keep), title, total=len(rest), visible=ranks.first):
-                pass
-        rate = f" ({len(todo) / max(time.monotonic() - start, 1e-9):.2f} images/s)" if todo else ""
-        ranks.wait()
-        if ranks.first:
-            self.ledger.join()
-        log.info(f"{self.folder}: {len(todo)} made, {len(mine) - len(todo)} were there{rate}")
+            tried = self._begin(ids, make, overwrite=overwrite) if ranks.first else {}
+            ranks.wait()
+            known = self.ledger.read()
+            if known is None:
+                raise InputError(f"{self.ledger.path}: is gone since this began; is another process at work here?")
+            mine = ranks.share(ids)
+            problems = self._problems(known, mine)
+            todo = [image_id for image_id in mine if image_id in problems]
+            paths = {image_id: self.path(image_id) for image_id in todo}
+            changed = [f"{path.name} ({problems[image_id]})" for image_id, path in paths.items() if path.exists()]
+            if changed:
+                log.warning(f"{self.folder}: {len(changed)} files are made anew: {some(changed)}")
+            start = time.monotonic()
+            with self.ledger.add(known.token, ranks.rank) as additions:
+                for moved in known.moved:
+                    additions.enter(moved)
+                keep = partial(self._keep, additions)
+                for image_id, data in tried.items():
+                    keep(image_id, data)
+                rest = [image_id for image_id in todo if image_id not in tried]
+                for _ in progress(make(rest, keep), title, total=len(rest), visible=ranks.first):
+                    pass
+            rate = f" ({len(todo) / max(time.monotonic() - start, 1e-9):.2f} images/s)" if todo else ""
+            ranks.wait()
+            if ranks.first:
+                self.ledger.join()
+            log.info(f"{self.folder}: {len(todo)} made, {len(mine) - len(todo)} were there{rate}")
 
     def _begin(self, ids: Sequence[str], make: Make, *, overwrite: bool) -> dict[str, bytes]:
-        """Opens the folder; what is there is put out of date only when one file to take its place could be made."""
+        """Opens the folder. Existing files are declared out of date only after the first new one could be made.
+
+        Returns:
+            The content of that file by its id; empty where none had to be tried.
+        """
         remove_orphans(self.folder)
         self.refuse_mixture(ids, overwrite=overwrite)
-        self._report_foreign(ids)
+        expected = {f"{image_id}{suffix}" for image_id in ids for suffix in (self.suffix, *self.others)}
+        foreign = sorted(name for name in _names(self.folder) if name not in expected and not name.startswith("."))
+        if foreign:
+            log.warning(f"{self.folder}: {len(foreign)} files of no image are left alone: {some(foreign)}")
         known, record = self.ledger.read(), self.ledger.settings
         digest, tried = digest_of(self.settings), dict[str, bytes]()
         if not overwrite and record.exists() and known is not None and known.settings == digest:
@@ -146,14 +152,8 @@ class Output:
         write_json(record, self.settings)
         return tried
 
-    def _known(self) -> Known:
-        known = self.ledger.read()
-        if known is None:
-            raise InputError(f"{self.ledger.path}: is gone since this began; is another process at work here?")
-        return known
-
     def _problems(self, known: Known, ids: Sequence[str]) -> dict[str, str]:
-        """What is wrong with the files of some images, by id; those with nothing are left out."""
+        """What is wrong with the file of an image, by id, for the images where anything is."""
 
         def look(image_id: str) -> str | None:
             problem = known.problem(self.path(image_id), sources=self.sources(image_id))
@@ -165,8 +165,8 @@ class Output:
             return problem
 
         with ThreadPoolExecutor() as pool:
-            found = zip(ids, pool.map(look, ids), strict=True)
-            return {image_id: problem for image_id, problem in found if problem is not None}
+            problems = zip(ids, pool.map(look, ids), strict=True)
+            return {image_id: problem for image_id, problem in problems if problem is not None}
 
     def _keep(self, additions: Additions, image_id: str, data: bytes) -> None:
         path = self.path(image_id)
@@ -180,12 +180,6 @@ class Output:
     def _in_other_forms(self, image_id: str) -> list[Path]:
         return [self.folder / f"{image_id}{suffix}" for suffix in self.others]
 
-    def _report_foreign(self, ids: Sequence[str]) -> None:
-        expected = {f"{image_id}{suffix}" for image_id in ids for suffix in (self.suffix, *self.others)}
-        foreign = sorted(name for name in _names(self.folder) if name not in expected and not name.startswith("."))
-        if foreign:
-            log.warning(f"{self.folder}: {len(foreign)} files of no image are left alone: {some(foreign)}")
-
 
 def differing_keys(known: object, settings: Mapping[str, object]) -> list[str]:
     """Keys in which stored settings differ from these; ["all"] where they are none."""
@@ -193,12 +187,6 @@ def differing_keys(known: object, settings: Mapping[str, object]) -> list[str]:
         return ["all"]
     plain: dict[str, Any] = json.loads(json.dumps(settings))
     return [key for key in (*plain, *(known.keys() - plain.keys())) if known.get(key, ...) != plain.get(key, ...)]
-
-
-def _warn(folder: Path, problems: Mapping[str, str]) -> None:
-    if problems:
-        told = some([f"{name} ({problem})" for name, problem in problems.items()])
-        log.warning(f"{folder}: {len(problems)} files are made anew: {told}")
 
 
 def _names(folder: Path) -> set[str]:

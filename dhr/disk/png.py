@@ -1,4 +1,4 @@
-"""What Pillow leaves out when it reads a PNG: checksums, real depths, rows that need no work."""
+"""What Pillow lacks for PNGs: checks of all checksums, the bit depth of the file, fast decoding of unfiltered rows."""
 
 import struct
 
@@ -23,16 +23,16 @@ def unfiltered(data: bytes) -> np.ndarray | None:
     width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     if depth != 8 or kind not in (0, 3) or interlaced or not 0 < width * height <= PIXELS:
         return None
-    due = height * (width + 1)  # each row begins with the byte that says its filter
-    rows = np.frombuffer(deflate.zlib_decompress(pixels, due), np.uint8)
-    if len(rows) != due:
-        raise ValueError(f"{len(rows)} bytes of pixels, {due} are due")
+    length = height * (width + 1)  # each row begins with the byte that says its filter
+    rows = np.frombuffer(deflate.zlib_decompress(pixels, length), np.uint8)
+    if len(rows) != length:
+        raise ValueError(f"{len(rows)} bytes of pixels, {length} are due")
     rows = rows.reshape(height, width + 1)
     return None if rows[:, 0].any() else rows[:, 1:]
 
 
 def palette_entries(data: bytes) -> bytes | None:
-    """The palette of a whole PNG, three bytes a colour; None where its pixels are no indices of one."""
+    """The palette of a PNG, three bytes a colour; None unless its pixels are indices into a palette."""
     if not data.startswith(PNG_START) or data[25] != 3:
         return None
     start, kind = len(PNG_START), b""

@@ -1,4 +1,4 @@
-"""A folder of products as a later stage finds it. Brings no torch."""
+"""A folder of products as a later stage finds it. Imports no torch."""
 
 import contextlib
 from collections.abc import Sequence
@@ -33,11 +33,11 @@ class Products:
     def at(cls, folder: Path, cure: str) -> Self:
         """The products of a folder."""
         places = (Ledger(folder), Ledger(folder.resolve()))  # of a link, the ledger lies beside what it leads to
-        ledger = next((each for each in places if each.path.is_file()), places[0])
+        ledger = next((ledger for ledger in places if ledger.path.is_file()), places[0])
         return cls(ledger, ledger.read(), cure)
 
     def problem(self, path: Path, *, thorough: bool = False) -> str | None:
-        """What is wrong with a file; None where nothing is, or nobody knows."""
+        """What is wrong with a file; None if nothing is, or if the folder has no ledger."""
         return None if self.known is None else self.known.problem(path, thorough=thorough)
 
     def check(self, path: Path) -> None:
@@ -58,10 +58,11 @@ class Products:
         """
         self.check_settings()
         with ThreadPoolExecutor() as pool:
-            found = zip(paths, pool.map(self.problem, paths), strict=True)
-            bad = [f"{path.name} ({problem})" for path, problem in found if problem is not None]
-        if bad:
-            raise InputError(f"{self.ledger.folder}: {len(bad)} files changed since: {some(bad)}; {self._cures()}")
+            problems = zip(paths, pool.map(self.problem, paths), strict=True)
+            changed = [f"{path.name} ({problem})" for path, problem in problems if problem is not None]
+        if changed:
+            files = f"{len(changed)} files changed since: {some(changed)}"
+            raise InputError(f"{self.ledger.folder}: {files}; {self._cures()}")
         self.remember()
 
     def check_settings(self) -> None:
@@ -77,7 +78,7 @@ class Products:
             raise InputError(f"{settings}: not what the files of {self.known.path} were made with; {self._cures()}")
 
     def remember(self) -> None:
-        """Enters the new stamps of a copied folder, so that it is read as a whole only once; not if it is read-only."""
+        """Enters the new stamps of a copied folder, so that its files are read only once; not if it is read-only."""
         if self.known is None or not self.known.moved:
             return
         with contextlib.suppress(UnwritableError):

@@ -56,9 +56,9 @@ def read_file(path: Path, what: str, *, absent: str, cure: str, limit: int = FIL
 
     Args:
         path: where it lies.
-        what: "image", "mask" or the like, for messages.
-        absent: what is said where the file is missing.
-        cure: what helps then.
+        what: kind of file, such as "image" or "mask", in messages.
+        absent: problem to report if the file is missing.
+        cure: cure to report if the file is missing.
         limit: largest number of bytes that is read.
 
     Raises:
@@ -66,8 +66,13 @@ def read_file(path: Path, what: str, *, absent: str, cure: str, limit: int = FIL
     """
     try:
         status = path.stat()
-        problem = _not_readable(status.st_mode, status.st_size, limit)
-        if problem is None:
+        if not stat.S_ISREG(status.st_mode):
+            problem = "not a file"  # and not opened: reading a pipe would wait for ever
+        elif status.st_size > limit:
+            problem = f"{status.st_size:,} bytes; allowed are {limit:,}"
+        elif status.st_size == 0:
+            problem = "0 bytes"
+        else:
             return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise BadFileError.of(path, f"{what}: missing", problem=absent, cure=cure) from None
@@ -75,15 +80,6 @@ def read_file(path: Path, what: str, *, absent: str, cure: str, limit: int = FIL
         problem = error.strerror or type(error).__name__
     kind = "empty" if problem == "0 bytes" else "unreadable"
     raise BadFileError.of(path, f"{what}: {kind}", problem=f"unreadable {what} ({problem})", cure=AGAIN)
-
-
-def _not_readable(mode: int, size: int, limit: int) -> str | None:
-    """What speaks against reading a file, judged without opening it: a pipe would be waited for."""
-    if not stat.S_ISREG(mode):
-        return "not a file"
-    if size > limit:
-        return f"{size:,} bytes; allowed are {limit:,}"
-    return None if size else "0 bytes"
 
 
 def content_of(path: Path, what: str) -> bytes:

@@ -38,8 +38,8 @@ class RunRecord:
         sound = {
             "status": status is None or isinstance(status, str),
             "classes": classes is None
-            or (isinstance(classes, list) and all(isinstance(each, str) for each in classes)),
-            "saw": saw is None or (isinstance(saw, dict) and all(isinstance(each, str) for each in saw.values())),
+            or (isinstance(classes, list) and all(isinstance(name, str) for name in classes)),
+            "saw": saw is None or (isinstance(saw, dict) and all(isinstance(data, str) for data in saw.values())),
             "seconds": isinstance(seconds, int | float) and 0 <= seconds < float("inf"),
         }
         for key, is_sound in sound.items():

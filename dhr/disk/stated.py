@@ -1,4 +1,4 @@
-"""Values that a line of JSON states, taken only as what they have to be: the line may be anybody's."""
+"""Values from a line of JSON, checked for type and range: the line may come from anywhere."""
 
 import reprlib
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def whole(value: Any, low: int, high: int) -> int:
     """A whole number from `low` to `high`.
 
     Raises:
-        ValueError: it is something else; so for all functions below.
+        ValueError: it is something else. The functions down to `mark_of` raise it, too.
     """
     if type(value) is not int or not low <= value <= high:  # not bool, which is an int too
         raise ValueError(f"{shown(value)} is no whole number from {low} to {high}")
@@ -83,5 +83,5 @@ def mark_of(values: Any) -> tuple[int, str]:
 
 
 def shown(value: Any) -> str:
-    """The beginning of a value, for a message: one line, made in no time whatever the value is."""
+    """The beginning of a value as one line, for a message; fast however large the value is."""
     return _SHORT.repr(value)[:SHOWN]

@@ -1,4 +1,4 @@
-"""What every write has in common: an error that says what to do, and a name for what is not whole yet."""
+"""What every write has in common: an error that names the cure, and a name for the file until it is whole."""
 
 import contextlib
 import errno
@@ -44,7 +44,7 @@ class UnwritableError(InputError):
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns what the system says against writing `path` into a message with the cure.
+    """Turns an error of the system on writing `path` into a message with the cure.
 
     Raises:
         UnwritableError: an OSError was raised inside.
@@ -54,13 +54,9 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         cure = CURES.get(error.errno or 0, OTHER)
         reason = error.strerror or type(error).__name__
-        reason += f": {_in_the_way(path)}" if cure is OCCUPIED else ""
+        if cure is OCCUPIED:  # by a file where a folder has to be, or else by a folder where the file has to be
+            reason += f": {next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), path)}"
         raise UnwritableError(f"{path}: cannot be written ({reason}); {cure}") from None
-
-
-def _in_the_way(path: Path) -> Path:
-    """The file that lies where a folder has to be, or the folder that lies where the file has to be."""
-    return next((each for each in path.parents if each.exists() and not each.is_dir()), path)
 
 
 def part_of(path: Path) -> str:
@@ -76,8 +72,8 @@ def part_of(path: Path) -> str:
 def remove_orphans(folder: Path) -> None:
     """Removes the parts in a folder that nobody completes: their writer is dead, or they are days old.
 
-    Parts of living processes and younger ones of other machines stay. One look at the names; what cannot be removed
-    stays, too.
+    Parts of living processes stay, and so do younger ones of other machines. The folder is listed once; the first
+    part that cannot be removed ends the removal.
     """
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
@@ -95,7 +91,7 @@ def _is_orphan(part: Path) -> bool:
 
 @lru_cache(maxsize=1)
 def _place() -> str:
-    """Where process numbers mean the same: machine, and container."""
+    """Digest of the machine and the container, within which a process number names one process."""
     with contextlib.suppress(OSError):
         return _digest(f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}")
     return _digest(socket.gethostname())
@@ -106,7 +102,7 @@ def _digest(text: str) -> str:
 
 
 def _start_of(pid: int) -> str | None:
-    """When a living process began, as the system counts; "" where it does not tell, None where there is none."""
+    """When a living process began, in clock ticks; "" where the system does not tell, None without such a process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()

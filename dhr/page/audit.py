@@ -13,7 +13,7 @@ from dhr.disk.annotation import read_tags
 from dhr.disk.image import read_image
 from dhr.disk.mask import read_mask
 from dhr.page.audit_record import HEAD, Audited, split_rows
-from dhr.page.pictures import Drawn, Row, draw
+from dhr.page.pictures import Row, draw
 from dhr.page.render import render
 
 LISTED = 20  # findings of one kind on the page; all are in audit.json
@@ -25,7 +25,7 @@ EXAMPLES = 12  # per split
 
 @dataclass(frozen=True)
 class SplitClasses:
-    """Classes of one split as indices; all of them fold away below `ends`, tables by title, where there are any."""
+    """Class indices of one split. Where `ends`, shorter lists by title, is not empty, the full table is folded away."""
 
     split: str
     statistics: Statistics
@@ -46,44 +46,40 @@ def page_of(audited: Audited) -> bytes:
         listed=LISTED,
         open=OPEN,
         ignore=IGNORE,
-        classes=[_classes(split, audited.table) for split in audited.splits if _is_known(split.statistics)],
-        examples={split.name: _examples(split, audited) for split in audited.splits},
+        classes=[
+            _classes(split, audited.table)
+            for split in audited.splits
+            if split.statistics.tagged_images or split.statistics.masked_images
+        ],
+        examples={split.name: draw(list(_examples(split, audited)), audited.table) for split in audited.splits},
     )
-
-
-def _is_known(statistics: Statistics) -> bool:
-    return bool(statistics.tagged_images or statistics.masked_images)
 
 
 def _classes(split: SplitAudit, table: ClassTable) -> SplitClasses:
     """The classes of a split without the background, the one with the most images first."""
     statistics = split.statistics
     images = statistics.tagged if statistics.tagged_images else statistics.shown
-    real = range(table.first_tag, table.num_classes)
-    there = [index for index in real if statistics.tagged[index] or statistics.pixels[index]]
-    order = sorted(there, key=lambda index: (-images[index], index))
+    classes = range(table.first_tag, table.num_classes)
+    present = [index for index in classes if statistics.tagged[index] or statistics.pixels[index]]
+    order = sorted(present, key=lambda index: (-images[index], index))
     ends = {f"The {RARE} most frequent classes": order[:RARE], f"The {RARE} rarest classes": order[-RARE:]}
-    absent = [index for index in real if index not in there]
+    absent = [index for index in classes if index not in present]
     return SplitClasses(split.name, statistics, order, absent, ends if len(order) > MANY else {})
 
 
-def _examples(split: SplitAudit, audited: Audited) -> list[Drawn]:
+def _examples(split: SplitAudit, audited: Audited) -> Iterator[Row]:
     """Images of a split beside their masks, spread evenly over the ids of those with nothing broken."""
-    return draw(list(_example_rows(split, audited)), audited.table)
-
-
-def _example_rows(split: SplitAudit, audited: Audited) -> Iterator[Row]:
     broken = {
         finding.id for finding in audited.findings if finding.severity == "broken" and finding.split == split.name
     }
     whole = split.listing.ids[
         ~np.isin(split.listing.ids, np.array([image_id.encode() for image_id in broken], dtype=np.bytes_))
     ]
-    spread = np.linspace(0, len(whole) - 1, min(EXAMPLES, len(whole))).round().astype(int)
+    positions = np.linspace(0, len(whole) - 1, min(EXAMPLES, len(whole))).round().astype(int)
     layout, names = audited.layout, audited.table.names[audited.table.first_tag :]
-    for place in spread:
-        image_id = bytes(whole[place]).decode()
-        mask, tags = layout.mask(split.name, image_id), layout.tags(split.name, image_id)
+    for position in positions:
+        image_id = bytes(whole[position]).decode()
+        mask, annotation = layout.mask(split.name, image_id), layout.tags(split.name, image_id)
         maps = {"truth": read_mask(mask)} if mask.is_file() else {}
-        named = read_tags(tags, names) if tags.is_file() else []
-        yield Row(image_id, read_image(layout.image(split.name, image_id)), maps, named)
+        tags = read_tags(annotation, names) if annotation.is_file() else []
+        yield Row(image_id, read_image(layout.image(split.name, image_id)), maps, tags)

@@ -1,6 +1,6 @@
 """An audit as JSON and as lines of the log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ def record_of(audited: Audited) -> dict[str, Any]:
         "kinds": [
             {"severity": kind.severity, "kind": kind.name, "count": len(kind.findings)} for kind in audited.kinds
         ],
-        "splits": [_split_record(each, audited) for each in audited.splits],
+        "splits": [_split_record(split, audited) for split in audited.splits],
         "findings": [asdict(finding) for finding in audited.findings],
     }
 
@@ -84,13 +84,13 @@ def _split_record(split: SplitAudit, audited: Audited) -> dict[str, Any]:
 
 
 def split_rows(audited: Audited) -> list[list[str]]:
-    """Written cells under HEAD, one row per split."""
+    """The cells below HEAD as text, one row per split."""
     rows = []
     for split in audited.splits:
         listing, counts = split.listing, _counts(split, audited)
-        numbers = [len(listing.ids), split.published, len(listing.masks), len(listing.tags)]
-        written = [count(number) for number in (*numbers, counts["broken"], counts["remark"])]
-        rows.append([split.name, *written, origins(split.tags_from)])
+        files = [len(listing.ids), split.published, len(listing.masks), len(listing.tags)]
+        numbers = [count(number) for number in (*files, counts["broken"], counts["remark"])]
+        rows.append([split.name, *numbers, origins(split.tags_from)])
     return rows
 
 
@@ -99,7 +99,7 @@ def _counts(split: SplitAudit, audited: Audited) -> Mapping[str, int]:
 
 
 def origins(tags_from: object) -> str:
-    """Where the tags come from, as the manifest says: "xml 10,582"; a dash where nothing does."""
+    """Where the tags come from by the manifest, such as "xml 10,582"; a dash where it does not say."""
     if not isinstance(tags_from, Mapping):
         return NOTHING
     return ", ".join(f"{name} {count(number)}" for name, number in tags_from.items()) or NOTHING
@@ -109,12 +109,8 @@ def log_lines(audited: Audited) -> list[str]:
     """The table of the splits, and one line per kind of finding."""
     rows = [list(HEAD), *split_rows(audited)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join(_placed(row, widths)).rstrip() for row in rows]
+    numbers = len(HEAD) - 2  # between the first and the last column, which are text
+    aligned: list[Callable[[str, int], str]] = [str.ljust, *[str.rjust] * numbers, str.ljust]
+    cells = [[align(cell, width) for align, cell, width in zip(aligned, row, widths, strict=True)] for row in rows]
+    table = ["  ".join(row).rstrip() for row in cells]
     return [*table, *(kind.line() for kind in audited.kinds)] if audited.kinds else [*table, "nothing is wrong"]
-
-
-def _placed(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """Text to the left, numbers to the right."""
-    last = len(row) - 1
-    places = enumerate(zip(row, widths, strict=True))
-    return [cell.ljust(width) if at in (0, last) else cell.rjust(width) for at, (cell, width) in places]

@@ -1,4 +1,4 @@
-"""Lines over common axes: where everything stands. The macro `line_chart` in macros.html.j2 draws it as SVG."""
+"""Line charts: coordinates of lines, ticks and texts. The macro `line_chart` in macros.html.j2 draws them as SVG."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line as an SVG path, empty where it has no finite value, and its marked points: place and what each says."""
+    """A line as an SVG path, empty without a finite value, and its marked points (x, y, text)."""
 
     slot: int
     path: str
@@ -79,7 +79,11 @@ def line_chart(
     heights = [y for _, y in finite] + ([reference[1]] if reference else [])
     marks = ticks(min(heights), max(heights))
     left = round(14 + LETTER * max(len(tick_text(value)) for value in marks), 1)
-    across, up = _across([x for x, _ in finite], left), Axis(marks[0], marks[-1], BOTTOM, TOP)
+    low, high = min(x for x, _ in finite), max(x for x, _ in finite)
+    if low == high:
+        low, *_, high = ticks(low, high)
+    across = Axis(0.0 if 0 < low < 0.2 * high else low, high, left, RIGHT)  # from 0 where that is near
+    up = Axis(marks[0], marks[-1], BOTTOM, TOP)
     return Chart(
         title=title,
         description=" ".join([description, *(_ends(line.name, points) for line, points in drawn)]).strip(),
@@ -93,17 +97,15 @@ def line_chart(
 
 
 def thin(points: Sequence[Point]) -> list[Point]:
-    """At most DRAWN points: means over neighbours. Means leave out NaN unless there is nothing else."""
+    """At most DRAWN points: means over the finite values of neighbours, NaN where they have none."""
     size = math.ceil(len(points) / DRAWN)
-    groups = [points[start : start + size] for start in range(0, len(points), max(1, size))]
-    return [_mean_point(group) for group in groups]
-
-
-def _mean_point(group: Sequence[Point]) -> Point:
-    known = [(x, y) for x, y in group if math.isfinite(y)]
-    if not known:
-        return group[0][0], math.nan
-    return sum(x for x, _ in known) / len(known), sum(y for _, y in known) / len(known)
+    means: list[Point] = []
+    for start in range(0, len(points), max(1, size)):
+        finite = [(x, y) for x, y in points[start : start + size] if math.isfinite(y)]
+        count = len(finite)
+        mean = (sum(x for x, _ in finite) / count, sum(y for _, y in finite) / count) if count else None
+        means.append(mean or (points[start][0], math.nan))
+    return means
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -119,17 +121,8 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def tick_text(value: float) -> str:
-    """A tick as short as it can be: 12000 as 12k."""
+    """The text of a tick, as short as possible: 12000 becomes 12k."""
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:.6g}"
-
-
-def _across(places: Sequence[float], left: float) -> Axis:
-    """The horizontal axis: from the first to the last place, from 0 where that is near."""
-    low, high = min(places), max(places)
-    if low == high:
-        marks = ticks(low, high)
-        low, high = marks[0], marks[-1]
-    return Axis(0.0 if 0 < low < 0.2 * high else low, high, left, RIGHT)
 
 
 def _ends(name: str, points: Sequence[Point]) -> str:
@@ -142,8 +135,8 @@ def _curve(line: Line, points: Sequence[Point], across: Axis, up: Axis) -> Curve
     dots: list[tuple[float, float, str]] = []
     for x, y in points:
         if math.isfinite(y):
-            place = across.at(x), up.at(y)
-            path += f"{'L' if pen_down else 'M'}{place[0]:g} {place[1]:g}"
-            dots.append((*place, f"{line.name}: {y:.4g} at {tick_text(x)}"))
+            right, down = across.at(x), up.at(y)
+            path += f"{'L' if pen_down else 'M'}{right:g} {down:g}"
+            dots.append((right, down, f"{line.name}: {y:.4g} at {tick_text(x)}"))
         pen_down = math.isfinite(y)
     return Curve(line.slot, path, dots if len(points) <= MARKED else [])

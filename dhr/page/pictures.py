@@ -48,7 +48,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A row as a page shows it; a colour of the legend is None for what is hatched."""
+    """A row as a page shows it. The legend pairs names with colours; None stands for the hatched, ignored pixels."""
 
     id: str
     tags: Sequence[str]
@@ -71,9 +71,9 @@ class Predictions:
 
 
 def image_miou(mask: np.ndarray, truth: np.ndarray) -> float:
-    """The mIoU of one image in percent: mean over the classes in mask or truth, pixels with truth IGNORE left out.
+    """The mIoU of one image in percent: mean over the classes in mask or truth.
 
-    100 if nothing is left to compare. IGNORE in `mask` counts as wrong.
+    Pixels whose truth is IGNORE are left out; 100 if none remain. IGNORE in `mask` counts as wrong.
     """
     joint = np.bincount(truth.astype(np.intp).ravel() * 256 + mask.ravel(), minlength=256 * 256).reshape(256, 256)
     joint[IGNORE] = 0
@@ -90,18 +90,17 @@ def saved_pictures(run: Run) -> list[Path]:
 
 def gallery_of(paths: Sequence[Path], data: RunData) -> list[Drawn]:
     """Rows of image, given mask, labels, prediction and truth of the first ROWS files that training saved."""
-    return draw([_saved(path, data) for path in paths[:ROWS]], data.classes)
-
-
-def _saved(path: Path, data: RunData) -> Row:
-    arrays = load_gallery(path)
-    image = arrays.pop("image")
-    tags = [str(name) for name in arrays.pop("tags", np.array([]))]
-    annotation = data.tags(path.stem)
-    if not tags and annotation is not None:
-        tags = read_tags(annotation, data.classes.names)
-    pictures = {name: arrays.pop(name) for name in PICTURES if name in arrays}
-    return Row(path.stem, image, arrays, tags, pictures)
+    rows = []
+    for path in paths[:ROWS]:
+        arrays = load_gallery(path)
+        image = arrays.pop("image")
+        tags = [str(name) for name in arrays.pop("tags", np.array([]))]
+        annotation = data.tags(path.stem)
+        if not tags and annotation is not None:
+            tags = read_tags(annotation, data.classes.names)
+        pictures = {name: arrays.pop(name) for name in PICTURES if name in arrays}
+        rows.append(Row(path.stem, image, arrays, tags, pictures))
+    return draw(rows, data.classes)
 
 
 def predictions_of(run: Run, data: RunData | None) -> Predictions | None:
@@ -153,19 +152,21 @@ def _predicted(run: Run, data: RunData, split: str, image_id: str) -> Row:
 
 
 def draw(rows: Sequence[Row], classes: ClassTable) -> list[Drawn]:
-    """Rows of pictures. What no row has gets no column, what one row lacks an empty place in it."""
+    """Rows of pictures. A name that no row has gets no column; a row without it gets a shot without a source."""
     columns = [name for name in (*PICTURES, *MAPS) if any(name in row.maps or name in row.pictures for row in rows)]
     return [Drawn(row.id, row.tags, _shots(row, columns, classes), _legend(row, classes)) for row in rows]
 
 
 def _shots(row: Row, columns: Sequence[str], classes: ClassTable) -> list[Shot]:
     crisp = max(row.image.shape[:2]) * 2 <= SIDE
+    truth = row.maps.get("truth")
     shots = []
     for name in ("image", *columns):
-        picture = _picture(row, name, classes)
+        picture, mask = _picture(row, name, classes), row.maps.get(name)
         size = (picture if picture is not None else row.image).shape
         source = None if picture is None else data_uri(picture, exact=crisp)
-        shots.append(Shot(NAMES.get(name, name), source, (size[1], size[0]), crisp, _miou(row, name)))
+        miou = None if mask is None or truth is None or name == "truth" else image_miou(mask, truth)
+        shots.append(Shot(NAMES.get(name, name), source, (size[1], size[0]), crisp, miou))
     return shots
 
 
@@ -177,13 +178,8 @@ def _picture(row: Row, name: str, classes: ClassTable) -> np.ndarray | None:
     return None if mask is None else overlay(scaled(row.image), scaled(mask), classes.palette)
 
 
-def _miou(row: Row, name: str) -> float | None:
-    mask, truth = row.maps.get(name), row.maps.get("truth")
-    return None if mask is None or truth is None or name == "truth" else image_miou(mask, truth)
-
-
 def _legend(row: Row, classes: ClassTable) -> list[tuple[str, Colour | None]]:
-    """Names and colours of the labels in a row's maps; what is drawn see-through needs none."""
+    """Names and colours of the labels in a row's maps; black is drawn see-through and has no entry."""
     entries: list[tuple[str, Colour | None]] = []
     for label in sorted({int(value) for mask in row.maps.values() for value in np.unique(mask)}):
         if label == IGNORE:

@@ -1,4 +1,4 @@
-"""Fills the templates of this folder: every value is escaped, and one that is not there is an error."""
+"""Fills the templates of this folder: every value is escaped, and a missing one is an error."""
 
 from functools import cache
 from pathlib import Path
@@ -12,8 +12,8 @@ COLOURS = 7  # colours and dash patterns that page.css knows
 
 @cache
 def templates() -> Environment:
-    """The templates and what they write values with."""
-    found = Environment(
+    """The templates, with the filters that write values."""
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
@@ -21,13 +21,13 @@ def templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters |= {"count": count, "origin": origin, "percent": percent, "ratio": ratio, "words": words}
-    found.filters |= {"colour": colour, "part": part}
-    return found
+    environment.filters |= {"count": count, "origin": origin, "percent": percent, "ratio": ratio, "words": words}
+    environment.filters |= {"colour": colour, "part": part}
+    return environment
 
 
 def render(template: str, **values: object) -> bytes:
-    """A page as UTF-8; the same values give the same bytes. What is no text in UTF-8 becomes a question mark."""
+    """A page as UTF-8; the same values give the same bytes. What UTF-8 cannot encode becomes a question mark."""
     return templates().get_template(template).render(values).encode("utf-8", "replace")
 
 
@@ -37,6 +37,6 @@ def colour(slot: int | None) -> str:
 
 
 def part(value: object, full: float) -> str:
-    """Length of a bar in [0,1], where `full` is 1; empty for what is no finite number."""
-    found = number(value)
-    return "" if found is None else f"{min(max(found / full, 0.0), 1.0):.4g}"
+    """Length of a bar as a share of `full`, from 0 to 1; empty for what is no finite number."""
+    length = number(value)
+    return "" if length is None else f"{min(max(length / full, 0.0), 1.0):.4g}"

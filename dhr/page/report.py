@@ -49,8 +49,35 @@ def write_report(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | 
         InputError: a folder is missing, or a file in it is broken.
     """
     runs, wss = _opened(run, compare, wss_scores)
+    main, entries = runs[0], entries_of(runs, wss)
+    data = open_data(main.folder)
+    pictures = saved_pictures(main)
+    settings = [key for key in FACTS if key not in NO_SETTING]
+    page = render(
+        "report.html.j2",
+        run=main,
+        runs=runs,
+        main_split=MAIN_SPLIT,
+        run_word=word("run", main.folder.root),
+        headline=main.scores[main.splits[0]] if main.splits else None,
+        table=score_table_of(entries),
+        facts=[key for key in FACTS if main.record.get(key) is not None],
+        different=[key for key in settings if len({fact(key, other.record.get(key)) for other in runs}) > 1],
+        fact=fact,
+        label=_label,
+        tau_charts=tau_charts(runs),
+        classes=classes_by_split(entries, main.splits),
+        curves=_curves(runs, wss),
+        gaps=_gaps(runs),
+        drawn=DRAWN,
+        confusions=confusions_of(main),
+        has_classes=data is not None,
+        saved=len(pictures),
+        gallery=gallery_of(pictures, data) if data else [],
+        predictions=predictions_of(main, data),
+    )
     path = RunFolder(run).report
-    write_atomically(path, _page(runs, wss))
+    write_atomically(path, page)
     return path
 
 
@@ -61,37 +88,8 @@ def summary(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | None 
 
 def _opened(run: Path, compare: Sequence[Path], wss_scores: Path | None) -> tuple[list[Run], Entry | None]:
     runs = open_runs(run, compare)
-    given = f"WSS masks ({words(runs[0].record.get('wss'))})"
-    return runs, Entry(given, None, read_object(wss_scores)) if wss_scores else None
-
-
-def _page(runs: Sequence[Run], wss: Entry | None) -> bytes:
-    run, entries = runs[0], entries_of(runs, wss)
-    data = open_data(run.folder)
-    pictures = saved_pictures(run)
-    return render(
-        "report.html.j2",
-        run=run,
-        runs=runs,
-        main_split=MAIN_SPLIT,
-        run_word=word("run", run.folder.root),
-        headline=run.scores[run.splits[0]] if run.splits else None,
-        table=score_table_of(entries),
-        facts=[key for key in FACTS if run.record.get(key) is not None],
-        different=_different(runs),
-        fact=fact,
-        label=_label,
-        tau_charts=tau_charts(runs),
-        classes=classes_by_split(entries, run.splits),
-        curves=_curves(runs, wss),
-        gaps=_gaps(runs),
-        drawn=DRAWN,
-        confusions=confusions_of(run),
-        has_classes=data is not None,
-        saved=len(pictures),
-        gallery=gallery_of(pictures, data) if data else [],
-        predictions=predictions_of(run, data),
-    )
+    name = f"WSS masks ({words(runs[0].record.get('wss'))})"
+    return runs, Entry(name, None, read_object(wss_scores)) if wss_scores else None
 
 
 def fact(key: str, value: object) -> str:
@@ -109,20 +107,14 @@ def _label(key: str) -> str:
     return "time" if key == "seconds" else key.replace("_", " ")
 
 
-def _different(runs: Sequence[Run]) -> list[str]:
-    """Settings in which the compared runs differ."""
-    settings = [key for key in FACTS if key not in NO_SETTING]
-    return [key for key in settings if len({fact(key, run.record.get(key)) for run in runs}) > 1]
-
-
 def _curves(runs: Sequence[Run], wss: Entry | None) -> list[Chart]:
     """A chart of every metric that any of the runs has."""
     charts = []
     for column, title in CURVES.items():
         lines = [Line(run.name, run.slot, run.curves[column]) for run in runs if run.curves.get(column)]
-        reference, about = _reference(column, wss), f"{title} over training steps."
+        reference, description = _reference(column, wss), f"{title} over training steps."
         if lines:
-            charts.append(line_chart(lines, title=title, description=about, x_label="step", reference=reference))
+            charts.append(line_chart(lines, title=title, description=description, x_label="step", reference=reference))
     return charts
 
 
@@ -136,10 +128,10 @@ def _reference(column: str, wss: Entry | None) -> tuple[str, float] | None:
 
 def _gaps(runs: Sequence[Run]) -> list[str]:
     """A sentence for every curve with values that are not finite."""
-    said = []
+    sentences = []
     for run in runs:
         for column, points in run.curves.items():
-            broken = sum(number(value) is None for _, value in points)
-            if broken:
-                said.append(f"{run.name}: {broken} of {len(points)} values of {column} are not finite (NaN).")
-    return said
+            gaps = sum(number(value) is None for _, value in points)
+            if gaps:
+                sentences.append(f"{run.name}: {gaps} of {len(points)} values of {column} are not finite (NaN).")
+    return sentences

@@ -54,9 +54,15 @@ def open_runs(run: Path, compare: Sequence[Path]) -> list[Run]:
     for path in (run, *compare):
         if not path.is_dir():
             raise InputError(f"{word('run', path)}: no such folder; give a folder that python -m dhr.train wrote")
-    places = {path.resolve(): path for path in reversed((run, *compare))}
+    paths = {path.resolve(): path for path in reversed((run, *compare))}
     roots = list(dict.fromkeys(path.resolve() for path in (run, *compare)))
-    return [_read(places[root], _name(root, roots), slot) for slot, root in enumerate(roots)]
+    runs = []
+    for slot, root in enumerate(roots):
+        folder = RunFolder(paths[root])
+        record = RunRecord.read(folder.record).entries if folder.record.exists() else {}
+        scores = {path.stem: read_object(path) for path in sorted(folder.scores("x").parent.glob("*.json"))}
+        runs.append(Run(_name(root, roots), slot, folder, record, read_curves(folder.metrics), scores))
+    return runs
 
 
 def _name(root: Path, roots: Sequence[Path]) -> str:
@@ -68,15 +74,8 @@ def _name(root: Path, roots: Sequence[Path]) -> str:
     return "/".join(parts[-depth:])
 
 
-def _read(root: Path, name: str, slot: int) -> Run:
-    folder = RunFolder(root)
-    record = RunRecord.read(folder.record).entries if folder.record.exists() else {}
-    scores = {path.stem: read_object(path) for path in sorted(folder.scores("x").parent.glob("*.json"))}
-    return Run(name, slot, folder, record, read_curves(folder.metrics), scores)
-
-
 def read_curves(path: Path) -> dict[str, list[Point]]:
-    """Reads metrics.csv: every column but epoch and step as points over steps (over epochs where steps are missing).
+    """Reads metrics.csv: every column but epoch and step as points over the steps, or the epochs of rows without one.
 
     Cells that are empty or no number are left out, so sparse rows become dense curves. Missing file: no curves.
     """
@@ -85,17 +84,13 @@ def read_curves(path: Path) -> dict[str, list[Point]]:
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         rows = list(csv.DictReader(file))
     names = dict.fromkeys(str(name) for row in rows for name in row if name not in ("epoch", "step", None))
-    curves = {name: [(_place(row), _number(row.get(name))) for row in rows] for name in names}
-    known = {
-        name: sorted((x, y) for x, y in points if x is not None and y is not None) for name, points in curves.items()
-    }
-    return {name: points for name, points in known.items() if points}
-
-
-def _place(row: Mapping[str, object]) -> float | None:
-    """Position of a row: its step, or its epoch where it has no step."""
-    place = _number(row.get("step") or row.get("epoch"))
-    return place if place is not None and math.isfinite(place) else None
+    steps = [_number(row.get("step") or row.get("epoch")) for row in rows]
+    curves = {}
+    for name in names:
+        values = [_number(row.get(name)) for row in rows]
+        points = zip(steps, values, strict=True)
+        curves[name] = sorted((x, y) for x, y in points if x is not None and math.isfinite(x) and y is not None)
+    return {name: points for name, points in curves.items() if points}
 
 
 def _number(cell: object) -> float | None:
@@ -107,7 +102,7 @@ def _number(cell: object) -> float | None:
 
 @dataclass(frozen=True)
 class RunData:
-    """The data set of a run: its classes, and where its files lie if they are on this machine."""
+    """The data set of a run: its classes, and the paths of its files, which may be missing on this machine."""
 
     classes: ClassTable
     layout: DataLayout

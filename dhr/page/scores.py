@@ -1,4 +1,4 @@
-"""What a report says of scores: the table, the classes, what is taken for what, and the score over tau."""
+"""What a report says of scores: the table, the scores per class, the confusion matrix, and the scores over tau."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from dhr.page.runs import MAIN_SPLIT, Run
 SAME_BUT_TAU = ("dataset", "wss", "uss", "rebalancing", "backbone", "decoder", "seed", "max_epochs")
 TAU_CHARTS = (("miou", "mIoU, %"), ("mfpr", "mFPR"), ("mfnr", "mFNR"))
 MISTAKES = 8  # listed beside the confusion matrix
-MISTAKE = 0.01  # of a class, from which share on it is a mistake
+MISTAKE = 0.01  # share of a class's truth pixels that is listed at least
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Scores of one thing in one split; `slot` None is the grey of the given masks."""
+    """Scores of a run, or of the given masks, in one split. `slot` is the colour; None is the grey of the masks."""
 
     name: str
     slot: int | None
@@ -56,7 +56,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class SplitClasses:
-    """Scores per class of those entries that have the classes of the run; `others` have not."""
+    """Scores per class of the entries that have the classes of the run; `others` have different ones."""
 
     split: str
     entries: Sequence[Entry]
@@ -66,7 +66,10 @@ class SplitClasses:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Shares (K,K) of each truth class, NaN where it is not in the truth, and the greatest mistakes among them."""
+    """Shares (K,K) of each truth class, NaN where it is not in the truth, and its greatest mistakes.
+
+    A mistake is (share, class in the truth, class in the prediction); the greatest comes first.
+    """
 
     split: str
     names: Sequence[str]
@@ -95,15 +98,15 @@ def score_table_of(entries: Sequence[Entry]) -> ScoreTable:
 
 def classes_by_split(entries: Sequence[Entry], splits: Sequence[str]) -> list[SplitClasses]:
     """Scores per class of the splits in which the run of the report has any."""
-    parts = []
+    tables = []
     for split in splits:
         scored = [entry for entry in entries if entry.scores.get("split") == split and entry.classes]
         own = next((entry for entry in scored if entry.slot == 0), None)
         if own is not None:
             alike = [entry for entry in scored if list(entry.classes) == list(own.classes)]
             others = [entry for entry in scored if entry not in alike]
-            parts.append(SplitClasses(split, alike, _class_rows(own, alike), others))
-    return parts
+            tables.append(SplitClasses(split, alike, _class_rows(own, alike), others))
+    return tables
 
 
 def _class_rows(own: Entry, entries: Sequence[Entry]) -> list[ClassRow]:
@@ -120,13 +123,17 @@ def _class_rows(own: Entry, entries: Sequence[Entry]) -> list[ClassRow]:
 
 def confusions_of(run: Run) -> list[Confusion]:
     """The confusion matrix of every split that has one, each row divided by the truth pixels of its class."""
-    parts = []
+    confusions = []
     for split in run.splits:
         names = [str(row.get("name")) for row in run.scores[split].get("classes") or []]
         shares = row_shares(run.scores[split].get("confusion"), len(names))
-        if shares is not None:
-            parts.append(Confusion(split, names, shares.tolist(), _mistakes(names, shares)))
-    return parts
+        if shares is None:
+            continue
+        large = np.argwhere(shares >= MISTAKE)
+        mistakes = [(float(shares[row, column]), names[row], names[column]) for row, column in large if row != column]
+        mistakes.sort(key=lambda mistake: (-mistake[0], *mistake[1:]))
+        confusions.append(Confusion(split, names, shares.tolist(), mistakes[:MISTAKES]))
+    return confusions
 
 
 def row_shares(confusion: object, classes: int) -> np.ndarray | None:
@@ -138,13 +145,6 @@ def row_shares(confusion: object, classes: int) -> np.ndarray | None:
     counts = np.array([[number(value) or 0.0 for value in row] for row in confusion])
     totals = counts.sum(axis=1, keepdims=True)
     return np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-
-
-def _mistakes(names: Sequence[str], shares: np.ndarray) -> list[tuple[float, str, str]]:
-    """(share, class of the truth, what it is taken for), the greatest first."""
-    wrong = np.argwhere(shares >= MISTAKE)
-    found = [(float(shares[row, column]), names[row], names[column]) for row, column in wrong if row != column]
-    return sorted(found, key=lambda mistake: (-mistake[0], *mistake[1:]))[:MISTAKES]
 
 
 def tau_charts(runs: Sequence[Run]) -> list[Chart]:

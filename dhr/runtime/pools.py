@@ -23,10 +23,10 @@ def cores() -> int:
 
 
 def process_pool(workers: int, start: Callable[..., None] | None = None, *arguments: Any) -> ProcessPoolExecutor:
-    """A pool whose processes are new interpreters: a copy of this one, with threads of torch running, could hang.
+    """A pool whose processes are new interpreters: a fork of this one, with threads of torch running, could hang.
 
-    They end when this process does, however it ends, and not before: a signal that a scheduler sends to all processes
-    must not take the helpers from a step that is finished first.
+    They end when this process ends, in whatever way, and not before: a signal that a scheduler sends to all processes
+    must not end the helpers of a step that is finished first.
 
     Args:
         workers: number of processes.
@@ -38,12 +38,11 @@ def process_pool(workers: int, start: Callable[..., None] | None = None, *argume
 
 
 def map_ahead(pool: Executor, work: Callable[[T], R], items: Iterable[T], *, workers: int) -> Iterator[R]:
-    """`work` of every item, in their order; only a few items are taken ahead, whatever their number."""
+    """The result of `work` for every item, in their order; at most AHEAD items per worker are taken ahead."""
     source = iter(items)
     waiting: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(source, AHEAD * workers))
     while waiting:
-        done = waiting.popleft()
-        result = done.result()
+        result = waiting.popleft().result()
         waiting.extend(pool.submit(work, item) for item in islice(source, 1))
         yield result
 
@@ -56,7 +55,7 @@ def _begin(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> Non
 
 
 def _end_with_parent() -> None:
-    """A process of a pool whose parent was killed would wait for work for ever."""
+    """Ends this process when its parent has ended, even if killed; it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""One look for every progress bar: how many, how fast, how long still."""
+"""One form for every progress bar: count, rate and time left."""
 
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
@@ -22,9 +22,9 @@ def progress(items: Iterable[T], title: str, *, total: int | None = None, visibl
     """Yields `items` under a bar with count, rate and time left.
 
     Args:
-        items: what is gone through.
-        title: in front of the bar.
-        total: number of items, where `items` does not know it.
+        items: whatever is to be yielded.
+        title: text in front of the bar.
+        total: number of items, where `items` has no length.
         visible: False on all ranks but the first.
     """
     count = total if total is not None else len(items) if isinstance(items, Sized) else None

@@ -1,7 +1,7 @@
-"""Which of several processes this is, for the stages that share out images: predict, evaluate, extract_uss.
+"""Which of several processes this is, for work that they share, and means over them.
 
-Training starts its processes by itself; what its losses have to know of the other ones is here too.
-Several processes are started by torchrun: python -m torch.distributed.run --nproc_per_node=2 -m dhr.predict run=...
+Stages that share out images, such as predict, evaluate and extract_uss, are started by torchrun:
+python -m torch.distributed.run --nproc_per_node=2 -m dhr.predict run=... Training starts its processes by itself.
 """
 
 import os
@@ -16,15 +16,15 @@ T = TypeVar("T")
 
 
 def are_several() -> bool:
-    """Whether this process belongs to a group, be it of torchrun for the stages here, or of Lightning for training."""
+    """Whether this process belongs to a process group, of torchrun or, in training, of Lightning."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def mean_over_ranks(number: Tensor) -> Tensor:
     """The mean of a number over the processes of a training, as float32; the number itself in a single process.
 
-    A sum of losses that every process divides by it weighs the same in each of them, since DDP takes the mean of the
-    gradients: the processes learn what one would from all their images. A collective: every process has to come here.
+    DDP averages gradients. So if every process divides its sum of losses by this mean, the processes learn what a
+    single one would learn from all their images. A collective operation: every process has to call it.
     """
     mean = number.detach().to(torch.float32, copy=True)
     if are_several():
@@ -61,7 +61,7 @@ class Ranks:
         return items[self.rank :: self.count]
 
     def wait(self) -> None:
-        """Returns when every process has come here."""
+        """Returns when every process has called it."""
         if self.count > 1:
             distributed.barrier()
 

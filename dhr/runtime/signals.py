@@ -1,4 +1,4 @@
-"""Signals that end a process early: stages stop at once, trainings after the step they are in, helpers outlive them.
+"""Signals that end a process early: stages stop at once, trainings after the current step, helpers after their process.
 
 `kill`, `docker stop`, a scheduler that takes the machine back, Ctrl-C and a closed terminal all come as a signal.
 """
@@ -29,17 +29,17 @@ class Stopped(SystemExit):
 
     @property
     def name(self) -> str:
-        """Of the signal."""
+        """Name of the signal, such as SIGTERM."""
         return signal.Signals(self.number).name
 
 
 @dataclass
 class Note:
-    """A signal that came while work is finished first.
+    """The signal that came while work is finished before it is obeyed.
 
     Attributes:
-        number: of the first one, None while none came.
-        settled: whether the work is being put away; then further signals change nothing.
+        number: of the first signal, None before one came.
+        settled: whether the work is being saved; then further signals change nothing.
     """
 
     number: int | None = None
@@ -47,10 +47,10 @@ class Note:
     _since: float = field(default=0.0, repr=False)
 
     def take(self, number: int, _: FrameType | None = None) -> None:
-        """Writes a signal down.
+        """Writes the first signal down.
 
         Raises:
-            Stopped: somebody insists.
+            Stopped: a further signal came more than INSISTS seconds later, and `settled` is false.
         """
         if self.number is None:
             self.number, self._since = number, time.monotonic()
@@ -78,7 +78,7 @@ def noted(note: Note) -> Iterator[None]:
 
 @contextmanager
 def handed_on(process: subprocess.Popen[bytes]) -> Iterator[Note]:
-    """Inside, a signal is written down and sent on to a process that is waited for."""
+    """Inside, a signal is sent on to the child process that is waited for, and written down."""
     note = Note()
 
     def hand_on(number: int, frame: FrameType | None) -> None:
@@ -109,7 +109,7 @@ def _handled_by(handler: Handler) -> Iterator[None]:
 def outlive() -> None:
     """Lets a helper process go on after a signal: schedulers send it to all processes, and work is finished first.
 
-    Helpers end with the process that they work for. Should that fail, the alarm ends them.
+    Helpers end with the process that they work for. Should that fail, an alarm ends them OUTLIVE seconds after it.
     """
 
     def stay(_: int, __: FrameType | None) -> None:

@@ -43,49 +43,45 @@ class FeatureAuditor:
         if not self.store.folder.is_dir():
             self.notes.broken(f"{WHAT}: no folder", self.store.folder, "no such folder", self.store.cure)
             return
-        there = list_stems(self.store.folder, tuple(f".{form}" for form in FORMS), self.notes)
-        self._note_extra(there[~np.isin(there, listing.ids)])
+        stems = list_stems(self.store.folder, tuple(f".{form}" for form in FORMS), self.notes)
+        for stem in stems[~np.isin(stems, listing.ids)]:
+            image_id, cure = os.fsdecode(bytes(stem)), "delete it, or bring its image"
+            path = self.store.path(image_id)
+            self.notes.remark(f"{WHAT}: extra", path, "there is no such image", cure, image_id=image_id)
         made = open_products(self.store.folder, self.store.cure, WHAT, self.notes)
         depths = np.zeros(len(listing.ids), np.int64)
-        found = progress(self._looks(listing, made), f"audit {self.store.folder.name}", total=len(listing.ids))
-        for position, ((image_id, name), (shape, problem)) in enumerate(zip(listing.files(), found, strict=True)):
+        looks = progress(self._looks(listing, made), f"audit {self.store.folder.name}", total=len(listing.ids))
+        for position, ((image_id, name), (shape, problem)) in enumerate(zip(listing.files(), looks, strict=True)):
+            path = self.store.path(image_id)
             if isinstance(shape, str):
-                kind = "unreadable" if self.store.path(image_id).exists() else "missing"
-                path = self.store.path(image_id)
+                kind = "unreadable" if path.exists() else "missing"
                 self.notes.broken(f"{WHAT}: {kind}", path, shape, self.store.cure, image_id=image_id)
             else:
                 depths[position] = shape[0]
                 self._note_misfit(image_id, self.images / name, shape)
-                note_change(problem, self.store.path(image_id), WHAT, self.store.cure, self.notes, image_id=image_id)
+                note_change(problem, path, WHAT, self.store.cure, self.notes, image_id=image_id)
         self._note_depths(listing, depths)
 
     def _looks(self, listing: Listing, made: Products) -> Iterator[tuple[Shape | str, str | None]]:
-        """Shape (D,h,w) of every image's features, or what is wrong with the file; and how it differs from the made."""
+        """Of every image: shape (D,h,w) of its features, or why they cannot be read; what `change` says of the file."""
         ids = (image_id for image_id, _ in listing.files())
 
         def look(image_id: str) -> tuple[Shape | str, str | None]:
-            return self._shape(image_id), change(made, self.store.path(image_id))
+            path = self.store.path(image_id)
+            shape: Shape | str
+            try:
+                channels, height, width = self.store.read(image_id).shape
+                shape = channels, height, width
+            except InputError as error:
+                shape = problem_of(error, path)
+            return shape, change(made, path)
 
         with ThreadPoolExecutor() as pool:
             for batch in iter(lambda: list(islice(ids, BATCH)), []):
                 yield from pool.map(look, batch)
 
-    def _shape(self, image_id: str) -> Shape | str:
-        try:
-            channels, height, width = self.store.read(image_id).shape
-            return channels, height, width
-        except InputError as error:
-            return problem_of(error, self.store.path(image_id))
-
-    def _note_extra(self, stems: np.ndarray) -> None:
-        for stem in stems:
-            image_id = os.fsdecode(bytes(stem))
-            cure = "delete it, or bring its image"
-            path = self.store.path(image_id)
-            self.notes.remark(f"{WHAT}: extra", path, "there is no such image", cure, image_id=image_id)
-
     def _note_misfit(self, image_id: str, image: Path, shape: Shape) -> None:
-        """A map of another image."""
+        """Notes features whose shape cannot belong to the image."""
         try:
             problem = self.store.misfit(shape, image_size(image))
         except BadFileError:

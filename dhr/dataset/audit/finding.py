@@ -20,10 +20,10 @@ class Finding:
 
     Attributes:
         severity: "broken" stops a stage or spoils what it makes; "remark" is worth knowing.
-        kind: what is wrong in two words, equal for all files that suffer from the same.
-        split: where it was found.
+        kind: what is wrong in two words, equal for all files with the same problem.
+        split: name of the split.
         id: of the image; empty where it is about the whole split.
-        file: path.
+        file: path of the file.
         problem: what is wrong with this file, with the value.
         cure: what to do.
     """
@@ -88,17 +88,17 @@ class Kind:
 def kinds_of(findings: Iterable[Finding]) -> list[Kind]:
     """Findings by kind: what is broken first, then the most frequent ones."""
     groups: dict[tuple[Severity, str], list[Finding]] = {}
-    for each in findings:
-        groups.setdefault((each.severity, each.kind), []).append(each)
-    kinds = [Kind(severity, name, found) for (severity, name), found in groups.items()]
+    for finding in findings:
+        groups.setdefault((finding.severity, finding.kind), []).append(finding)
+    kinds = [Kind(severity, name, group) for (severity, name), group in groups.items()]
     return sorted(kinds, key=lambda kind: (kind.severity, -len(kind.findings), kind.name))
 
 
 def severities(findings: Iterable[Finding]) -> Counter[str]:
     """How many are broken, how many are remarks."""
-    return Counter(each.severity for each in findings)
+    return Counter(finding.severity for finding in findings)
 
 
 def problem_of(error: Exception, path: Path) -> str:
-    """What an error says is wrong, without the path it begins with and the cure it ends with."""
+    """The problem that an error names, without the path before it and the cure behind it."""
     return str(error).removeprefix(f"{path}: ").partition(";")[0]

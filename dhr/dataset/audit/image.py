@@ -117,24 +117,27 @@ class ImageAuditor:
         if labels is not None and tags is not None:
             self._compare(task.id, labels, tags, notes)
         if seen is not None and data is not None:
-            _note_turn(seen, path, notes)
+            if seen.orientation != 1 and not any(finding.kind == TURNED for finding in notes.found):
+                cure = "compare the image with its mask by eye; none needed where both lie alike as stored"
+                problem = f"orientation {seen.orientation} is not applied"
+                notes.remark("image: EXIF orientation", path, problem, cure)
             _note_change(task, data, path, "image", notes)
         digest = 0 if data is None else int(FileMark.of(data).digest[:15], 16)
         return ImageAudit(task.id, tuple(notes.found), digest, tags, labels)
 
     def _mask(self, task: Task, seen: DecodedImage | None, notes: Notes) -> Labels | None:
         path = self.layout.mask(self.split, task.id)
-        found = self._labels(path, "mask", RESTORE, seen, notes)
-        if found is None:
+        content = self._labels(path, "mask", RESTORE, seen, notes)
+        if content is None:
             return None
-        labels, data = found
+        labels, data = content
         _note_change(task, data, path, "mask", notes)
         return labels
 
     def _labels(
         self, path: Path, what: str, cure: str, seen: DecodedImage | None, notes: Notes
     ) -> tuple[Labels, bytes] | None:
-        """Pixels per class of a whole and fitting mask, and the file's content; else None and a finding."""
+        """Pixels per class of a mask, and the bytes of its file; None and a finding if it is broken or does not fit."""
         data = notes.attempt(lambda: read_file(path, what, absent=f"this {what} is missing", cure=cure))
         mask = None if data is None else notes.attempt(lambda: open_mask(data, path, what))
         if data is None or mask is None or not _fits(mask, seen, path, what, notes):
@@ -143,12 +146,12 @@ class ImageAuditor:
         wrong = [label for label in labels if self.table.num_classes <= label != IGNORE]
         if wrong:
             problem = f"label {wrong[0]}: allowed are 0 to {self.table.num_classes - 1} and {IGNORE}"
-            doubt = f"was it made for another data set than {self.table.name}? fetch or make this mask again"
-            notes.broken(f"{what}: label", path, problem, doubt)
+            cure = f"was it made for another data set than {self.table.name}? fetch or make this mask again"
+            notes.broken(f"{what}: label", path, problem, cure)
             return None
-        moved = self.colours.problem(data, np.array(list(labels)))
-        if moved is not None:
-            notes.broken(f"{what}: palette", path, moved, CURE)
+        renumbered = self.colours.problem(data, np.array(list(labels)))
+        if renumbered is not None:
+            notes.broken(f"{what}: palette", path, renumbered, CURE)
             return None
         return labels, data
 
@@ -156,24 +159,24 @@ class ImageAuditor:
         path = self.layout.tags(self.split, task.id)
         names, first = self.table.names, self.table.first_tag
         data = notes.attempt(lambda: read_file(path, "tags", absent="this XML is missing", cure=AGAIN, limit=XML_BYTES))
-        found = None if data is None else notes.attempt(lambda: parse_tags(data, path, names[first:]))
-        if found is None:
+        tags = None if data is None else notes.attempt(lambda: parse_tags(data, path, names[first:]))
+        if tags is None:
             return None
-        if not found:
+        if not tags:
             cure = "training leaves the image out; if that is not meant, name its objects in the XML"
             notes.remark("tags: none", path, "no object", cure)
-        if task.entry is not None and task.entry.tags != tuple(found):
+        if task.entry is not None and task.entry.tags != tuple(tags):
             before = ", ".join(task.entry.tags) or "none"
             problem = f"differs from the manifest, which has {before}"
             notes.broken("tags: changed", path, problem, f"restore the file, or {AGAIN}")
-        return tuple(names.index(name, first) for name in found)
+        return tuple(names.index(name, first) for name in tags)
 
     def _compare(self, image_id: str, labels: Labels, tags: Sequence[int], notes: Notes) -> None:
-        """Remarks where tags and mask do not name the same classes."""
+        """Adds a remark where tags and mask do not name the same classes."""
         shown = {label for label in labels if self.table.first_tag <= label != IGNORE}
-        unseen, untagged = sorted({*tags} - shown), sorted(shown - {*tags})
-        if unseen:
-            problem = f"{self._named(unseen)}: tagged, but without a pixel in the mask"
+        missing, untagged = sorted({*tags} - shown), sorted(shown - {*tags})
+        if missing:
+            problem = f"{self._named(missing)}: tagged, but without a pixel in the mask"
             cure = "none needed where the original is like that, as in 817 images of VOC; else correct the XML"
             notes.remark("tag without pixels", self.layout.tags(self.split, image_id), problem, cure)
         if untagged:
@@ -186,17 +189,18 @@ class ImageAuditor:
 
 
 def _see(data: bytes, path: Path, notes: Notes) -> DecodedImage | None:
+    """What is known of an image after it was decoded; its pixels are not kept."""
     picture = notes.attempt(lambda: open_image(data, path))
     return None if picture is None else DecodedImage((picture.height, picture.width), orientation_of(picture))
 
 
 def orientation_of(picture: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where nothing sensible is said."""
+    """EXIF orientation, 1 to 8; 1 where there is none, or none that is valid."""
     try:
-        found = picture.getexif().get(ORIENTATION, 1)
+        orientation = picture.getexif().get(ORIENTATION, 1)
     except BROKEN:  # only the EXIF data: the pixels are decoded already
         return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _fits(mask: Image.Image, seen: DecodedImage | None, path: Path, what: str, notes: Notes) -> bool:
@@ -213,12 +217,6 @@ def _fits(mask: Image.Image, seen: DecodedImage | None, path: Path, what: str, n
     return False
 
 
-def _note_turn(seen: DecodedImage, path: Path, notes: Notes) -> None:
-    if seen.orientation != 1 and not any(finding.kind == TURNED for finding in notes.found):
-        cure = "compare the image with its mask by eye; none needed where both lie alike as stored"
-        notes.remark("image: EXIF orientation", path, f"orientation {seen.orientation} is not applied", cure)
-
-
 def _note_change(task: Task, data: bytes, path: Path, what: str, notes: Notes) -> None:
     """Compares a whole file with what the manifest says of it."""
     if not task.expected:
@@ -231,5 +229,5 @@ def _note_change(task: Task, data: bytes, path: Path, what: str, notes: Notes) -
     if not mark:
         notes.broken(f"{what}: changed", path, "the manifest knows no such file", f"take it away, or {AGAIN}")
     elif mark != now:
-        told = "other content than" if mark.length == now.length else f"{now.length} bytes, not {mark.length} as"
-        notes.broken(f"{what}: changed", path, f"{told} when prepare put it there", f"restore the file, or {AGAIN}")
+        change = "other content than" if mark.length == now.length else f"{now.length} bytes, not {mark.length} as"
+        notes.broken(f"{what}: changed", path, f"{change} when prepare put it there", f"restore the file, or {AGAIN}")

@@ -49,7 +49,7 @@ def list_split(layout: DataLayout, split: str, notes: Notes) -> Listing:
 
 def list_images(folder: Path, notes: Notes) -> dict[str, str]:
     """Id -> ending of every usable image of a folder."""
-    found: dict[str, str] = {}
+    suffixes: dict[str, str] = {}
     for path in _entries(folder):
         image_id, suffix = path.stem, path.suffix
         if not has_ending(path.name, IMAGES):
@@ -57,26 +57,25 @@ def list_images(folder: Path, notes: Notes) -> dict[str, str]:
         elif not SAFE_ID.fullmatch(image_id):
             cure = f"rename the image, its mask and its XML: {IDS}"
             notes.broken("image: name", path, "not usable as an id", cure, image_id=image_id)
-        elif image_id in found:
-            other = printable(path.with_suffix(found[image_id]).name)
+        elif image_id in suffixes:
+            other = printable(path.with_suffix(suffixes[image_id]).name)
             notes.broken("image: twice", path, f"{other} has the same id", "delete one of the two", image_id=image_id)
-            found[image_id] = min(
-                found[image_id], suffix, key=spellings(IMAGES).index
-            )  # the one that every stage reads
+            # The one that every stage reads.
+            suffixes[image_id] = min(suffixes[image_id], suffix, key=spellings(IMAGES).index)
         else:
-            found[image_id] = suffix
-    return found
+            suffixes[image_id] = suffix
+    return suffixes
 
 
 def list_stems(folder: Path, suffix: str | tuple[str, ...], notes: Notes) -> np.ndarray:
     """(N) bytes: sorted names without ending of the files that have this ending, or one of these; others are noted."""
-    found = []
+    names = []
     for path in _entries(folder):
         if path.suffix and path.name.endswith(suffix) and not path.name.startswith("."):
-            found.append(path.stem)
+            names.append(path.stem)
         else:
             _note_stranger(path, notes)
-    return stems(found)
+    return stems(names)
 
 
 def note_extra(folder: Path, suffix: str, found: np.ndarray, ids: np.ndarray, notes: Notes, *, what: str) -> None:
@@ -100,6 +99,7 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _note_stranger(path: Path, notes: Notes) -> None:
-    left = path.name.startswith(".") and path.suffix == ".part"
-    problem = "left over from a stage that was killed" if left else f"not a file that belongs into {path.parent.name}"
+    is_part = path.name.startswith(".") and path.suffix == ".part"
+    killed, foreign = "left over from a stage that was killed", f"not a file that belongs into {path.parent.name}"
+    problem = killed if is_part else foreign
     notes.remark("foreign file", path, problem, "delete it")

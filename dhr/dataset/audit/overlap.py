@@ -35,22 +35,17 @@ def _note_same_ids(one: SplitAudit, other: SplitAudit, layout: DataLayout, notes
     for name in np.intersect1d(one.listing.ids, other.listing.ids):
         image_id = bytes(name).decode()
         problem = f"this id is in {other.name} too: it would be trained on and scored on"
-        notes.broken(
-            "id in two splits",
-            layout.image(one.name, image_id),
-            problem,
-            "take it out of one of the two",
-            image_id=image_id,
-        )
+        path, cure = layout.image(one.name, image_id), "take it out of one of the two"
+        notes.broken("id in two splits", path, problem, cure, image_id=image_id)
 
 
 def _note_same_content(one: SplitAudit, other: SplitAudit, layout: DataLayout, notes: Notes) -> None:
-    """Equal image files under two names."""
-    places = np.flatnonzero(np.isin(one.digests, other.digests[other.digests > 0]))
-    for place in places:
-        twin = int(np.argmax(other.digests == one.digests[place]))
-        image_id, same = bytes(one.listing.ids[place]).decode(), bytes(other.listing.ids[twin]).decode()
-        if image_id != same:
-            problem = f"the same picture as {layout.image(other.name, same)}"
+    """Adds a remark for equal image files under two names."""
+    positions = np.flatnonzero(np.isin(one.digests, other.digests[other.digests > 0]))
+    for position in positions:
+        twin = int(np.argmax(other.digests == one.digests[position]))
+        image_id, twin_id = bytes(one.listing.ids[position]).decode(), bytes(other.listing.ids[twin]).decode()
+        if image_id != twin_id:
+            problem = f"the same picture as {layout.image(other.name, twin_id)}"
             cure = "take it out of one of the two splits"
             notes.remark("picture in two splits", layout.image(one.name, image_id), problem, cure, image_id=image_id)

@@ -1,10 +1,9 @@
 """The audit of one split: every image in one pass, in parallel, in memory that does not grow with their number."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from itertools import chain, islice
 
 import numpy as np
 
@@ -111,36 +110,40 @@ class SplitAuditor:
             wss: masks of a WSS method for this split.
         """
         notes = Notes(split)
-        listing = list_split(self.layout, split, notes)
-        _note_lacks(self.layout.split(split), listing, notes, needs_tags=needs_tags, needs_masks=needs_masks)
+        folder, listing = self.layout.split(split), list_split(self.layout, split, notes)
+        if not len(listing.ids):
+            notes.broken("image: none", folder / "image", "no image in it", AGAIN)
+        if needs_tags and not len(listing.tags):
+            notes.broken("tags: none at all", folder / "xml", "no XML in it, so nothing can be learnt", AGAIN)
+        if needs_masks and not len(listing.masks):
+            cure = f"none needed to train and predict; else {AGAIN}"
+            notes.remark("mask: none at all", folder / "mask", "no mask in it, so nothing can be scored", cure)
         wss = _list_given(wss, listing, notes)
-        manifest = open_manifest(self.layout.split(split), self.table, notes)
-        looker = ImageAuditor(
+        manifest = open_manifest(folder, self.table, notes)
+        auditor = ImageAuditor(
             self.layout, split, self.table, has_masks=len(listing.masks) > 0, has_tags=len(listing.tags) > 0, wss=wss
         )
         tasks = pair(listing.files(), manifest, notes)
         statistics, digests = Statistics.empty(self.table.num_classes), np.zeros(len(listing.ids), np.uint64)
-        looks = progress(self._looks(looker, tasks, len(listing.ids)), f"audit {split}", total=len(listing.ids))
+        looks = progress(self._looks(auditor, tasks, len(listing.ids)), f"audit {split}", total=len(listing.ids))
         for position, look in enumerate(looks):
             statistics.add(look)
             digests[position] = look.digest
             notes.found.extend(look.findings)
-        published = self.table.sizes.get(split)
-        _note_size(self.layout.split(split), len(listing.ids), published, notes)
+        images, published = len(listing.ids), self.table.sizes.get(split)
+        if published is not None and images != published:
+            problem = f"{images:,}, {'fewer' if images < published else 'more'} than the published {published:,}"
+            cure = f"none needed for a part of the data set; else {AGAIN} with the whole download"
+            notes.remark("number of images", folder, problem, cure)
         tags_from = None if manifest is None else manifest.header.tags_from
         return SplitAudit(split, listing, digests, published, tags_from, statistics, notes.found)
 
-    def _looks(self, looker: ImageAuditor, tasks: Iterator[Task], count: int) -> Iterator[ImageAudit]:
+    def _looks(self, auditor: ImageAuditor, tasks: Iterator[Task], count: int) -> Iterator[ImageAudit]:
         chunks = iter(lambda: list(islice(tasks, CHUNK)), [])
-        alone = self.pool is None or count <= ALONE
-        results = map(looker.look_at, chunks) if alone or self.pool is None else self._flow(self.pool, looker, chunks)
-        for looks in results:
-            yield from looks
-
-    def _flow(
-        self, pool: ProcessPoolExecutor, looker: ImageAuditor, chunks: Iterable[Sequence[Task]]
-    ) -> Iterator[list[ImageAudit]]:
-        return map_ahead(pool, looker.look_at, chunks, workers=self.workers)
+        if self.pool is None or count <= ALONE:
+            yield from chain.from_iterable(map(auditor.look_at, chunks))
+        else:
+            yield from chain.from_iterable(map_ahead(self.pool, auditor.look_at, chunks, workers=self.workers))
 
 
 def _list_given(wss: AuditedMasks | None, listing: Listing, notes: Notes) -> AuditedMasks | None:
@@ -154,20 +157,3 @@ def _list_given(wss: AuditedMasks | None, listing: Listing, notes: Notes) -> Aud
     made = open_products(wss.folder, wss.cure, "WSS mask", notes)
     note_changes(made, (image_id for image_id, _ in listing.files()), "WSS mask", notes)
     return wss
-
-
-def _note_lacks(folder: Path, listing: Listing, notes: Notes, *, needs_tags: bool, needs_masks: bool) -> None:
-    if not len(listing.ids):
-        notes.broken("image: none", folder / "image", "no image in it", AGAIN)
-    if needs_tags and not len(listing.tags):
-        notes.broken("tags: none at all", folder / "xml", "no XML in it, so nothing can be learnt", AGAIN)
-    if needs_masks and not len(listing.masks):
-        cure = f"none needed to train and predict; else {AGAIN}"
-        notes.remark("mask: none at all", folder / "mask", "no mask in it, so nothing can be scored", cure)
-
-
-def _note_size(folder: Path, images: int, published: int | None, notes: Notes) -> None:
-    if published is not None and images != published:
-        much = "fewer" if images < published else "more"
-        cure = f"none needed for a part of the data set; else {AGAIN} with the whole download"
-        notes.remark("number of images", folder, f"{images:,}, {much} than the published {published:,}", cure)

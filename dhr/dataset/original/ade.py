@@ -67,7 +67,7 @@ class Ade2016:
         Raises:
             InputError: neither of the two splits is there, a split has pictures only, or it is the full data set.
         """
-        images = {split: found for split in SPLITS if (found := _folder(given.source, "images", split, PICTURES))}
+        images = {split: folder for split in SPLITS if (folder := _folder(given.source, "images", split, PICTURES))}
         if not images:
             raise _absent(given.source)
         masks = {split: _masks(given.source, split) for split in images}
@@ -92,23 +92,23 @@ def _folder(source: Roots, kind: str, split: str, holding: str) -> Path | None:
 
 
 def _masks(source: Roots, split: str) -> Path:
-    """Folder of the masks of a split, after a look at the form of one of them."""
-    found = _folder(source, "annotations", split, "*.png")
-    if found is None:
+    """Folder of the masks of a split; the mode of the first of them is checked."""
+    folder = _folder(source, "annotations", split, "*.png")
+    if folder is None:
         raise InputError(f"{source.argument}: no folder annotations/{SPLITS[split]} with *.png in it; {CURE}")
-    one = found / min(names_in(found, MASKS))
+    mask = folder / min(names_in(folder, MASKS))
     try:
-        with Image.open(one) as picture:
+        with Image.open(mask) as picture:
             mode = picture.mode
     except BROKEN as error:
-        raise InputError(f"{one}: unreadable mask ({error}); fetch this file again") from None
+        raise InputError(f"{mask}: unreadable mask ({error}); fetch this file again") from None
     if mode not in ("L", "P"):
-        raise InputError(f"{one}: mode {mode}: this is a mask of the full ADE20K; {CURE}")
-    return found
+        raise InputError(f"{mask}: mode {mode}: this is a mask of the full ADE20K; {CURE}")
+    return folder
 
 
 def _absent(source: Roots) -> InputError:
-    """Says which data set it is instead, where that can be seen."""
+    """An error that tells the full ADE20K, where the folder holds it, from a missing download."""
     for root in source.folders:
         marks = [root / mark for mark in FULL if (root / mark).exists()]
         if marks or (marks := [*root.glob("images/training/*/*/*_seg.png")][:1]):

@@ -65,12 +65,13 @@ class Staging:
         return Roots(argument, (self.unpacked(path),))
 
     def with_archives(self, roots: Roots) -> Roots:
-        """The same with the archives that lie in its folders unpacked, but for those that are unpacked there.
+        """`roots` and the content of the archives in its folders, except those that are unpacked there already.
 
         Raises:
             InputError: a broken archive.
         """
-        archives = [path for root in roots.folders for path in sorted(root.iterdir()) if _is_archive(path)]
+        files = [path for root in roots.folders for path in sorted(root.iterdir()) if path.is_file()]
+        archives = [path for path in files if path.name.lower().endswith(ENDINGS)]
         unpacked = [self.unpacked(path) for path in archives if not _is_unpacked(path)]
         return Roots(roots.argument, (*roots.folders, *unpacked))
 
@@ -105,10 +106,6 @@ class Staging:
             self.folder.rmdir()
 
 
-def _is_archive(path: Path) -> bool:
-    return path.is_file() and path.name.lower().endswith(ENDINGS)
-
-
 def _unpack(archive: Path, target: Path) -> None:
     with _broken_named(archive), _members(archive) as members:
         for name, length, opened in progress(members, f"unpacking {archive.name}"):
@@ -120,7 +117,7 @@ def _unpack(archive: Path, target: Path) -> None:
 
 
 def _new_file(path: Path, name: str, archive: Path) -> IO[bytes]:
-    """A member's place. Its folder is new: what is in its way are other members, or its own name."""
+    """Opens the file of a member. The target folder is new, so only other members or the name itself can forbid it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("xb")
@@ -132,7 +129,7 @@ def _new_file(path: Path, name: str, archive: Path) -> IO[bytes]:
 
 
 def _is_unpacked(archive: Path) -> bool:
-    """Whether the first member lies beside the archive already, as long as it has to be."""
+    """Whether the first member lies beside the archive already, with the right length."""
     with _broken_named(archive), _members(archive) as members:
         for name, length, _ in members:
             path = archive.parent / _inside(name, archive)
@@ -163,22 +160,13 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
     """Regular files of an archive, in its order."""
     if archive.name.lower().endswith(".zip"):
         with zipfile.ZipFile(archive) as opened:
-            yield _zip_members(opened)
+            files = (info for info in opened.infolist() if not info.filename.endswith("/"))  # is_dir fails without name
+            yield ((info.filename, info.file_size, partial(opened.open, info)) for info in files)
     else:
         _refuse_cut_tar(archive)
-        with _decompressed(archive) as file, tarfile.open(fileobj=file, mode="r|") as stream:
+        opener: Callable[[Path], IO[bytes]] = _OPENERS.get(archive.suffix.lower(), lambda path: path.open("rb"))
+        with opener(archive) as file, tarfile.open(fileobj=file, mode="r|") as stream:
             yield _tar_members(stream, file, archive)
-
-
-def _decompressed(archive: Path) -> IO[bytes]:
-    opener: Callable[[Path], IO[bytes]] = _OPENERS.get(archive.suffix.lower(), lambda path: path.open("rb"))
-    return opener(archive)
-
-
-def _zip_members(opened: zipfile.ZipFile) -> Iterator[Member]:
-    for info in opened.infolist():
-        if not info.filename.endswith("/"):  # is_dir fails where there is no name
-            yield info.filename, info.file_size, partial(opened.open, info)
 
 
 def _tar_members(stream: tarfile.TarFile, file: IO[bytes], archive: Path) -> Iterator[Member]:
@@ -217,5 +205,5 @@ def _inside(name: str, archive: Path) -> PurePosixPath:
 
 
 def _short(words: object, letters: int = SHOWN) -> str:
-    """The beginning, for messages: names in archives may have any length and hold anything."""
+    """The beginning of a text, for messages: names in archives may have any length and hold any character."""
     return printable(str(words)[:letters])

@@ -45,8 +45,8 @@ class OrderEvidence:
         decisive = self.votes[self.votes[:, 0] != self.votes[:, 1]]
         clear = decisive.sum(0) >= CLEAR * len(decisive)
         fitting = self.votes.sum(0) >= FITTING * len(self.votes)
-        found = [order for order, fits in zip(ORDERS, clear & fitting, strict=True) if fits]
-        return found[0] if len(decisive) >= DECISIVE and found else None
+        orders = [order for order, fits in zip(ORDERS, clear & fitting, strict=True) if fits]
+        return orders[0] if len(decisive) >= DECISIVE and orders else None
 
     def __str__(self) -> str:
         fits = ", ".join(f"{count} fit {order}" for count, order in zip(self.votes.sum(0), ORDERS, strict=True))
@@ -70,26 +70,11 @@ def order_of(
     Raises:
         InputError: `stated` is contradicted, or it is None and the evidence is not clear.
     """
-    evidence = _examine(folder, ids, lookups, mats, annotations)
-    if stated is None and evidence.order is None:
-        raise InputError(f"{folder}: the order of the classes is not clear: {evidence}; {CHOICE}")
-    if stated is not None and evidence.order not in (None, stated):
-        raise InputError(f"class_order: {stated}: not the order of {folder}: {evidence}; leave class_order= out")
-    return stated or str(evidence.order), f"as class_order= says; {evidence}" if stated else str(evidence)
-
-
-def _examine(
-    folder: Path,
-    ids: Sequence[str],
-    lookups: Mapping[str, np.ndarray],
-    mats: Mapping[str, MappedMat],
-    annotations: Path,
-) -> OrderEvidence:
-    known = [image_id for image_id in ids if image_id in mats]
-    witness = "original .mat files" if known else f"objects in {annotations}"
-    known = known or [image_id for image_id in ids if (annotations / f"{image_id}.xml").is_file()]
+    candidates = [image_id for image_id in ids if image_id in mats]
+    witness = "original .mat files" if candidates else f"objects in {annotations}"
+    candidates = candidates or [image_id for image_id in ids if (annotations / f"{image_id}.xml").is_file()]
     votes = []
-    for image_id in known[:: -(-len(known) // EXAMINED) or 1]:
+    for image_id in candidates[:: -(-len(candidates) // EXAMINED) or 1]:
         file = file_of(folder, image_id, MASKS)
         labels = read_mask(file)
         masks = [looked_up(labels, lookups[order], file) for order in ORDERS]
@@ -98,15 +83,21 @@ def _examine(
             if image_id in mats
             else _showing(masks, annotations / f"{image_id}.xml")
         )
-    return OrderEvidence(witness, np.array(votes, bool).reshape(-1, len(ORDERS)))
+    evidence = OrderEvidence(witness, np.array(votes, bool).reshape(-1, len(ORDERS)))
+    if stated is None and evidence.order is None:
+        raise InputError(f"{folder}: the order of the classes is not clear: {evidence}; {CHOICE}")
+    if stated is not None and evidence.order not in (None, stated):
+        raise InputError(f"class_order: {stated}: not the order of {folder}: {evidence}; leave class_order= out")
+    return stated or str(evidence.order), f"as class_order= says; {evidence}" if stated else str(evidence)
 
 
 def _alike(masks: Sequence[np.ndarray], truth: np.ndarray) -> list[bool]:
-    """Whether each mask has the same classes on nearly all pixels that both label."""
+    """Whether each mask agrees with the truth on nearly all pixels that both label."""
     if masks[0].shape != truth.shape:
         return [False] * len(masks)
-    both = [(mask != IGNORE) & (truth != IGNORE) for mask in masks]
-    return [bool(on.any() and (mask == truth)[on].mean() >= SAME_PIXELS) for mask, on in zip(masks, both, strict=True)]
+    labelled = [(mask != IGNORE) & (truth != IGNORE) for mask in masks]
+    pairs = zip(masks, labelled, strict=True)
+    return [bool(pixels.any() and (mask == truth)[pixels].mean() >= SAME_PIXELS) for mask, pixels in pairs]
 
 
 def _showing(masks: Sequence[np.ndarray], annotation: Path) -> list[bool]:

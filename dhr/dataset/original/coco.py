@@ -63,7 +63,7 @@ class CocoOriginal:
     @property
     def left_out(self) -> tuple[str, ...]:
         """Pictures that the files do not know."""
-        return tuple(said for part in self.parts.values() for said in part.left_out)
+        return tuple(sentence for part in self.parts.values() for sentence in part.left_out)
 
     def example(self, split: str, image_id: str) -> Example:
         """Files of one image, with the classes of all its annotations as tags."""
@@ -105,7 +105,23 @@ def _split(source: Roots, name: str) -> CocoSplit:
     file = source.file(f"annotations/instances_{name}.json", f"instances_{name}.json")
     if file is None:
         raise InputError(f"{source.argument}: no file annotations/instances_{name}.json in it; {cure}")
-    return _indexed(folder, *_scan(file))
+    images, stated = _scan(file)
+    table = load_classes("coco")
+    numbers = source_ids("coco")
+    lookup = lookup_table(dict(zip(numbers, range(table.first_tag, table.num_classes), strict=True)), max(numbers) + 1)
+    classes, rows = stated.classes(lookup), stated.rows(images.numbers)
+    labelled = np.bincount(rows, minlength=len(images.ids)) > 0
+    regions = stated.painted(  # crowds first: what they cover is ignored unless an object is painted over it
+        rows=(np.cumsum(labelled) - 1)[rows], order=stated.table["crowd"] == 0, classes=classes,
+        sizes=images.sizes[labelled], background=0,
+    )  # fmt: skip
+    return CocoSplit(
+        folder=folder,
+        ids=images.ids[labelled],
+        regions=regions,
+        unlabelled=int((~labelled).sum()),
+        left_out=tuple(left_out(folder, JPEGS, images.ids)),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,20 +136,20 @@ class _Images:
 def _scan(file: Path) -> tuple[_Images, RegionList]:
     """Reads a file of instances once from its beginning to its end."""
     names: list[str] = []
-    numbers, found = array("q"), RegionList(file)
+    numbers, regions = array("q"), RegionList(file)
     for element in array_elements(file):
         if element.key == "images":
             names.append(_id(element))
             numbers.extend((element.whole("id"), *_size(element)))
         elif element.key == "annotations":
-            found.add(element, crowd=element.whole("iscrowd"))
-    if not names or not len(found.table):
+            regions.add(element, crowd=element.whole("iscrowd"))
+    if not names or not len(regions.table):
         raise InputError(f"{file}: no images and annotations in it; {CURE}")
     order = np.argsort(np.array(names))
     columns = np.asarray(numbers).reshape(-1, 3)[order]
     if len(np.unique(columns[:, 0])) < len(columns):
         raise InputError(f"{file}: two images have the same number; {CURE}")
-    return _Images(ids_array(iter(names), file), columns[:, 0], columns[:, 1:]), found
+    return _Images(ids_array(iter(names), file), columns[:, 0], columns[:, 1:]), regions
 
 
 def _id(element: Element) -> str:
@@ -149,23 +165,3 @@ def _size(element: Element) -> tuple[int, int]:
     if not 0 < height * width <= PIXELS:
         raise InputError(f"{element.place}: size {height} x {width}: no image has it; {CURE}")
     return height, width
-
-
-def _indexed(folder: Path, images: _Images, found: RegionList) -> CocoSplit:
-    """Groups the regions by image, crowds first, and drops images without any."""
-    table = load_classes("coco")
-    ids = source_ids("coco")
-    lookup = lookup_table(dict(zip(ids, range(table.first_tag, table.num_classes), strict=True)), max(ids) + 1)
-    classes, rows = found.classes(lookup), found.rows(images.numbers)
-    labelled = np.bincount(rows, minlength=len(images.ids)) > 0
-    regions = found.painted(
-        rows=(np.cumsum(labelled) - 1)[rows], order=found.table["crowd"] == 0, classes=classes,
-        sizes=images.sizes[labelled], background=0,
-    )  # fmt: skip
-    return CocoSplit(
-        folder=folder,
-        ids=images.ids[labelled],
-        regions=regions,
-        unlabelled=int((~labelled).sum()),
-        left_out=tuple(left_out(folder, JPEGS, images.ids)),
-    )

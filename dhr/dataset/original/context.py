@@ -17,7 +17,7 @@ from dhr.core.errors import InputError
 from dhr.core.labels import IGNORE
 from dhr.dataset.classes import load_classes
 from dhr.dataset.original.class_order import CHOICE, ORDERS, order_of
-from dhr.dataset.original.interface import Example, Given, MaskSource, Roots, read_ids
+from dhr.dataset.original.interface import Example, Given, MaskSource, read_ids
 from dhr.dataset.original.json_stream import CURE, Element, array_elements
 from dhr.dataset.original.masks import MATS, MappedMat, MappedPng, lookup_table, source_ids
 from dhr.dataset.original.regions import RegionList, Regions
@@ -126,8 +126,11 @@ class PascalContext:
 
 
 def _form(given: Given, ids: np.ndarray, annotations: Path) -> tuple[Mats | Pngs | JsonRegions, str]:
-    """The first form that is complete, or else the first, so that what is missing is named."""
-    mats, pngs, file = _mats(given.source), _pngs(given.source), _json(given.source)
+    """The first form that has all masks, or else the first that is there, so that the missing ones are named."""
+    source = given.source
+    mats = source.find(*(f"{folder}/trainval" for folder in FOLDERS), holding="*.mat")
+    pngs = source.find(*(f"{folder}/SegmentationClassContext" for folder in FOLDERS), holding="*.png")
+    file = source.file(*(f"{folder}/{name}" for name in JSON_FILES for folder in FOLDERS))
     has_mats, has_pngs = (_complete(mats, MATS, ids), _complete(pngs, MASKS, ids))
     if mats and (has_mats or not (has_pngs or file)):
         return Mats(mats, _lookup()), f"masks: .mat files of {mats}"
@@ -136,21 +139,9 @@ def _form(given: Given, ids: np.ndarray, annotations: Path) -> tuple[Mats | Pngs
     if file:
         return _regions(file, ids), f"masks: regions of {file}"
     raise InputError(
-        f"{given.source.argument}: no masks in it; unpack trainval.tar.gz of PASCAL Context beside JPEGImages, or put "
+        f"{source.argument}: no masks in it; unpack trainval.tar.gz of PASCAL Context beside JPEGImages, or put "
         f"SegmentationClassContext or {JSON_FILES[0]} there"
     )
-
-
-def _mats(source: Roots) -> Path | None:
-    return source.find(*(f"{folder}/trainval" for folder in FOLDERS), holding="*.mat")
-
-
-def _pngs(source: Roots) -> Path | None:
-    return source.find(*(f"{folder}/SegmentationClassContext" for folder in FOLDERS), holding="*.png")
-
-
-def _json(source: Roots) -> Path | None:
-    return source.file(*(f"{folder}/{name}" for name in JSON_FILES for folder in FOLDERS))
 
 
 def _complete(folder: Path | None, suffixes: tuple[str, ...], ids: np.ndarray) -> bool:
@@ -164,17 +155,17 @@ def _lookup() -> np.ndarray:
 
 
 def _ordered(given: Given, ids: np.ndarray, folder: Path, mats: Path | None, annotations: Path) -> tuple[Pngs, str]:
-    """The PNGs, read in the order that they are in."""
+    """The PNGs, with the class order that they were found to have."""
     table = load_classes("context")
     lookups = {
         order: lookup_table({0: IGNORE} | {label: table.names.index(name) for label, name in enumerate(names, 1)}, 256)
         for order, names in table.orders.items()
     }
-    there = [image_id.decode() for image_id in np.intersect1d(ids, stems(folder, MASKS))]
+    masks = [image_id.decode() for image_id in np.intersect1d(ids, stems(folder, MASKS))]
     originals = [image_id.decode() for image_id in stems(mats, MATS)] if mats else []
     matlab = Mats(folder=mats or folder, lookup=_lookup())
     order, reason = order_of(
-        folder, there, lookups, mats={image_id: matlab.mask(image_id) for image_id in originals},
+        folder, masks, lookups, mats={image_id: matlab.mask(image_id) for image_id in originals},
         annotations=annotations, stated=given.class_order,
     )  # fmt: skip
     return Pngs(folder, lookups[order]), f"masks: PNG files of {folder} in the order {order} ({reason})"
@@ -182,38 +173,38 @@ def _ordered(given: Given, ids: np.ndarray, folder: Path, mats: Path | None, ann
 
 def _regions(file: Path, ids: np.ndarray) -> JsonRegions:
     """Scans a file once; regions of images that are in no split are left out when masks are asked for."""
-    found, sizes, later_wins = RegionList(file), array("q"), False
+    stated, sizes, later_wins = RegionList(file), array("q"), False
     for element in array_elements(file):
         if element.key in ("", DETAIL):
-            found.add(element)
+            stated.add(element)
             sizes.extend(_size(element))
             later_wins = element.key == DETAIL
     if not sizes:
         raise InputError(f"{file}: no regions in it; {CURE}")
-    numbers, first = np.unique(found.table["image"], return_index=True)
-    classes = found.classes(_lookup())
+    numbers, first = np.unique(stated.table["image"], return_index=True)
+    classes = stated.classes(_lookup())
     # Where regions overlap: the Detail API paints its own file in order; the plain list has objects before stuff.
     order = np.arange(len(classes)) * (1 if later_wins else -1)
-    regions = found.painted(
-        rows=found.rows(numbers), order=order, classes=classes, sizes=np.asarray(sizes).reshape(-1, 2)[first],
+    regions = stated.painted(
+        rows=stated.rows(numbers), order=order, classes=classes, sizes=np.asarray(sizes).reshape(-1, 2)[first],
         background=IGNORE,
     )  # fmt: skip
-    return JsonRegions(_named(file, numbers, ids), regions)
+    return JsonRegions(_ids(file, numbers, ids), regions)
 
 
-def _named(file: Path, numbers: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """(N) ids of sorted image numbers, sorted too: 2008000060 is 2008_000060, with ten digits always.
+def _ids(file: Path, numbers: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """(N) ids of sorted image numbers, sorted too: 2008000060, always of ten digits, is 2008_000060.
 
     Raises:
-        InputError: one of the wanted `ids` is not among them, or a number is too long.
+        InputError: one of the `wanted` ids is not among them, or a number is too long.
     """
     if numbers[-1] >= 10**10:
         raise InputError(f"{file}: image_id {numbers[-1]}: ten digits are due, such as 2008000060; {CURE}")
-    named = np.array([f"{number // 10**6:04d}_{number % 10**6:06d}" for number in numbers], dtype=np.bytes_)
-    missing = np.setdiff1d(ids, named)
+    ids = np.array([f"{number // 10**6:04d}_{number % 10**6:06d}" for number in numbers], dtype=np.bytes_)
+    missing = np.setdiff1d(wanted, ids)
     if len(missing):
         raise InputError(f"{file}: no region of {missing[0].decode()}, nor of {len(missing) - 1} more images; {CURE}")
-    return named
+    return ids
 
 
 def _size(element: Element) -> tuple[int, int]:

@@ -61,8 +61,8 @@ class Original(Protocol):
 
     Attributes:
         splits: split of our layout -> (N) array of ids as bytes, sorted, each once.
-        remarks: what the user has to know: which of several forms was read. A split made with others is made anew.
-        left_out: which files lie there and are not taken.
+        remarks: what the user has to know, such as which of several forms was read. Other remarks make a split anew.
+        left_out: sentences on the files that are not taken.
         names: class order of the masks where several are in use, None where there is one.
     """
 
@@ -100,10 +100,10 @@ class Roots:
 
         `holding` is a glob, or several with " or " between them; endings behind a star may be in any case.
         """
-        globs = [ENDING.sub(_any_case, each) for each in holding.split(" or ")]
+        globs = [ENDING.sub(_any_case, pattern) for pattern in holding.split(" or ")]
         for name in names:
             for root in self.folders:
-                if (root / name).is_dir() and any(any((root / name).glob(each)) for each in globs):
+                if (root / name).is_dir() and any(any((root / name).glob(pattern)) for pattern in globs):
                     return root / name
         return None
 
@@ -113,10 +113,10 @@ class Roots:
         Raises:
             InputError: there is no such folder; the message ends with `cure`.
         """
-        found = self.find(*names, holding=holding)
-        if found is None:
+        folder = self.find(*names, holding=holding)
+        if folder is None:
             raise InputError(f"{self.argument}: no folder {names[0]} with {holding} in it; {cure}")
-        return found
+        return folder
 
     def file(self, *names: str) -> Path | None:
         """First file `<root>/<name>`; earlier names first."""

@@ -1,6 +1,6 @@
 """JSON files of any length, read one element at a time: the annotations of COCO 2014 have 448 MB.
 
-Whoever needs an element again keeps its bytes' place and reads only those.
+Code that needs an element again keeps its position in the file and reads only those bytes.
 
 ijson 3.6 (yajl2_c) into a table of sqlite3 was measured in place of this scanner: 100,000 made annotations, 63 MB, took
 2.6 s of processor time instead of 0.7 s at the same peak of memory (47 and 45 MB), and 27 s where only its Python form
@@ -173,7 +173,7 @@ class _Scanner:
         return self.byte + len(self.text[self.at : position].encode())
 
     def read_on(self) -> None:
-        """Drops what was used and reads on, a long element in steps that double."""
+        """Drops the text that was used and reads more of the file; for a long element, each time twice as much."""
         rest = self.text[self.at :]
         if len(rest) > LONGEST:
             raise self.broken(f"an element of more than {LONGEST} bytes")

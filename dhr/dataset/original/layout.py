@@ -53,13 +53,13 @@ def find_laid_out(roots: Roots, folder: str) -> LaidOut | None:
         if images:
             splits = {path.parent.name: stems(path, IMAGES) for path in images if path.is_dir()}
             remark = f"{place} is laid out already: its masks are taken as they are"
-            left_out = [each for split, ids in splits.items() for each in _left_out(place / split, ids)]
-            return LaidOut(place, splits, read_names(place), (remark,), tuple(left_out))
+            sentences = [sentence for split, ids in splits.items() for sentence in _left_out(place / split, ids)]
+            return LaidOut(place, splits, read_names(place), (remark,), tuple(sentences))
     return None
 
 
 def _left_out(folder: Path, ids: np.ndarray) -> Iterator[str]:
-    """What is not taken of a split, and which images have no tags though others do."""
+    """Sentences on the files of a split that are not taken, and on images without XML where others have one."""
     for kind, suffixes in (("image", IMAGES), ("mask", MASKS), ("xml", TAGS)):
         yield from left_out(folder / kind, suffixes, ids)
     tagged = np.array([os.fsencode(os.path.splitext(name)[0]) for name in names_in(folder / "xml", TAGS)], np.bytes_)

@@ -77,7 +77,7 @@ def looked_up(labels: np.ndarray, lookup: np.ndarray, file: Path) -> np.ndarray:
 
 
 def histogram(mask: np.ndarray) -> dict[int, int]:
-    """Values of a uint8 array -> number of pixels, by the runs of equal ones, which are few in a mask."""
+    """Values of a uint8 array -> number of pixels; counts runs of equal values, since a mask has few of them."""
     flat = mask.ravel()
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1]) if flat.size else np.zeros(0, np.intp)
     pixels = np.bincount(flat[starts], weights=np.diff(starts, append=flat.size))  # whole numbers: exact in float64
@@ -115,35 +115,25 @@ class MappedMat:
         """(H,W) uint8.
 
         Raises:
-            InputError: unreadable, without a label map of that name, or a label without a class.
+            InputError: unreadable, without a map of whole numbers of that name, or a label without a class.
         """
-        return looked_up(_label_map(self.file, self.variable), self.lookup, self.file)
+        cure = "restore the file or take its id out of the split"
+        data = read_file(self.file, "mask", absent="this mask is missing", cure=cure)
+        from scipy.io import loadmat  # takes longer to import than all the rest, and most downloads have no such file
 
-
-def _label_map(file: Path, variable: str) -> np.ndarray:
-    """(H,W) int64 labels of a MATLAB file.
-
-    Raises:
-        InputError: unreadable, or no map of whole numbers of that name.
-    """
-    cure = "restore the file or take its id out of the split"
-    data = read_file(file, "mask", absent="this mask is missing", cure=cure)
-    from scipy.io import loadmat  # takes longer to import than all the rest, and most downloads have no such file
-
-    try:
-        _refuse_bomb(data)
-        value: Any = loadmat(io.BytesIO(data), appendmat=False, variable_names=[variable.partition(".")[0]])
-        for name in variable.split("."):
-            value = value[name]
-            value = value.item() if value.dtype == object else value
-        labels = value.astype(np.int64)
-        if labels.ndim != 2 or not labels.size or (labels != value).any():
-            raise ValueError("not a map of whole numbers")
-    except Exception as error:  # SciPy's parser raises nearly anything on a broken file
-        raise InputError(
-            f"{file}: no label map {variable} to be read ({type(error).__name__}: {error}); fetch this file again"
-        ) from error
-    return labels
+        try:
+            _refuse_bomb(data)
+            value: Any = loadmat(io.BytesIO(data), appendmat=False, variable_names=[self.variable.partition(".")[0]])
+            for name in self.variable.split("."):
+                value = value[name]
+                value = value.item() if value.dtype == object else value
+            labels = value.astype(np.int64)
+            if labels.ndim != 2 or not labels.size or (labels != value).any():
+                raise ValueError("not a map of whole numbers")
+        except Exception as error:  # SciPy's parser raises nearly anything on a broken file
+            problem = f"no label map {self.variable} to be read ({type(error).__name__}: {error})"
+            raise InputError(f"{self.file}: {problem}; fetch this file again") from error
+        return looked_up(labels, self.lookup, self.file)
 
 
 def _refuse_bomb(data: bytes) -> None:
@@ -155,7 +145,7 @@ def _refuse_bomb(data: bytes) -> None:
     order: Literal["little", "big"] = "big" if data[126:128] == b"MI" else "little"
     at, left = MAT_HEAD, MAT_BYTES
     while at + 8 <= len(data):
-        kind, length = (int.from_bytes(data[place : place + 4], order) for place in (at, at + 4))
+        kind, length = (int.from_bytes(data[start : start + 4], order) for start in (at, at + 4))
         if kind == COMPRESSED:
             inflating, rest = zlib.decompressobj(), data[at + 8 : at + 8 + length]
             while rest and left > 0:

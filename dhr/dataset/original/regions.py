@@ -78,7 +78,7 @@ class RegionList:
     def painted(
         self, *, rows: np.ndarray, order: np.ndarray, classes: np.ndarray, sizes: np.ndarray, background: int
     ) -> "Regions":
-        """The regions as they are painted.
+        """The regions grouped by image, in the order in which they are painted.
 
         Args:
             rows: (M) which image each of them belongs to.
@@ -184,7 +184,10 @@ def _filled(polygons: list[Any], size: tuple[int, int], place: str) -> np.ndarra
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) % 2 or not all(_near(value, max(size)) for value in polygon):
             raise InputError(f"{place}: polygon {shown(polygon)}: pairs of numbers inside {size} are due; {CURE}")
-        left -= 1 + len(polygon) + _steps(polygon)
+        corners = np.array(polygon, float).reshape(-1, 2)
+        # Pixels on the closed outline, as the C code counts them: it asks for memory by their number.
+        steps = int(np.abs(corners - np.roll(corners, 1, 0)).max(1, initial=0).sum())
+        left -= 1 + len(polygon) + steps
         if left < 0:
             raise InputError(f"{place}: polygons: longer than any outline in an image of {size}; {CURE}")
     filled = [polygon for polygon in polygons if len(polygon) >= 6]
@@ -196,12 +199,6 @@ def _filled(polygons: list[Any], size: tuple[int, int], place: str) -> np.ndarra
 def _near(value: Any, side: int) -> bool:
     """Whether a coordinate is a number in or around the image: the C code asks for memory by its size."""
     return isinstance(value, int | float) and -side <= value <= 2 * side
-
-
-def _steps(polygon: list[float]) -> int:
-    """Pixels that the closed outline passes, as the C code counts them: it asks for memory by their number."""
-    corners = np.array(polygon, float).reshape(-1, 2)
-    return int(np.abs(corners - np.roll(corners, 1, 0)).max(1, initial=0).sum())
 
 
 def expanded(text: str, place: str) -> list[int]:
@@ -229,11 +226,14 @@ def expanded(text: str, place: str) -> list[int]:
 
 
 def _unrolled(counts: Sequence[Any], size: tuple[int, int], place: str) -> np.ndarray:
-    """Columns below each other, outside and inside in turn. pycocotools leaves the rest of short runs undefined."""
+    """(H,W) bool of run lengths, outside and inside in turn, down the columns.
+
+    Not by pycocotools, which leaves the pixels behind too short runs undefined.
+    """
     pixels = size[0] * size[1]
-    whole = isinstance(counts, list) and all(type(count) is int and 0 <= count <= pixels for count in counts)
-    if not whole or sum(counts) != pixels:
-        total = f"run lengths sum up to {sum(counts)}" if whole else f"run lengths {shown(counts)}"
+    are_lengths = isinstance(counts, list) and all(type(count) is int and 0 <= count <= pixels for count in counts)
+    if not are_lengths or sum(counts) != pixels:
+        total = f"run lengths sum up to {sum(counts)}" if are_lengths else f"run lengths {shown(counts)}"
         raise InputError(f"{place}: {total}: the image has {size[0]} x {size[1]} pixels; {CURE}")
     inside = np.arange(len(counts)) % 2 == 1
     return np.repeat(inside, counts).reshape(size[::-1]).T

@@ -23,16 +23,17 @@ def stems(folder: Path, suffixes: tuple[str, ...]) -> np.ndarray:
 
 
 def left_out(folder: Path, suffixes: tuple[str, ...], ids: np.ndarray) -> list[str]:
-    """Says which entries of a folder are not taken: those of another ending, and those of none of the sorted `ids`.
+    """Sentences on the entries of a folder that are not taken: of another ending, or of none of the sorted `ids`.
 
-    One sentence each with number and first names; none where all is taken, or there is no folder.
+    At most one sentence for each reason, with the number and the first names; none without a folder.
     """
     names = np.array([os.fsencode(name) for name in (os.listdir(folder) if folder.is_dir() else ())], np.bytes_)
     taken = np.array([has_ending(os.fsdecode(name), suffixes) for name in names], bool)
     stems = np.array([os.path.splitext(name)[0] for name in names.tolist()], np.bytes_)
     others, extra = names[~taken], names[taken & ~np.isin(stems, ids)]
-    said = ((others, f"the ending is none of {', '.join(suffixes)}"), (extra, "no image of the split has this name"))
-    return [f"{folder}: left out: {some(np.sort(found))}: {why}" for found, why in said if len(found)]
+    endings, images = f"the ending is none of {', '.join(suffixes)}", "no image of the split has this name"
+    reasons = ((others, endings), (extra, images))
+    return [f"{folder}: left out: {some(np.sort(files))}: {reason}" for files, reason in reasons if len(files)]
 
 
 def of_folders(
@@ -42,12 +43,12 @@ def of_folders(
     suffixes: tuple[str, ...] = MASKS,
 ) -> tuple[str, ...]:
     """`left_out` of the folders of pictures and of masks of all splits; splits may share a folder."""
-    found: dict[str, None] = {}
+    sentences: dict[str, None] = {}  # in their order, each once
     for split in splits:
         for folders, endings in ((images, JPEGS), (masks, suffixes)):
             sharing = [ids for other, ids in splits.items() if folders[other] == folders[split]]
-            found.update(dict.fromkeys(left_out(folders[split], endings, np.concatenate(sharing))))
-    return tuple(found)
+            sentences.update(dict.fromkeys(left_out(folders[split], endings, np.concatenate(sharing))))
+    return tuple(sentences)
 
 
 def some(names: np.ndarray) -> str:

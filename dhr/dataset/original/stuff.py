@@ -93,10 +93,10 @@ def _open_large(source: Roots) -> StuffOriginal:
     images, masks = {}, {}
     for split, name in FOLDERS.items():
         images[split] = source.need(f"images/{name}", name, holding=PICTURES, cure=CURE)
-        found = _maps(source, name)
-        if found is None:
+        maps = _maps(source, name)
+        if maps is None:
             raise InputError(f"{source.argument}: no folder annotations/{name} with *.png in it; {CURE}")
-        masks[split] = found
+        masks[split] = maps
     splits = {split: stems(folder, JPEGS) for split, folder in images.items()}
     refuse_shared(images["train"].parent, splits)
     classes = {number - 1: index for index, number in enumerate(source_ids("stuff"))}

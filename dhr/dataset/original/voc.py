@@ -85,7 +85,9 @@ class Voc2012:
         Raises:
             InputError: a folder or a list is missing or wrong, or an id is used to train and to validate.
         """
-        voc = _trainval(given.source)
+        cure = "unpack VOCtrainval_11-May-2012.tar and use source=<folder>/VOCdevkit"
+        voc = given.source.need(*FOLDERS, holding="JPEGImages", cure=cure)
+        voc = given.source.find(*FOLDERS, holding=f"{LISTS}/train.txt") or voc  # else the missing list is named below
         augmented, sbd = _more_masks(given, voc)
         official = {"train": read_ids(voc / LISTS / "train.txt"), "validation": read_ids(voc / LISTS / "val.txt")}
         splits = {"train_aug": _train_aug(voc, official, augmented, sbd), **official}
@@ -97,18 +99,21 @@ class Voc2012:
         lookup = lookup_table({label: label for label in range(classes)}, classes)
         ids = np.concatenate(list(splits.values()))
         more = () if augmented is None else tuple(left_out(augmented, MASKS, ids))
-        return VocOriginal(splits, (_made_of(augmented, sbd), *remarks), voc, test, augmented, sbd, lookup, more)
-
-
-def _trainval(source: Roots) -> Path:
-    """The folder VOC2012 with lists, or else, so that the missing list is named, one without."""
-    cure = "unpack VOCtrainval_11-May-2012.tar and use source=<folder>/VOCdevkit"
-    anyone = source.need(*FOLDERS, holding="JPEGImages", cure=cure)
-    return source.find(*FOLDERS, holding=f"{LISTS}/train.txt") or anyone
+        if sbd is not None:
+            made_of = f"train_aug: VOC's own masks, and SBD's from {sbd / 'cls'}"
+        elif augmented is not None:
+            made_of = f"train_aug: VOC's own masks, and others from {augmented}"
+        else:
+            cure = f"use aug=<the unpacked {AUGMENTED}> or sbd=<benchmark_RELEASE>"
+            made_of = f"train_aug is train only: no masks of SBD; {cure}"
+        return VocOriginal(splits, (made_of, *remarks), voc, test, augmented, sbd, lookup, more)
 
 
 def _more_masks(given: Given, voc: Path) -> tuple[Path | None, Path | None]:
-    """Folder of augmented PNGs or of SBD: what is given, or else PNGs in or beside VOC2012, or SBD in the source."""
+    """Folder of augmented PNGs, or folder of SBD; at most one of them.
+
+    What the user gave comes first, then PNGs in or beside VOC2012, then PNGs and SBD in the source.
+    """
     if given.aug is not None and given.sbd is not None:
         raise InputError(f"{given.aug.argument}: {given.sbd.argument}: both hold the same masks; give one of them")
     if given.aug is not None:
@@ -134,7 +139,7 @@ def _train_aug(voc: Path, splits: Mapping[str, np.ndarray], augmented: Path | No
 
 
 def _test(source: Roots) -> tuple[Path | None, tuple[str, ...]]:
-    """The folder VOC2012 of the test archive; lists without pictures circulate, and are no split."""
+    """The folder VOC2012 of the test archive, and remarks. None and a remark for a list without pictures."""
     test = source.find(*FOLDERS, holding=f"{LISTS}/test.txt")
     if test is None:
         return None, ()
@@ -142,11 +147,3 @@ def _test(source: Roots) -> tuple[Path | None, tuple[str, ...]]:
     if any(file_of(test / "JPEGImages", image_id.decode(), JPEGS).is_file() for image_id in ids):
         return test, ()
     return None, (f"{test / LISTS / 'test.txt'}: left out, none of its pictures is there",)
-
-
-def _made_of(augmented: Path | None, sbd: Path | None) -> str:
-    if sbd is not None:
-        return f"train_aug: VOC's own masks, and SBD's from {sbd / 'cls'}"
-    if augmented is not None:
-        return f"train_aug: VOC's own masks, and others from {augmented}"
-    return f"train_aug is train only: no masks of SBD; use aug=<the unpacked {AUGMENTED}> or sbd=<benchmark_RELEASE>"

@@ -63,7 +63,7 @@ class Placement:
         return isinstance(self.original, LaidOut) and self.original.root.resolve() == self.layout.home.resolve()
 
     def place(self, split: str, image_id: str) -> Entry:
-        """Puts one image, its mask and its tags in their places; what is there and the same stays.
+        """Puts one image, its mask and its tags in their places; files that are there and equal stay.
 
         Raises:
             InputError: an original is missing or unreadable, image and mask differ in size, a label or tag is unknown,
@@ -73,26 +73,22 @@ class Placement:
         data = read_file(example.image, "image", absent="this image is missing", cure=CURE)
         picture = open_image(data, example.image)
         size = (picture.height, picture.width)
-        mask = None if example.mask is None else self._mask(example, size)
+        if isinstance(example.mask, RegionMask):  # painted in the size that is stated, whatever that is
+            _refuse_other_size(example, example.mask.size, size)
+        mask = None if example.mask is None else example.mask.read()
+        if mask is not None:
+            _refuse_other_size(example, mask.shape, size)
         labels = None if mask is None else self._labels(example, mask)
         tags, tags_from = self._tags(example, labels)
         mask_mark = None if mask is None else self._place_mask(example, mask, self.layout.mask(split, image_id))
-        place = self.layout.tags(split, image_id)
-        if tags_from != "nowhere" and not place.exists():
-            write_atomically(place, tags_text(image_id, size, tags), durable=False)
+        annotation = self.layout.tags(split, image_id)
+        if tags_from != "nowhere" and not annotation.exists():
+            write_atomically(annotation, tags_text(image_id, size, tags), durable=False)
         # The image comes last, because a split is the list of its images.
-        image = self.layout.image(split, image_id)  # what is there keeps its ending, so that an id has one file
+        image = self.layout.image(split, image_id)  # an existing file keeps its ending, so that an id has one file
         if not image.exists():
             image = image.with_name(f"{image_id}{example.image.suffix.lower()}")
         return Entry(image_id, size, tags, labels, self._place_file(example.image, data, image), mask_mark, tags_from)
-
-    def _mask(self, example: Example, size: tuple[int, int]) -> np.ndarray:
-        assert example.mask is not None
-        if isinstance(example.mask, RegionMask):  # painted in the size that is stated, whatever that is
-            _fits(example, example.mask.size, size)
-        mask = example.mask.read()
-        _fits(example, mask.shape, size)
-        return mask
 
     def _labels(self, example: Example, mask: np.ndarray) -> dict[int, int]:
         """Pixels of every label in a mask."""
@@ -154,10 +150,10 @@ class Placement:
         return True
 
 
-def _fits(example: Example, found: tuple[int, ...], size: tuple[int, int]) -> None:
-    if found != size:
+def _refuse_other_size(example: Example, shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    if shape != size:
         file = example.mask and example.mask.file
-        raise InputError(f"{file}: size {found}: its image {example.image} has {size} (height, width); {AGAIN}")
+        raise InputError(f"{file}: size {shape}: its image {example.image} has {size} (height, width); {AGAIN}")
 
 
 def _occupied(place: Path, original: Path) -> InputError:
@@ -167,7 +163,7 @@ def _occupied(place: Path, original: Path) -> InputError:
     )
 
 
-_JOBS: list[tuple[Placement, str]] = []  # of a process of a pool: what it was started for
+_JOBS: list[tuple[Placement, str]] = []  # in a process of a pool: the work that it was started for
 
 
 def remember(job: Placement, split: str) -> None:
@@ -181,7 +177,7 @@ def place_remembered(ids: np.ndarray) -> list[Entry | InputError]:
 
 
 def place_all(job: Placement, split: str, ids: np.ndarray) -> list[Entry | InputError]:
-    """Places some images; a broken one is told instead of raised, so that it does not hold up the others."""
+    """Places some images; the error of a broken one is returned, so that it does not hold up the others."""
     return [_place(job, split, image_id.decode()) for image_id in ids]
 
 
@@ -189,7 +185,7 @@ def _place(job: Placement, split: str, image_id: str) -> Entry | InputError:
     try:
         return job.place(split, image_id)
     except UnwritableError:
-        raise  # of this image no more than of any other
+        raise  # the disk refuses every image, not only this one
     except InputError as error:
         return error
     except OSError as error:

@@ -105,7 +105,12 @@ class Preparer:
             for split, ids in original.splits.items()
             if (limit := job.limit_of(split)) is not None
         ]
-        remarks = (*original.remarks, *chosen, *original.left_out, *self._sizes(headers))
+        other_sizes = [
+            f"{split} has {header.images} of {published} published images"
+            for split, header in headers.items()
+            if (published := self.table.sizes.get(split)) not in (None, header.images)
+        ]
+        remarks = (*original.remarks, *chosen, *original.left_out, *other_sizes)
         return Preparation(self.layout.home, headers, remarks)
 
     def _open(self, sources: Sources, staging: Staging) -> Original:
@@ -153,24 +158,16 @@ class Preparer:
             InputError: the folder holds masks of another order, or the names are not those of our classes.
         """
         folder = self.layout.home
-        there, place = read_names(folder), folder / f"{folder.name}.json"
-        names = original.names or there
+        noted, path = read_names(folder), folder / f"{folder.name}.json"
+        names = original.names or noted
         if names is None:
             return self.table
-        table = self.table.reordered(names, place)
-        if there is not None and self.table.reordered(there, place).names != table.names:
-            raise InputError(f"{place}: states another class order than the download; move the folder {folder} away")
-        if there is None:
-            write_json(place, {"names": list(table.names), "ignore": IGNORE})
+        table = self.table.reordered(names, path)
+        if noted is not None and self.table.reordered(noted, path).names != table.names:
+            raise InputError(f"{path}: states another class order than the download; move the folder {folder} away")
+        if noted is None:
+            write_json(path, {"names": list(table.names), "ignore": IGNORE})
         return table
-
-    def _sizes(self, headers: Mapping[str, Header]) -> list[str]:
-        published = {split: self.table.sizes.get(split) for split in headers}
-        return [
-            f"{split} has {headers[split].images} of {count} published images"
-            for split, count in published.items()
-            if count is not None and headers[split].images != count
-        ]
 
 
 def prepare_toy(data: Path, generate: Generate) -> Preparation:

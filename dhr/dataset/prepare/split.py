@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +37,15 @@ def write_split(job: Placement, dataset: str, split: str, *, workers: int) -> He
             again, but the split has no manifest.
     """
     folder, ids = job.layout.split(split), job.ids(split)
-    known, recipe = Manifest.open(folder), _recipe(job, split)
+    # What the split is made from: kind of download, which of its forms, and class order.
+    values = [type(job.original).__name__, split, *job.original.remarks, *job.table.names]
+    recipe = hashlib.blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
+    known = Manifest.open(folder)
     same = known if known is not None and (known.header.recipe == recipe or job.in_place) else None
-    if same is not None and _is_complete(same, job.layout, split, ids):
-        return same.header
+    if same is not None:
+        done = [entry.id.encode() for entry in same if is_in_place(entry, job.layout, split)]
+        if np.array_equal(np.array(done, dtype=np.bytes_), ids):
+            return same.header
     journal = Journal(folder / JOURNAL, recipe)
     journal.start(same)
     for part in PARTS:
@@ -85,33 +91,28 @@ def check_foreign(job: Placement, split: str) -> None:
     Raises:
         InputError: it does, or it was made with another `limit`.
     """
-    layout, ids = job.layout, job.ids(split)
-    _check_limit(job, split)
-    images = layout.split(split) / "image"
-    there = np.array([os.fsencode(os.path.splitext(name)[0]) for name in names_in(images, IMAGES)], dtype=np.bytes_)
-    foreign = np.sort(there[~np.isin(there, ids)])
-    if len(foreign) and job.limit_of(split) is not None:
+    folder, ids, limit = job.layout.split(split), job.ids(split), job.limit_of(split)
+    known = Manifest.open(folder)
+    other = None if known is None or known.header.images == len(ids) else known.header
+    if other is not None and (limit is not None or (other.limit is not None and not job.in_place)):
+        raise _other_number(job, split, f"{other.images} images")
+    names = names_in(folder / "image", IMAGES)
+    present = np.array([os.fsencode(os.path.splitext(name)[0]) for name in names], dtype=np.bytes_)
+    foreign = np.sort(present[~np.isin(present, ids)])
+    if len(foreign) and limit is not None:
         raise _other_number(job, split, f"{len(foreign)} images that are not among these")
     if len(foreign):
         shown = printable(os.fsdecode(foreign[0]))
         raise InputError(
-            f"{images.parent}: {shown}: {len(foreign)} images here are not in this split of the "
+            f"{folder}: {shown}: {len(foreign)} images here are not in this split of the "
             "download; move that folder away, or prepare from the download it was made from"
         )
 
 
-def _check_limit(job: Placement, split: str) -> None:
-    limit, known = job.limit_of(split), Manifest.open(job.layout.split(split))
-    if known is None or known.header.images == len(job.ids(split)):
-        return
-    if limit is not None or (known.header.limit is not None and not job.in_place):
-        raise _other_number(job, split, f"{known.header.images} images")
-
-
-def _other_number(job: Placement, split: str, there: str) -> InputError:
+def _other_number(job: Placement, split: str, images: str) -> InputError:
     asked, limit = len(job.ids(split)), job.limit or "null"
     return InputError(
-        f"limit={limit}: {job.layout.split(split)}: {asked} images are to be here, and here are {there}; prepare into "
+        f"limit={limit}: {job.layout.split(split)}: {asked} images are to be here, and here are {images}; prepare into "
         "another folder with dataset.folder=<another name>, here and in every command that follows"
     )
 
@@ -140,8 +141,7 @@ class Problems:
 class Journal:
     """Entries in the order in which images were done, one line each behind a line with the recipe.
 
-    Only whole lines count, up to the first that is no entry: a killed process may leave a part of one, a full disk
-    zeros.
+    Only whole lines count, up to the first that is no entry: a killed process may leave a torn line, a full disk zeros.
     """
 
     path: Path
@@ -155,7 +155,8 @@ class Journal:
             if continued:
                 self._cut_broken_lines()
                 return
-        write_stream(self.path, self._lines_of(manifest))
+        entries = ((entry.line() + "\n").encode() for entry in manifest or ())
+        write_stream(self.path, chain([self._head()], entries))
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Appends entries; they survive the end of this process."""
@@ -164,8 +165,8 @@ class Journal:
 
     def done(self, layout: DataLayout, split: str) -> np.ndarray:
         """Ids whose files are in place."""
-        found = (entry.id.encode() for _, entry in self._read() if is_in_place(entry, layout, split))
-        return np.array(list(found), dtype=np.bytes_)
+        ids = (entry.id.encode() for _, entry in self._read() if is_in_place(entry, layout, split))
+        return np.array(list(ids), dtype=np.bytes_)
 
     def origins(self, ids: np.ndarray) -> dict[str, int]:
         """Where the tags come from, with the number of images each."""
@@ -181,11 +182,6 @@ class Journal:
 
     def _head(self) -> bytes:
         return (json.dumps({"recipe": self.recipe}) + "\n").encode()
-
-    def _lines_of(self, manifest: Manifest | None) -> Iterator[bytes]:
-        yield self._head()
-        for entry in manifest or ():
-            yield (entry.line() + "\n").encode()
 
     def _read(self) -> Iterator[tuple[int, Entry]]:
         """Entries with the place of their line."""
@@ -207,23 +203,11 @@ class Journal:
             file.truncate(whole)
 
 
-def _recipe(job: Placement, split: str) -> str:
-    """Digest of what a split is made from: kind of download, which of its forms, and class order."""
-    values = [type(job.original).__name__, split, *job.original.remarks, *job.table.names]
-    return hashlib.blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
-
-
-def _is_complete(manifest: Manifest, layout: DataLayout, split: str, ids: np.ndarray) -> bool:
-    """Whether the manifest speaks of these ids, and every file is there and as long as it says."""
-    found = [entry.id.encode() for entry in manifest if is_in_place(entry, layout, split)]
-    return len(found) == len(ids) and bool((np.array(found, dtype=np.bytes_) == ids).all())
-
-
 def _recorded(results: Iterable[list[Result]], journal: Journal) -> Iterator[Result]:
     """Results one by one, after their entries went into the journal together."""
-    for several in results:
-        journal.add(each for each in several if isinstance(each, Entry))
-        yield from several
+    for chunk in results:
+        journal.add(result for result in chunk if isinstance(result, Entry))
+        yield from chunk
 
 
 def _results(job: Placement, split: str, ids: np.ndarray, workers: int) -> Iterator[list[Result]]:

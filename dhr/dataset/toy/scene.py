@@ -75,17 +75,13 @@ def make_scene(rng: np.random.Generator, image_size: int) -> Scene:
     image = _background(rng, image_size)
     mask = np.zeros((image_size, image_size), np.uint8)
     for thing in things:
-        shape = _shape(table, thing.label)
+        family, shape = table.names[thing.label].split("_")
         light = _relief(thing, RIMS.get(shape, DARK_RIM), GLOW if shape in GLOWING else 0.0, image_size / DRAWN_SIZE)
-        image = _paint(rng, image, thing, SURFACES[_family(table, thing.label)], light)
+        image = _paint(rng, image, thing, SURFACES[family], light)
         mask[thing.distance < 0] = thing.label
     image = ndimage.gaussian_filter(image, (rng.uniform(0.3, 0.6),) * 2 + (0,))
     image += rng.normal(0, rng.uniform(0.01, 0.03), image.shape)
     return Scene((image.clip(0, 1) * 255).round().astype(np.uint8), mask)
-
-
-def _family(table: ClassTable, label: int) -> str:
-    return table.names[label].split("_")[0]
 
 
 def _shape(table: ClassTable, label: int) -> str:

@@ -33,7 +33,7 @@ ENDINGS = {".jpg": b"\xff\xd9", ".png": b"IEND\xaeB`\x82", ".xml": b"</annotatio
 
 
 def simulate_wss_mask(rng: np.random.Generator, mask: np.ndarray, table: ClassTable) -> np.ndarray:
-    """Spoil a true mask as masks made from tags are: objects beside larger ones vanish, all edges wobble.
+    """Simulates a mask made from tags by spoiling a true one: objects beside larger ones vanish, all edges wobble.
 
     Args:
         rng: source of every chance in it.
@@ -60,13 +60,13 @@ def simulate_wss_mask(rng: np.random.Generator, mask: np.ndarray, table: ClassTa
 
 
 def _swallow(rng: np.random.Generator, mask: np.ndarray, first_tag: int) -> np.ndarray:
-    """Give objects that touch a clearly larger one of another class that one's label, each with chance SWALLOWED."""
+    """Each object that touches a clearly larger one of another class takes that one's label with chance SWALLOWED."""
     spoiled = mask.copy()
     objects = [
         (label, regions == index)
         for label in np.unique(mask[mask >= first_tag])
-        for regions, found in [ndimage.label(mask == label)]
-        for index in range(1, found + 1)
+        for regions, count in [ndimage.label(mask == label)]
+        for index in range(1, count + 1)
     ]
     for label, region in sorted(objects, key=lambda entry: int(entry[1].sum())):
         around = ndimage.binary_dilation(region, iterations=2) & ~region
@@ -103,7 +103,8 @@ def write_toy(root: Path, *, splits: Mapping[str, int], image_size: int = 96, se
             remove_orphans(folder)
         for number in range(images):
             example = _Example(layout, split, f"{split}_{number:05d}")
-            if not all(_is_whole(path) for path in example.paths):
+            # A file is whole where it ends as its kind of file has to.
+            if not all(path.is_file() and path.read_bytes().endswith(ENDINGS[path.suffix]) for path in example.paths):
                 _write(example, np.random.default_rng([seed, zlib.crc32(split.encode()), number]), image_size)
 
 
@@ -112,14 +113,14 @@ def _check_recipe(layout: DataLayout, splits: Mapping[str, int], recipe: dict[st
     folder = layout.root / layout.folder
     masks = layout.root / "WSS" / layout.folder
     note = folder / "recipe.json"
-    if note.exists() and (found := read_json(note)) != recipe:
-        raise InputError(f"{folder}: made with {found}: asked for is {recipe}; move {folder} and {masks} away")
+    if note.exists() and (made := read_json(note)) != recipe:
+        raise InputError(f"{folder}: made with {made}: asked for is {recipe}; move {folder} and {masks} away")
     for split, images in splits.items():
-        there = len(list((layout.split(split) / "image").glob("*.jpg")))
-        if there > images:
+        count = len(list((layout.split(split) / "image").glob("*.jpg")))
+        if count > images:
             raise InputError(
-                f"dataset.generate.{split}: {images}: {layout.split(split)} already holds {there} images; "
-                f"use dataset.generate.{split}={there}, or move {folder} and {masks} away"
+                f"dataset.generate.{split}: {images}: {layout.split(split)} already holds {count} images; "
+                f"use dataset.generate.{split}={count}, or move {folder} and {masks} away"
             )
     if not note.exists():
         write_json(note, recipe)
@@ -142,8 +143,8 @@ class _Example:
     @property
     def paths(self) -> list[Path]:
         """Every file of the example."""
-        places = (self.layout.image, self.layout.mask, self.layout.tags)
-        return [place(self.split, self.id) for place in places] + [path for path in [self.wss_mask] if path]
+        path_of = (self.layout.image, self.layout.mask, self.layout.tags)
+        return [path(self.split, self.id) for path in path_of] + [path for path in [self.wss_mask] if path]
 
 
 def _write(example: _Example, rng: np.random.Generator, image_size: int) -> None:
@@ -159,8 +160,3 @@ def _write(example: _Example, rng: np.random.Generator, image_size: int) -> None
     jpeg = BytesIO()
     Image.fromarray(scene.image).save(jpeg, "JPEG", quality=95)
     write_atomically(image, jpeg.getvalue())
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a JPEG, PNG or XML file is there and ends as its kind of file has to."""
-    return path.is_file() and path.read_bytes().endswith(ENDINGS[path.suffix])

@@ -39,14 +39,18 @@ LAST = {  # layers with one output per class, and how many more outputs they hav
 
 
 def likely_causes(own: Weights, found: Weights) -> str:
-    """What is different about the network that `found` belongs to, in words, with what to set."""
-    causes = [*_other_parts(own, found), *_other_classes(own, found)] or [*_other_widths(own, found)]
+    """How the network that `found` belongs to differs from this one, in words, with the settings to change."""
+    causes = [*_other_options(own, found), *_other_classes(own, found)]
+    if not causes:
+        changed = {name.partition(".")[0] for name in own.keys() & found.keys() if own[name].shape != found[name].shape}
+        cure = "set those that it was trained with"
+        causes = [f"the same kind of {part} with other widths: {cure}" for part in sorted(changed)]
     if not causes and all(".downsample." in name for name in own.keys() ^ found.keys() if "num_batches" not in name):
         return "another backbone.output_stride"
     return "; ".join(causes) or "are these the weights of another program?"
 
 
-def _other_parts(own: Weights, found: Weights) -> Iterator[str]:
+def _other_options(own: Weights, found: Weights) -> Iterator[str]:
     for group, option in (("backbone", _backbone), ("decoder", _decoder), ("classifier", _classifier)):
         theirs, ours = option(found), option(own)
         if theirs is not None and ours is not None and theirs != ours:
@@ -60,12 +64,6 @@ def _other_classes(own: Weights, found: Weights) -> Iterator[str]:
             yield f"it has {theirs} classes in {name.removesuffix('.weight')}, this has {ours}: name its dataset="
 
 
-def _other_widths(own: Weights, found: Weights) -> Iterator[str]:
-    changed = {name.partition(".")[0] for name in own.keys() & found.keys() if own[name].shape != found[name].shape}
-    for part in sorted(changed):
-        yield f"the same kind of {part} with other widths: set those that it was trained with"
-
-
 def _backbone(weights: Weights) -> str | None:
     if any(name.endswith("conv1a.weight") for name in weights):
         return "wide_resnet38"
@@ -75,8 +73,8 @@ def _backbone(weights: Weights) -> str | None:
         return TRANSFORMERS.get((swin, tokens.shape[0]), f"{'swin' if swin else 'vit'} of width {tokens.shape[0]}")
     if any(re.search(r"(?:^|\.)(?:conv_stem|stages\.\d+)\.", name) for name in weights):
         return "timm"  # by another backbone.name perhaps: EfficientNets, MobileNets, ConvNeXts
-    found = [re.search(r"(?:^|\.)layer([1-4])\.(\d+)\.conv([123])\.", name) for name in weights]
-    blocks = [(int(each[1]), int(each[2]), each[3]) for each in found if each]
+    matches = [re.search(r"(?:^|\.)layer([1-4])\.(\d+)\.conv([123])\.", name) for name in weights]
+    blocks = [(int(match[1]), int(match[2]), match[3]) for match in matches if match]
     stages = [1 + max((block for stage, block, _ in blocks if stage == number), default=-1) for number in (1, 2, 3, 4)]
     return RESNETS.get((tuple(stages), any(convolution == "3" for *_, convolution in blocks)))
 
@@ -86,7 +84,7 @@ def _decoder(weights: Weights) -> str | None:
 
 
 def _classifier(weights: Weights) -> str | None:
-    """None for what is no whole network."""
+    """The classifier option; None for weights without a decoder, which are no whole network."""
     if _decoder(weights) is None:
         return None
     return "cam" if "classifier.projection.weight" in weights else "none"

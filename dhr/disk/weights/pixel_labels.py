@@ -28,10 +28,10 @@ def refuse_pixel_labels(path: Path, names: Iterable[str]) -> None:
     Raises:
         InputError: the file is named after such a model, or the weights hold a segmentation head.
     """
-    said = [word for word in NAMES if word in path.name.lower()]
-    held = sorted(name for name in names if HEADS & set(name.split(".")))
-    if said or held:
-        reason = f"its name says {said[0]}" if said else f"it holds a segmentation head ({held[0]})"
+    models = [model for model in NAMES if model in path.name.lower()]
+    heads = sorted(name for name in names if HEADS & set(name.split(".")))
+    if models or heads:
+        reason = f"its name says {models[0]}" if models else f"it holds a segmentation head ({heads[0]})"
         raise InputError(
             f"backbone.weights={path}: {reason}, so these weights saw pixel labels, and what starts from them is not "
             f"weakly supervised; start from imagenet, or admit it with {word('backbone.weights', f'{ADMITTED}{path}')}"

@@ -38,9 +38,11 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         raise InputError(f"{path}: not a file; move it away, and fetch or make the checkpoint again")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch lets whatever its unpickler stumbles over through
-        what = "a web page" if _is_web_page(path) else f"it cannot be read safely ({type(error).__name__})"
-        raise InputError(f"{path}: not a checkpoint: {what}; fetch or make it again") from error
+    except Exception as error:  # torch lets through whatever its unpickler raises
+        with path.open("rb") as file:
+            is_web_page = file.read(64).lstrip()[:1] == b"<"
+        problem = "a web page" if is_web_page else f"it cannot be read safely ({type(error).__name__})"
+        raise InputError(f"{path}: not a checkpoint: {problem}; fetch or make it again") from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a checkpoint; fetch or make it again")
     for name, value in _tensors_in(content):
@@ -50,16 +52,16 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
 
 
 def _tensors_in(content: object) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor at any depth with its place; what contains itself is gone through once."""
+    """Every tensor at any depth with its dotted name; every container is visited once, even if it contains itself."""
     waiting, seen = [("", content)], set[int]()
     while waiting:
-        place, value = waiting.pop()
+        name, value = waiting.pop()
         if isinstance(value, Tensor):
-            yield place, value
+            yield name, value
         elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
             seen.add(id(value))
             pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
-            waiting += [(f"{place}.{key}".lstrip("."), each) for key, each in pairs]
+            waiting += [(f"{name}.{key}".lstrip("."), member) for key, member in pairs]
 
 
 def _strangeness(value: Tensor) -> str | None:
@@ -153,8 +155,3 @@ def refuse_unfit_checkpoint(content: Mapping[str, Any], module: nn.Module, path:
 def _listed(what: str, names: list[str]) -> str:
     more = "" if len(names) <= SHOWN else f" and {len(names) - SHOWN} more"
     return f"{len(names)} {what}: {', '.join(names[:SHOWN])}{more}"
-
-
-def _is_web_page(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(64).lstrip()[:1] == b"<"
