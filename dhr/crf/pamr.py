@@ -6,12 +6,14 @@ from functools import cached_property
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MinLen
 from torch import Tensor
 from torch.nn import functional
 
+from dhr.core.ranges import ONCE
 from dhr.crf.interface import normalised
 
+Dilations = Annotated[tuple[Annotated[int, Ge(1), Le(1000)], ...], MinLen(1), ONCE]
 DIRECTIONS = tuple((down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0))
 SMALLEST = 1e-8  # added to the deviation of a flat neighbourhood
 FAR = -1e30  # logit of a neighbour off the image: its share is exactly 0
@@ -35,7 +37,7 @@ class Pamr:
     """
 
     iterations: Annotated[int, Ge(0), Le(1000)] = 10
-    dilations: tuple[Annotated[int, Ge(1), Le(1000)], ...] = (1, 2, 4, 8, 12, 24)
+    dilations: Dilations = (1, 2, 4, 8, 12, 24)
     softness: Annotated[float, Ge(0.001), Le(1000)] = 0.1
 
     def __post_init__(self) -> None:
