@@ -1,4 +1,4 @@
-"""`dhr.audit`: looks at a whole data set, says what is wrong, writes it as JSON and as a page."""
+"""`dhr.audit`: checks a whole data set and writes its findings as JSON and as a page."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -28,11 +28,10 @@ def audit(cfg: DictConfig) -> Audited:
     """Audits the configured data set and writes <outputs>/<dataset>/audit/{audit.json,audit.html}.
 
     Returns:
-        What was found.
+        The findings and statistics.
 
     Raises:
-        InputError: there is nothing to look at; or, after all is written, something is broken (with `strict`: or
-            there is a remark).
+        InputError: there are no images; or, after all is written, a finding is `broken` (with `strict`: or a remark).
     """
     layout = DataLayout(Path(cfg.paths.data), cfg.dataset.folder)
     table = classes_of(layout.home, cfg.dataset.classes)
@@ -74,7 +73,7 @@ def audit(cfg: DictConfig) -> Audited:
 
 
 def splits_on_disk(layout: DataLayout, first: Sequence[str]) -> list[str]:
-    """Names of the folders that hold images, those in `first` before all others; where there is none, its first."""
+    """Names of the folders that hold images, those in `first` before all others; `first[0]` alone if there are none."""
     names = {path.parent.name for path in layout.home.glob("*/image") if path.is_dir()}
     return sorted(names, key=lambda name: (first.index(name) if name in first else len(first), name)) or [first[0]]
 

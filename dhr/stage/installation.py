@@ -1,4 +1,4 @@
-"""What this machine has for the project, what it lacks, and the command that cures each lack."""
+"""What this machine has for the project, what is missing, and the command that installs or makes it."""
 
 import importlib.metadata
 import os

@@ -87,5 +87,5 @@ def _are_numbers(cells: list[str]) -> bool:
 
 def _parts(metrics: Path) -> list[Path]:
     """Curves that were set aside, in their order."""
-    found = [path for path in metrics.parent.glob("metrics.*.csv") if path.suffixes[0][1:].isdecimal()]
-    return sorted(found, key=lambda path: int(path.suffixes[0][1:]))
+    paths = [path for path in metrics.parent.glob("metrics.*.csv") if path.suffixes[0][1:].isdecimal()]
+    return sorted(paths, key=lambda path: int(path.suffixes[0][1:]))

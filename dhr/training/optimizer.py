@@ -120,7 +120,7 @@ EMBEDDINGS = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed",
 
 
 def undecayed(part: nn.Module) -> dict[nn.Parameter, None]:
-    """Parameters of norms and embeddings, each once, in their order: pulling them towards 0 means nothing."""
+    """Parameters of norms and embeddings, each once, in their order: weight decay makes no sense for them."""
     parameters: dict[nn.Parameter, None] = {}
     for module in part.modules():
         whole = isinstance(module, (*NORMS, nn.Embedding))
