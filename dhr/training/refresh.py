@@ -158,10 +158,8 @@ class RoundMaker(pl.Callback):
         # Labels of other weights are those of a run whose checkpoint was removed.
         anew = ranks.first and len(output.differing()) > 0
         title = f"labels {masks.folder.name}"
-        with (
-            eval_mode(network),
-            stopping(),
-        ):  # a signal stops it at once: it can take hours, and written labels are kept
+        # `stopping`: a signal ends it at once. It can take hours, and labels that are written are kept.
+        with eval_mode(network), stopping():
             output.fill(self.images.ids, make, ranks, title=title, overwrite=anew)
 
 
