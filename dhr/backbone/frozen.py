@@ -1,4 +1,4 @@
-"""What of a backbone does not learn: its first stages, and the statistics of its batch norms."""
+"""Frozen parts of a backbone: its first stages, and the statistics of its batch norms."""
 
 from collections.abc import Iterator, Sequence
 from typing import Self
@@ -15,7 +15,7 @@ class FreezableBackbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # By name, so that copies, and norms that Lightning replaces by synchronised ones, are meant as well.
+        # By name, so that copies, and norms that Lightning replaces by synchronised ones, are frozen as well.
         self._still: tuple[str, ...] = ()
 
     def freeze(self, stages: int, *, norms: bool) -> None:
@@ -26,12 +26,17 @@ class FreezableBackbone(nn.Module):
             norms: batch norms use and keep their running statistics; their scale and shift still learn.
         """
         if stages:
-            needed = self._needed(stages)
+            training = self.training
+            self.eval()  # the trial image must not change statistics, and no block may be skipped at random
+            with torch.enable_grad():
+                maps = self(torch.zeros(1, 3, *TRIAL, device=next(self.parameters()).device))
+                needed = weights_of(self, maps[:stages])
+            self.train(training)
             for parameter in needed:
                 parameter.requires_grad_(False)
-            self._still += tuple(_filled_by(self, {id(each) for each in needed}))
+            self._still += tuple(_filled_by(self, {id(parameter) for parameter in needed}))
         if norms:
-            self._still += tuple(name for name, each in self.named_modules() if isinstance(each, _BatchNorm))
+            self._still += tuple(name for name, module in self.named_modules() if isinstance(module, _BatchNorm))
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
@@ -41,29 +46,19 @@ class FreezableBackbone(nn.Module):
             self.get_submodule(name).eval()
         return self
 
-    def _needed(self, stages: int) -> list[nn.Parameter]:
-        """What the first maps are computed from, as a small image shows."""
-        training = self.training
-        self.eval()  # statistics do not move, and nothing is skipped by chance
-        with torch.enable_grad():
-            maps = self(torch.zeros(1, 3, *TRIAL, device=next(self.parameters()).device))
-            needed = weights_of(self, maps[:stages])
-        self.train(training)
-        return needed
-
 
 def weights_of(module: nn.Module, maps: Sequence[Tensor]) -> list[nn.Parameter]:
-    """The parameters of `module`, of those that learn, that the maps are computed from."""
-    parameters = [each for each in module.parameters() if each.requires_grad]
-    total = torch.stack([each.sum() for each in maps]).sum()
+    """The parameters of `module` that the maps are computed from; frozen ones are left out."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    total = torch.stack([features.sum() for features in maps]).sum()
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-    return [each for each, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
+    return [parameter for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
 
 
 def _filled_by(module: nn.Module, needed: set[int], place: str = "") -> Iterator[str]:
     """Names of the outermost modules inside that have parameters, all of them among those needed."""
     for name, child in module.named_children():
-        own = [id(each) for each in child.parameters()]
+        own = [id(parameter) for parameter in child.parameters()]
         if own and needed.issuperset(own):
             yield f"{place}{name}"
         elif own:

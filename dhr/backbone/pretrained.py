@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 import timm
-from torch import Tensor, nn
+from torch import nn
 
 from dhr.core.errors import InputError
 from dhr.disk.weights.pixel_labels import parse_start, refuse_pixel_labels
@@ -49,18 +49,15 @@ def load_file(layers: nn.Module, weights: str, *, body: str = "", spare: Collect
         raise InputError(
             f"backbone.weights={path}: no such file; allowed are null, a file, and imagenet where timm has it"
         )
-    found = {name: value for name, value in _without_heads(read_weights(path)).items() if name not in spare}
+    content = read_weights(path)
+    tensors = {name: value for name, value in content.items() if not name.startswith(HEADS) and name not in spare}
     if not admitted:
-        refuse_pixel_labels(path, found)
-    whole = not body or any(name.startswith(f"{body}.") for name in found)
+        refuse_pixel_labels(path, tensors)
+    whole = not body or any(name.startswith(f"{body}.") for name in tensors)
     part = layers if whole else layers.get_submodule(body)
     # The last norm of a transformer is for its classifier where we do not keep it.
     own = part.state_dict()
-    load_strictly(part, {n: value for n, value in found.items() if n in own or not n.startswith("norm.")}, path)
-
-
-def _without_heads(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in weights.items() if not name.startswith(HEADS)}
+    load_strictly(part, {n: value for n, value in tensors.items() if n in own or not n.startswith("norm.")}, path)
 
 
 def refuse_uneven(whole: int, parts: int, *, place: str) -> None:

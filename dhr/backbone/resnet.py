@@ -37,8 +37,14 @@ class ResNet(FreezableBackbone):
         super().__init__()
         options: dict[str, Any] = {} if widths is None else {"channels": tuple(widths)}
         layers = create(name, weights=weights, features_only=True, output_stride=output_stride, **options)
-        if dilation == "official" and output_stride < 32:
-            _undilate(layers, output_stride)
+        # At stride 8 the official weights leave the first block of layer4 undilated, at stride 16 all of layer4.
+        blocks = {8: layers.layer4[:1], 16: layers.layer4}.get(output_stride, ())
+        for block in blocks if dilation == "official" else ():
+            # The last convolution of a basic block keeps its dilation at stride 8: "first block" means its first 3x3.
+            for part in ("conv1", "conv2") if output_stride == 16 or hasattr(block, "conv3") else ("conv1",):
+                convolution = getattr(block, part)
+                if convolution.kernel_size == (3, 3):
+                    convolution.dilation = convolution.padding = (1, 1)
         if weights is not None and weights != "imagenet":
             load_file(layers, weights)
         self.layers = layers
@@ -50,14 +56,3 @@ class ResNet(FreezableBackbone):
         """(B,3,H,W) -> C2 (stride 4), C3 (8), C4 and C5 (at most the output stride)."""
         _, c2, c3, c4, c5 = self.layers(image)
         return c2, c3, c4, c5
-
-
-def _undilate(layers: Any, output_stride: int) -> None:
-    """Sets the dilation of layer4's first block (stride 8) or of all of layer4 (stride 16) to 1."""
-    blocks = layers.layer4[:1] if output_stride == 8 else layers.layer4
-    for block in blocks:
-        # The last convolution of a basic block keeps its dilation at stride 8: "first block" means its first 3x3.
-        for name in ("conv1", "conv2") if output_stride == 16 or hasattr(block, "conv3") else ("conv1",):
-            convolution = getattr(block, name)
-            if convolution.kernel_size == (3, 3):
-                convolution.dilation = convolution.padding = (1, 1)

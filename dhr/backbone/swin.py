@@ -82,7 +82,7 @@ class Swin(FreezableBackbone):
         padding = (0, -image.shape[-1] % PATCH, 0, -image.shape[-2] % PATCH)
         maps = self.layers.body.forward_intermediates(functional.pad(image, padding), intermediates_only=True)
         c2, c3, c4, c5 = (
-            norm(each.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            for norm, each in zip(self.layers.norms, maps, strict=True)
+            norm(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            for norm, features in zip(self.layers.norms, maps, strict=True)
         )
         return c2, c3, c4, c5

@@ -53,15 +53,20 @@ class TimmNetwork(FreezableBackbone):
     ) -> None:
         super().__init__()
         whole = _whole(name)
-        if weights == "imagenet":
-            _refuse_other_pictures(name, whole)
+        tag = whole.pretrained_cfg.get("tag") or ""
+        if weights == "imagenet" and not IMAGENET.search(tag):
+            known = [each for each in timm.list_models(f"{_plain(name)}.*", pretrained=True) if IMAGENET.search(each)]
+            cure = f"ImageNet's are {', '.join(known)}" if known else "use backbone.weights=<file> or null"
+            raise InputError(
+                f"backbone.weights=imagenet: timm's {tag or 'no'} weights of {name} are not ImageNet's; {cure}"
+            )
         self.output_stride = output_stride
         self.indices = _last_of_each_stride(name, whole)
         self.final_layers = final_layers
         self.layers: Any = _dilated(name, output_stride, weights, self.indices)
         self.multiple = 1
         maps = self._try(name)
-        c2, c3, c4, c5 = (each.shape[1] for each in maps)
+        c2, c3, c4, c5 = (features.shape[1] for features in maps)
         self.channels: tuple[int, int, int, int] = (c2, c3, c4, c5)
         _leave_out_unused(self.layers, maps)
         if weights is not None and weights != "imagenet":
@@ -74,8 +79,8 @@ class TimmNetwork(FreezableBackbone):
         padding = (0, -width % self.multiple, 0, -height % self.multiple)
         maps = self._maps(functional.pad(image, padding) if any(padding) else image)
         c2, c3, c4, c5 = (
-            each[..., : math.ceil(height / stride), : math.ceil(width / stride)]
-            for each, stride in zip(maps, self._strides(), strict=True)
+            features[..., : math.ceil(height / stride), : math.ceil(width / stride)]
+            for features, stride in zip(maps, self._strides(), strict=True)
         )
         return c2, c3, c4, c5
 
@@ -105,7 +110,7 @@ class TimmNetwork(FreezableBackbone):
         Raises:
             InputError: the maps have other strides than asked for, or there is no layer behind the last stage.
         """
-        device, found = next(self.layers.parameters()).device, ""
+        device, problem = next(self.layers.parameters()).device, ""
         self.eval()
         for self.multiple in (1, max(STRIDES)):
             sides = [side + -side % self.multiple for side in TRIAL]
@@ -114,15 +119,15 @@ class TimmNetwork(FreezableBackbone):
                 with torch.enable_grad():
                     maps = self._maps(torch.zeros(1, 3, *sides, device=device))
             except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-                found = f"an image of {sides} ends with {type(error).__name__} {' '.join(str(error).split())[:200]}"
+                problem = f"an image of {sides} ends with {type(error).__name__} {' '.join(str(error).split())[:200]}"
                 continue
-            sizes = [list(each.shape[2:]) for each in maps]
+            sizes = [list(features.shape[2:]) for features in maps]
             if sizes == wanted:
                 self.train()
                 return maps
-            found = f"an image of {sides} gives maps of {sizes} and not {wanted}"
+            problem = f"an image of {sides} gives maps of {sizes} and not {wanted}"
         raise InputError(
-            f"backbone.name: {name}: at backbone.output_stride={self.output_stride} {found}; set the output stride "
+            f"backbone.name: {name}: at backbone.output_stride={self.output_stride} {problem}; set the output stride "
             "that it has, or use an architecture for images of any size, such as tf_efficientnet_lite0"
         )
 
@@ -152,16 +157,6 @@ def _plain(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _refuse_other_pictures(name: str, whole: Any) -> None:
-    tag = whole.pretrained_cfg.get("tag") or ""
-    if not IMAGENET.search(tag):
-        known = [each for each in timm.list_models(f"{_plain(name)}.*", pretrained=True) if IMAGENET.search(each)]
-        cure = f"ImageNet's are {', '.join(known)}" if known else "use backbone.weights=<file> or null"
-        raise InputError(
-            f"backbone.weights=imagenet: timm's {tag or 'no'} weights of {name} are not ImageNet's; {cure}"
-        )
-
-
 def _last_of_each_stride(name: str, whole: Any) -> list[int]:
     """Numbers of the network's maps that are the last ones at the strides.
 
@@ -169,14 +164,14 @@ def _last_of_each_stride(name: str, whole: Any) -> list[int]:
         InputError: it has none at some stride.
     """
     listed = getattr(whole, "feature_info", []) if hasattr(whole, "forward_intermediates") else []
-    found = {info["reduction"]: number for number, info in enumerate(listed)}
-    if not {*STRIDES} <= found.keys():
-        strides = ", ".join(map(str, found)) or "no stride"
+    last = {info["reduction"]: number for number, info in enumerate(listed)}
+    if not {*STRIDES} <= last.keys():
+        strides = ", ".join(map(str, last)) or "no stride"
         raise InputError(
             f"backbone.name: {name}: gives maps at {strides}; strides 4, 8, 16 and 32 are needed, as of resnet18, "
             "tf_efficientnet_lite0, mobilenetv3_large_100, convnext_tiny, regnety_016 and their like"
         )
-    return [found[stride] for stride in STRIDES]
+    return [last[stride] for stride in STRIDES]
 
 
 def _dilated(name: str, output_stride: int, weights: str | None, indices: list[int]) -> Any:
@@ -200,11 +195,11 @@ def _dilated(name: str, output_stride: int, weights: str | None, indices: list[i
 
 
 def _leave_out_unused(layers: nn.Module, maps: Sequence[Tensor]) -> None:
-    """Takes out what no map is computed from: training on several devices would stop at weights without gradients."""
-    needed = {id(each) for each in weights_of(layers, maps)}
+    """Removes layers that no map is computed from: training on several devices fails at weights without gradients."""
+    needed = {id(parameter) for parameter in weights_of(layers, maps)}
     for name, child in layers.named_children():
-        own = [id(each) for each in child.parameters()]
+        own = [id(parameter) for parameter in child.parameters()]
         if own and needed.isdisjoint(own):
             layers.add_module(name, nn.Identity())
-    for each in layers.parameters():
-        each.requires_grad_(id(each) in needed)
+    for parameter in layers.parameters():
+        parameter.requires_grad_(id(parameter) in needed)

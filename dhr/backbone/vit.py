@@ -81,12 +81,10 @@ class Vit(FreezableBackbone):
         """(B,3,H,W) -> C2 (stride 4), C3 (8), C4 (16) and C5 (the output stride)."""
         tokens = self.layers.forward_intermediates(image, self.blocks, norm=True, intermediates_only=True)
         strides = (*STRIDES, self.output_stride)
-        c2, c3, c4, c5 = (_at(each, stride, image) for each, stride in zip(tokens, strides, strict=True))
+        maps = []
+        for cells, stride in zip(tokens, strides, strict=True):  # (B,D,h,w) of the padded image
+            grid = (cells.shape[-2] * PATCH // stride, cells.shape[-1] * PATCH // stride)
+            values = nn.functional.max_pool2d(cells, 2, ceil_mode=True) if stride > PATCH else resize(cells, grid)
+            maps.append(values[..., : -(-image.shape[-2] // stride), : -(-image.shape[-1] // stride)])
+        c2, c3, c4, c5 = maps
         return c2, c3, c4, c5
-
-
-def _at(tokens: Tensor, stride: int, image: Tensor) -> Tensor:
-    """(B,D,h,w) tokens of the padded image -> the map of the image at a stride."""
-    grid = (tokens.shape[-2] * PATCH // stride, tokens.shape[-1] * PATCH // stride)
-    values = nn.functional.max_pool2d(tokens, 2, ceil_mode=True) if stride > PATCH else resize(tokens, grid)
-    return values[..., : -(-image.shape[-2] // stride), : -(-image.shape[-1] // stride)]

@@ -47,15 +47,13 @@ class WideResNet38(FreezableBackbone):
         if weights is not None:
             load_file(self.layers, weights)
         self.freeze(frozen_stages, norms=frozen_norms or frozen)
-        for part in (self.layers.conv1a, *self._norms()) if frozen else ():
-            part.requires_grad_(False)
+        for module in self.layers.modules() if frozen else ():
+            if isinstance(module, nn.BatchNorm2d) or module is self.layers.conv1a:
+                module.requires_grad_(False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(B,3,H,W) -> C2 (stride 4), C3, C4 and C5 (stride 8)."""
         return self.layers(image)
-
-    def _norms(self) -> list[nn.Module]:
-        return [module for module in self.layers.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 class Layers(nn.Module):
@@ -79,13 +77,13 @@ class Layers(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """C2 is the output of b3_2; C3 and C4 are what the convolutions of b5 and b6 see, activated; C5 of bn7."""
-        given, activated = {}, {}
+        inputs, activated = {}, {}
         values = self.conv1a(image)
         for name, block in self.named_children():
             if isinstance(block, Block):
-                given[name] = values
+                inputs[name] = values
                 activated[name], values = block(values)
-        return given["b4"], activated["b5"], activated["b6"], self.bn7(values).relu()
+        return inputs["b4"], activated["b5"], activated["b6"], self.bn7(values).relu()
 
 
 class Block(nn.Module):

@@ -8,7 +8,7 @@ from dhr.core.sample import NetworkOutput
 
 
 class Classifier(nn.Module, ABC):
-    """From C5 to class activation maps, and what training says of them."""
+    """From C5 to class activation maps, and the loss that trains them."""
 
     @abstractmethod
     def loss(self, output: NetworkOutput, valid: Tensor, tags: Tensor) -> Tensor:
@@ -16,6 +16,6 @@ class Classifier(nn.Module, ABC):
 
         Args:
             output: of the network.
-            valid: (B,H,W) bool, where the crop shows image.
+            valid: (B,H,W) bool, false on the padding of a crop.
             tags: (B,T) 0/1.
         """

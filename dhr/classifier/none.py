@@ -7,7 +7,7 @@ from dhr.core.sample import NetworkOutput
 
 
 class NoClassifier(Classifier):
-    """Maps of no class; nothing is learnt from tags. Rebalancing, which reads the maps, cannot do without."""
+    """Maps of no class; nothing is learnt from tags. Rebalancing needs the maps, so it needs another classifier."""
 
     def __init__(self, in_channels: int, num_tags: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The best dense CRF that is at hand: all of them give the same result."""
+"""The fastest dense CRF that is installed; all of them give the same result."""
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -23,25 +23,23 @@ class AutoCrf(Potentials):
 
     def on(self, pixels: Tensor, valid: Tensor) -> Field:
         """See `dhr.crf.interface.Crf`."""
-        name = best(on_cpu=pixels.is_cpu)
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name].on(pixels, valid)
-
-    def _make(self, name: str) -> Crf:
+        name, options = best(on_cpu=pixels.is_cpu), vars(self.plain())
+        if name in self._made:
+            return self._made[name].on(pixels, valid)
         # Imported here: each of them needs a package that the others do not.
-        options = vars(self.plain())
         if name == "torch":
             from dhr.crf.torch import TorchCrf
 
-            return TorchCrf(**options)
-        if name == "native":
+            self._made[name] = TorchCrf(**options)
+        elif name == "native":
             from dhr.crf.native import NativeCrf
 
-            return NativeCrf(**options, workers=self.workers)
-        from dhr.crf.pydensecrf import PyDenseCrf
+            self._made[name] = NativeCrf(**options, workers=self.workers)
+        else:
+            from dhr.crf.pydensecrf import PyDenseCrf
 
-        return PyDenseCrf(**options, workers=self.workers)
+            self._made[name] = PyDenseCrf(**options, workers=self.workers)
+        return self._made[name].on(pixels, valid)
 
 
 def best(*, on_cpu: bool) -> str:

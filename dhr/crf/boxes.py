@@ -13,7 +13,7 @@ class BoxedImage:
     """One image, cut to its valid box and to its present classes.
 
     Attributes:
-        number: place of the image in the batch.
+        number: index of the image in the batch.
         channels: (M,) channels of the present classes, M >= 2.
         box: rows and columns of the valid box.
         scores: (M,h,w) float32, summing to 1 over M.

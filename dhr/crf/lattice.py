@@ -54,18 +54,27 @@ def build(features: Array) -> CompiledLattice:
     Raises:
         ValueError: a feature is not finite, or the features reach so far that 62 bits cannot hold the codes.
     """
-    pixels = features.shape[1]
-    padded = np.zeros((len(features), -(-pixels // BLOCK) * BLOCK), np.float32)
+    d, pixels = features.shape
+    filled = -(-pixels // BLOCK) * BLOCK
+    padded = np.zeros((d, filled), np.float32)
     padded[:, :pixels] = features
-    scale = _scale(len(features))
+    # Factors of the features before elevation, which make the blur a Gaussian of standard deviation 1.
+    deviation = float(np.float32(math.sqrt(2 / 3) * (d + 1)))
+    scale = np.array([1 / math.sqrt((i + 1) * (i + 2)) * deviation for i in range(d)], np.float32)
     steps = _steps(padded, scale)
-    codes, weights, vertices = _numbered(padded, scale, steps)
+    weights, vertices = np.empty((filled, d + 1), np.float32), np.empty((filled, d + 1), np.uint32)
+    room, count = 1 << (4 * filled).bit_length(), -1  # photographs have up to 2.4 vertices per pixel, noise 6
+    while count < 0:  # until half of the hash table suffices
+        codes = np.empty(room // 2 + 1, np.int64)
+        count = number_vertices(padded, scale, steps, np.zeros(room, np.int32), (codes, weights, vertices))
+        room *= 2
+    codes = codes[1 : count + 1]
     order = np.argsort(codes)
-    neighbours = np.zeros((len(features) + 1, len(codes) + 1, 2), np.uint32)
+    neighbours = np.zeros((d + 1, len(codes) + 1, 2), np.uint32)
     find_neighbours(codes[order], steps, neighbours)
-    place = np.zeros(len(codes) + 1, np.uint32)
-    place[order + 1] = np.arange(1, len(codes) + 1)
-    lattice = CompiledLattice(weights[:pixels], place.take(vertices[:pixels]), neighbours)
+    rank = np.zeros(len(codes) + 1, np.uint32)
+    rank[order + 1] = np.arange(1, len(codes) + 1)
+    lattice = CompiledLattice(weights[:pixels], rank.take(vertices[:pixels]), neighbours)
     values, spare = (np.zeros((lattice.size + 1, 1), np.float32) for _ in range(2))
     normalise(lattice.weights, lattice.vertices, neighbours, values, spare)
     return lattice
@@ -91,12 +100,6 @@ def bilateral_features(pixels: Array, sxy: float, srgb: float) -> Array:
     return np.concatenate([gaussian_features(len(pixels), pixels.shape[1], sxy), colours])
 
 
-def _scale(d: int) -> Array:
-    """(d) factors of the features before elevation, which make the blur a Gaussian of standard deviation 1."""
-    deviation = np.float32(math.sqrt(2 / 3) * (d + 1))
-    return np.array([1 / math.sqrt((i + 1) * (i + 2)) * float(deviation) for i in range(d)], np.float32)
-
-
 def _steps(features: Array, scale: Array) -> Steps:
     """`fall` (d+1) and `rise` of the codes."""
     d = len(features)
@@ -115,19 +118,6 @@ def _steps(features: Array, scale: Array) -> Steps:
     code = places @ digits
     fall = np.rint((d + 1) * code)
     return np.append(fall, 0).astype(np.int64), np.int64(np.rint(code.sum()))
-
-
-def _numbered(features: Array, scale: Array, steps: Steps) -> tuple[Array, Array, Array]:
-    """Codes (M), weights and vertices (N,d+1), numbered by first use."""
-    d, pixels = features.shape
-    weights, vertices = np.empty((pixels, d + 1), np.float32), np.empty((pixels, d + 1), np.uint32)
-    room, count = 1 << (4 * pixels).bit_length(), -1  # photographs have up to 2.4 vertices per pixel, noise 6
-    while count < 0:
-        codes = np.empty(room // 2 + 1, np.int64)
-        found = codes, weights, vertices
-        count = number_vertices(features, scale, steps, np.zeros(room, np.int32), found)
-        room *= 2
-    return codes[1 : count + 1], weights, vertices
 
 
 @compiled(fast=False)

@@ -69,21 +69,20 @@ class NativeField:
 
     def __call__(self, probabilities: Tensor, present: Tensor) -> Tensor:
         """See `dhr.crf.interface.Field`."""
+
+        def refine(number: int) -> Tensor:  # one image, (M,H,W); normalised here, so that the threads share this work
+            one = slice(number, number + 1)
+            marginals = normalised(probabilities[one], self.valid[one], present[one], first=number)
+            for image in boxed_images(marginals, self.pixels[one], self.valid[one], present[one]):
+                if number not in self._lattices:
+                    self._lattices[number] = lattices_of(image.pixels, self.crf)
+                image.put(marginals, infer(image.scores, self._lattices[number], self.crf))
+            return marginals[0]
+
         result = torch.empty_like(probabilities)
-        refined = self.crf.each(lambda number: self._refined(number, probabilities, present), range(len(result)))
-        for number, marginals in enumerate(refined):
+        for number, marginals in enumerate(self.crf.each(refine, range(len(result)))):
             result[number] = marginals
         return result
-
-    def _refined(self, number: int, probabilities: Tensor, present: Tensor) -> Tensor:
-        """The marginals (M,H,W) of one image; it is normalised here so that the threads share this work too."""
-        one = slice(number, number + 1)
-        result = normalised(probabilities[one], self.valid[one], present[one], first=number)
-        for job in boxed_images(result, self.pixels[one], self.valid[one], present[one]):
-            if number not in self._lattices:
-                self._lattices[number] = lattices_of(job.pixels, self.crf)
-            job.put(result, infer(job.scores, self._lattices[number], self.crf))
-        return result[0]
 
 
 def lattices_of(pixels: np.ndarray, potentials: Potentials) -> Lattices:
@@ -110,23 +109,15 @@ def infer(probabilities: np.ndarray, lattices: Lattices, potentials: Potentials)
         (M,H,W) float32.
     """
     channels = len(probabilities)
-    lanes = (0,) * _lanes(channels)
+    lanes = (0,) * (2 if channels in {2, 5, 6} else 4)  # one group of 4 costs less than two of 2, but more than one
     groups = -(-channels // len(lanes))
     energies = np.full((groups * len(lanes), probabilities[0].size), ABSENT, np.float32)
     energies[:channels] = -np.log(np.maximum(probabilities.reshape(channels, -1), np.float32(FLOOR)))
     factors = potentials.gaussian_weight, potentials.bilateral_weight
-    terms = tuple(_term(factor, each, (groups, len(lanes))) for factor, each in zip(factors, lattices, strict=True))
-    mean_field(energies, terms, potentials.iterations, lanes)
+    terms: list[Term] = []
+    for factor, lattice in zip(factors, lattices, strict=True):
+        # Room for the values of the vertices.
+        values, spare = (np.zeros((groups, lattice.size + 1, len(lanes)), np.float32) for _ in range(2))
+        terms.append((np.float32(factor), lattice.weights, lattice.vertices, lattice.neighbours, values, spare))
+    mean_field(energies, tuple(terms), potentials.iterations, lanes)
     return energies[:channels].reshape(probabilities.shape)
-
-
-def _lanes(channels: int) -> int:
-    """Channels that go through the loops together: one group of 4 costs less than two of 2, but more than one."""
-    return 2 if channels in {2, 5, 6} else 4
-
-
-def _term(factor: float, lattice: CompiledLattice, channels: tuple[int, int]) -> Term:
-    """What `mean_field` takes; its last two arrays are where values of the vertices are kept meanwhile."""
-    groups, lanes = channels
-    values, spare = (np.zeros((groups, lattice.size + 1, lanes), np.float32) for _ in range(2))
-    return np.float32(factor), lattice.weights, lattice.vertices, lattice.neighbours, values, spare

@@ -41,14 +41,17 @@ class VertexCodes:
 
 @cache
 def codes_of(reach: tuple[float, ...]) -> VertexCodes:
-    """VertexCodes for features in [0, reach].
+    """The numbering of the vertices around features in [0, reach].
 
     The differences of its coordinates along a tree that joins the axes, whole numbers of steps, identify a vertex.
     Each axis is joined to that earlier axis for which the difference takes the fewest values. The difference of a
     vertex lies at most one step from that of a feature in its simplex. One more number is left free for the steps out
     of the box.
     """
-    rows = _elevation(len(reach))
+    d = len(reach)
+    # The (d+1, d) matrix that carries features onto the plane of the lattice (p. 5 of Adams et al., 2010).
+    scale = [math.sqrt(2 / 3) * (d + 1) / math.sqrt((k + 1) * (k + 2)) for k in range(d)]
+    rows = [[scale[k] * (-axis if k == axis - 1 else k >= axis) for k in range(d)] for axis in range(d + 1)]
     steps, origin, count = [0] * len(rows), 0, 1
     for axis in range(1, len(rows)):
         spans = [(_span(rows[partner], rows[axis], reach), partner) for partner in range(axis)]
@@ -58,12 +61,6 @@ def codes_of(reach: tuple[float, ...]) -> VertexCodes:
         origin -= low * count
         count *= high - low + 2
     return VertexCodes(tuple(steps), origin, count)
-
-
-def _elevation(d: int) -> list[list[float]]:
-    """The (d+1, d) matrix that carries features onto the plane of the lattice (p. 5 of Adams et al., 2010)."""
-    scale = [math.sqrt(2 / 3) * (d + 1) / math.sqrt((each + 1) * (each + 2)) for each in range(d)]
-    return [[scale[k] * (-axis if k == axis - 1 else k >= axis) for k in range(d)] for axis in range(d + 1)]
 
 
 def _span(first: Sequence[float], second: Sequence[float], reach: Sequence[float]) -> tuple[int, int]:
@@ -101,7 +98,7 @@ def simplices(features: Tensor, steps: Sequence[int], dtype: torch.dtype) -> tup
         dtype: of the codes.
 
     Returns:
-        VertexCodes of its d+1 vertices, less the origin, and their barycentric weights, both (d+1,N).
+        Codes of its d+1 vertices, less the origin, and their barycentric weights, both (d+1,N).
     """
     place = elevated(features)
     d, size = len(features), len(place)
@@ -114,9 +111,9 @@ def simplices(features: Tensor, steps: Sequence[int], dtype: torch.dtype) -> tup
     weights = torch.empty_like(rest)
     torch.sub(rest[:-1], rest[1:], out=weights[:-1])
     weights[d] = rest[d] + (1 - rest[0])
-    each = torch.stack([torch.full((), step, dtype=dtype, device=place.device) for step in steps])[:, None]
-    sorted_steps = torch.empty_like(rank, dtype=dtype).scatter_(0, rank, each.expand_as(rank))
-    codes = nearest.to(dtype) * each
+    column = torch.stack([torch.full((), step, dtype=dtype, device=place.device) for step in steps])[:, None]
+    sorted_steps = torch.empty_like(rank, dtype=dtype).scatter_(0, rank, column.expand_as(rank))
+    codes = nearest.to(dtype) * column
     codes[d] = codes.sum(0, dtype=dtype)
     for vertex in range(d - 1, -1, -1):
         torch.sub(codes[vertex + 1], sorted_steps[vertex + 1], out=codes[vertex])
@@ -124,7 +121,7 @@ def simplices(features: Tensor, steps: Sequence[int], dtype: torch.dtype) -> tup
 
 
 def _ranks(rest: Tensor) -> Tensor:
-    """(d+1,N) place of every coordinate among the others, the largest first; of equal ones the earlier is first."""
+    """(d+1,N) rank of every coordinate among the others, 0 for the largest; of equal ones the earlier comes first."""
     rank = torch.zeros_like(rest, dtype=torch.int8)
     for first in range(len(rest)):
         for second in range(first + 1, len(rest)):
@@ -232,16 +229,16 @@ def _dtype(largest: int) -> torch.dtype:
 def _references(
     features: Tensor, valid: Tensor, codes: VertexCodes, nobody: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """VertexCodes and weights, pixel by pixel with d+1 vertices each, then those of the zero feature of each image."""
+    """Codes and weights, pixel by pixel with d+1 vertices each, then those of the zero feature of each image."""
     corners, batch = len(features) + 1, len(valid)
     device, own = valid.device, corners * valid.numel()
     image = torch.arange(batch, device=device, dtype=dtype) * codes.count + codes.origin
     keys = torch.empty(own + batch * corners, device=device, dtype=dtype)
     weights = torch.zeros(len(keys), device=device)
-    found, shares = simplices(features.flatten(1), codes.steps, dtype)
+    vertices, shares = simplices(features.flatten(1), codes.steps, dtype)
     crowd = torch.arange(valid.numel(), device=device, dtype=dtype) // CROWD + nobody
-    found = torch.where(valid.flatten(), found + image[:, None].expand_as(valid).flatten(), crowd)
-    keys[:own].view(-1, corners).copy_(found.T)
+    vertices = torch.where(valid.flatten(), vertices + image[:, None].expand_as(valid).flatten(), crowd)
+    keys[:own].view(-1, corners).copy_(vertices.T)
     weights[:own].view(-1, corners).copy_((shares * valid.flatten()).T)
     zero, _ = simplices(features.new_zeros(len(features), 1), codes.steps, dtype)
     even = valid.sum(1, keepdim=True) % 4 == 0
@@ -272,8 +269,8 @@ def _blurring(vertices: Tensor, steps: Sequence[int], index: torch.dtype) -> tup
         before = torch.full_like(after, room).scatter_(0, after, here)
         before[room:] = room
         columns = torch.empty(room + 1, 3, dtype=index, device=vertices.device)
-        for place, each in enumerate((here, after, before)):
-            columns[:, place] = each
+        for position, neighbour in enumerate((here, after, before)):
+            columns[:, position] = neighbour
         axes.append(_csr(starts, columns.flatten(), weights.flatten(), (room + 1, room + 1)))
     return tuple(axes)
 
@@ -285,7 +282,7 @@ def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]
 
 @cache
 def _hear_the_warning() -> None:
-    """PyTorch says once in a process that sparse CSR tensors are in beta; here, and to nobody."""
+    """Triggers and hides the warning that PyTorch gives once in a process: sparse CSR tensors are in beta."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         none = torch.zeros(0)

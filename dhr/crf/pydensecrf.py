@@ -53,19 +53,23 @@ class PyDenseField:
         """See `dhr.crf.interface.Field`."""
         result = torch.empty_like(probabilities)
         started = [
-            each for number in range(len(result)) for each in self._started(number, result, probabilities, present)
+            task for number in range(len(result)) for task in self._started(number, result, probabilities, present)
         ]
-        for image, job, marginals in started:
-            job.put(image, marginals())
+        for view, image, marginals in started:
+            image.put(view, marginals())
         return result
 
     def _started(
         self, number: int, result: Tensor, probabilities: Tensor, present: Tensor
     ) -> Iterator[tuple[Tensor, BoxedImage, Callable[[], np.ndarray]]]:
-        """Hands an image to its process, which works while the next are made ready; none if there is nothing to do."""
+        """Hands an image to its process, which works while the next images are prepared.
+
+        Yields the image in `result` (1,M,H,W), its box, and a function that waits for its marginals; nothing for an
+        image that needs no inference.
+        """
         one = slice(number, number + 1)
-        image = result[one]
-        image[:] = normalised(probabilities[one], self.valid[one], present[one], first=number)
-        for job in boxed_images(image, self.pixels[one], self.valid[one], present[one]):
-            task = partial(infer_of_batch, (self.batch, number), job.scores, job.pixels, self.crf.plain())
-            yield image, job, task if self.crf.workers == 0 else self.crf.pool(self.batch + number).submit(task).result
+        view = result[one]
+        view[:] = normalised(probabilities[one], self.valid[one], present[one], first=number)
+        for image in boxed_images(view, self.pixels[one], self.valid[one], present[one]):
+            task = partial(infer_of_batch, (self.batch, number), image.scores, image.pixels, self.crf.plain())
+            yield view, image, task if self.crf.workers == 0 else self.crf.pool(self.batch + number).submit(task).result

@@ -19,7 +19,7 @@ BRIGHTEST = 255
 class TorchCrf(Potentials):
     """Exact dense CRF, equal to pydensecrf but for rounding: mean difference on photographs at most 2e-6.
 
-    On an accelerator the host waits for nothing, unless `counted`.
+    On an accelerator the host does not wait for the device, unless `counted`.
 
     Memory, in bytes per pixel of the canvas with K channels, for photographs and the default parameters, measured on
     a CPU: the lattices take 310 and an inference 60 K beside them; while they are built, 630 are in use. With
@@ -103,7 +103,11 @@ class TorchField:
     def _pair(self, pixels: Tensor, valid: Tensor) -> tuple[SparseLattice, SparseLattice]:
         crf, inside = self.crf, valid.flatten(1)
         counted = valid.device.type == "cpu" if crf.counted is None else crf.counted
-        places, colours = _places(valid), pixels.flatten(2).transpose(0, 1).float()
+        # (2,B,H*W) column and row of each pixel, counted from the corner of the valid box of its image.
+        columns = valid.any(1).cumsum(1)[:, None, :].expand_as(valid)
+        rows = valid.any(2).cumsum(1)[:, :, None].expand_as(valid)
+        places = torch.stack([columns, rows]).sub(1).clamp_min(0).flatten(2).float()
+        colours = pixels.flatten(2).transpose(0, 1).float()
         far = [float(side - 1) for side in (valid.shape[2], valid.shape[1])]
         near = lattice(
             _divided(places, crf.gaussian_sxy), inside, tuple(most / crf.gaussian_sxy for most in far), counted=counted
@@ -115,13 +119,6 @@ class TorchField:
             counted=counted,
         )
         return near.normalised(crf.gaussian_weight), alike.normalised(crf.bilateral_weight)
-
-
-def _places(valid: Tensor) -> Tensor:
-    """(2,B,H*W) column and row of each pixel, counted from the corner of the valid box of its image."""
-    columns = valid.any(1).cumsum(1)[:, None, :].expand_as(valid)
-    rows = valid.any(2).cumsum(1)[:, :, None].expand_as(valid)
-    return torch.stack([columns, rows]).sub(1).clamp_min(0).flatten(2).float()
 
 
 def _divided(values: Tensor, sigma: float) -> Tensor:

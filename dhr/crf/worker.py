@@ -32,7 +32,7 @@ def infer(probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials)
 def infer_of_batch(
     place: tuple[int, int], probabilities: np.ndarray, pixels: np.ndarray, potentials: Potentials
 ) -> np.ndarray:
-    """As `infer`, to the bit, but the field of an image is kept: its next inference need not build the terms again.
+    """As `infer`, bit for bit, but the field of an image is kept: its next inference need not build the terms again.
 
     Fields are kept until an image of another batch comes. A field serves one number of classes; if that changes, a
     new field is built.

@@ -16,5 +16,5 @@ class Decoder(nn.Module):
     stride: int
 
     def loss(self, output: NetworkOutput, labels: Tensor) -> Tensor:
-        """A scalar, from what the network said and the labels (B,H,W), 255 ignored."""
+        """A scalar, from the output of the network and the labels (B,H,W), 255 ignored."""
         return segmentation_loss(output.logits, labels)

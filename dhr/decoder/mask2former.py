@@ -1,4 +1,4 @@
-"""Mask2Former: queries that each say a class and a mask; pixel decoder and transformer are those of transformers."""
+"""Mask2Former: queries that each predict a class and a mask; most layers are those of the library transformers."""
 
 from typing import Annotated
 
@@ -44,12 +44,12 @@ class Mask2FormerLayers(Mask2FormerPreTrainedModel):
         """C2..C5 -> the queries before the first and after every layer of the transformer."""
         # The deformable attention computes coordinates: half precision would move its points, as the authors note.
         with torch.autocast(maps[0].device.type, enabled=False):
-            kind = self.pixel_decoder.level_embed.dtype
-            pixels = self.pixel_decoder([each.to(kind) for each in maps])
-        said = self.transformer(pixels.multi_scale_features, pixels.mask_features)
+            dtype = self.pixel_decoder.level_embed.dtype
+            pixels = self.pixel_decoder([features.to(dtype) for features in maps])
+        decoded = self.transformer(pixels.multi_scale_features, pixels.mask_features)
         return tuple(
             Queries(self.class_predictor(state.transpose(0, 1)), masks)
-            for state, masks in zip(said.intermediate_hidden_states, said.masks_queries_logits, strict=True)
+            for state, masks in zip(decoded.intermediate_hidden_states, decoded.masks_queries_logits, strict=True)
         )
 
 
@@ -89,7 +89,13 @@ class Mask2Former(Decoder):
         decoder_width: Width = 2048,
     ) -> None:
         super().__init__()
-        _refuse(output_stride, channels, heads)
+        if output_stride not in STRIDES:
+            allowed = ", ".join(map(str, STRIDES))
+            raise InputError(f"decoder=mask2former: a backbone of output stride {output_stride}; allowed are {allowed}")
+        if channels % GROUPS or channels % heads:
+            raise InputError(
+                f"decoder.channels={channels}: not a multiple of {GROUPS} and of decoder.heads={heads}; use 256, or 64"
+            )
         self.stride = 4
         self.criterion = criterion
         config = Mask2FormerConfig(
@@ -126,13 +132,3 @@ def semantic_logits(queries: Queries) -> Tensor:
         scores = torch.einsum("bqk,bqhw->bkhw", classes, queries.masks.float().sigmoid())
         scores = scores.clamp_min(torch.finfo(scores.dtype).tiny)
         return scores.log() - scores.sum(1, keepdim=True).log()
-
-
-def _refuse(output_stride: int, channels: int, heads: int) -> None:
-    if output_stride not in STRIDES:
-        allowed = ", ".join(map(str, STRIDES))
-        raise InputError(f"decoder=mask2former: a backbone of output stride {output_stride}; allowed are {allowed}")
-    if channels % GROUPS or channels % heads:
-        raise InputError(
-            f"decoder.channels={channels}: not a multiple of {GROUPS} and of decoder.heads={heads}; use 256, or 64"
-        )

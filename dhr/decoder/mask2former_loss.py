@@ -1,4 +1,4 @@
-"""What Mask2Former learns from: masks matched to queries, compared at points, pixels without a label left out."""
+"""The loss of Mask2Former: queries matched to classes, masks compared at points, pixels without a label left out."""
 
 from dataclasses import dataclass
 from typing import Annotated, Self
@@ -40,7 +40,7 @@ class Targets:
         seen.scatter_(1, labels.flatten(1), 1)
         seen[:, IGNORE] = 0
         slots = max(int(seen.sum(1).max()), 1)
-        present, classes = (each[:, :slots] for each in seen.sort(dim=1, descending=True, stable=True))
+        present, classes = (values[:, :slots] for values in seen.sort(dim=1, descending=True, stable=True))
         masks = (labels[:, None] == classes[..., None, None]) & (present[..., None, None] > 0)
         known = labels[:, None] != IGNORE
         return cls(classes * present, present > 0, masks.float(), known.float())
@@ -97,14 +97,14 @@ class MaskLoss:
         with torch.autocast(labels.device.type, enabled=False):
             targets = Targets.of(labels)
             count = mean_over_ranks(targets.present.sum()).clamp_min(1)
-            losses = [self._of_layer(Queries(each.classes.float(), each.masks), targets, count) for each in layers]
+            losses = []
+            for layer in layers:
+                queries = Queries(layer.classes.float(), layer.masks)
+                pairs = assign(self.costs(queries, targets), targets.present)
+                entropy, dice = self._mask_losses(queries, targets, pairs)
+                masks = self.mask_weight * entropy + self.dice_weight * dice
+                losses.append(self.class_weight * self._class_loss(queries, targets, pairs) + masks / count)
             return torch.stack(losses).sum()
-
-    def _of_layer(self, queries: Queries, targets: Targets, count: Tensor) -> Tensor:
-        pairs = assign(self.costs(queries, targets), targets.present)
-        entropy, dice = self._mask_losses(queries, targets, pairs)
-        masks = self.mask_weight * entropy + self.dice_weight * dice
-        return self.class_weight * self._class_loss(queries, targets, pairs) + masks / count
 
     @torch.no_grad()
     def costs(self, queries: Queries, targets: Targets) -> Tensor:
@@ -124,14 +124,15 @@ class MaskLoss:
         return self.mask_weight * entropy + self.dice_weight * dice - self.class_weight * likely
 
     def _class_loss(self, queries: Queries, targets: Targets, pairs: Pairs) -> Tensor:
+        """Weighted cross entropy; queries without a class learn "no object", images without a label have no weight."""
         images, count, classes = queries.classes.shape
         wanted = torch.full((images, count), classes - 1, device=queries.classes.device)
         wanted[pairs.images, pairs.queries] = targets.classes[pairs.images, pairs.slots]
         weights = queries.classes.new_ones(classes)
         weights[-1] = self.no_object
-        taught = targets.present.any(1)[:, None] * weights[wanted]
+        share = targets.present.any(1)[:, None] * weights[wanted]
         entropy = functional.cross_entropy(queries.classes.mT, wanted, reduction="none")
-        return (entropy * taught).sum() / mean_over_ranks(taught.sum()).clamp_min(torch.finfo(taught.dtype).tiny)
+        return (entropy * share).sum() / mean_over_ranks(share.sum()).clamp_min(torch.finfo(share.dtype).tiny)
 
     def _mask_losses(self, queries: Queries, targets: Targets, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Binary cross entropy and dice loss, each summed over the pairs; 0, and differentiable, without a pair."""
@@ -164,7 +165,7 @@ def at_points(values: Tensor, points: Tensor, *, padding: str = "zeros") -> Tens
 
 
 def labels_at(masks: Tensor, known: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """What (N,C,H,W) masks say at (N,P,2) points, and how much that counts.
+    """Values of (N,C,H,W) masks at (N,P,2) points, and their weights.
 
     Returns:
         (N,C,P) in [0,1], interpolated between the known pixels alone, 0 where there is none; and (N,1,P), the share of
@@ -180,14 +181,15 @@ def assign(costs: Tensor, present: Tensor) -> Pairs:
     """The cheapest one-to-one matching of queries with the classes that are present.
 
     Args:
-        costs: (B,Q,M); one that is not finite is chosen last, so that a diverging loss is seen and not hidden.
+        costs: (B,Q,M); those that are not finite count as the highest, so that the matching does not fail and the loss
+            itself shows that the training diverged.
         present: (B,M) bool.
     """
     highest = torch.finfo(costs.dtype).max
     table = costs.nan_to_num(nan=highest, posinf=highest, neginf=highest).cpu().numpy()
-    found = []
-    for image, (cost, there) in enumerate(zip(table, present.cpu().numpy(), strict=True)):
-        queries, slots = linear_sum_assignment(cost[:, there])  # present slots come first
-        found.append(np.stack([np.full_like(queries, image), queries, slots]))
-    images, queries, slots = torch.from_numpy(np.concatenate(found, axis=1)).to(costs.device)
+    pairs = []
+    for image, (cost, occupied) in enumerate(zip(table, present.cpu().numpy(), strict=True)):
+        queries, slots = linear_sum_assignment(cost[:, occupied])  # present slots come first
+        pairs.append(np.stack([np.full_like(queries, image), queries, slots]))
+    images, queries, slots = torch.from_numpy(np.concatenate(pairs, axis=1)).to(costs.device)
     return Pairs(images, queries, slots)

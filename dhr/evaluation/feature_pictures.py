@@ -16,9 +16,9 @@ from dhr.core.numerics import unit_vectors
 from dhr.disk.layout import probes_path
 
 GREY = 128  # of a map without any difference
-SHOWN = (1.0, 99.0)  # percentiles that become black and full colour: a few odd cells must not fade all others
+SHOWN = (1.0, 99.0)  # percentiles that become 0 and 255: a few outliers must not darken all other cells
 CLUSTERS = 8  # without probes
-GOLDEN = 0.618034  # turns of the colour circle from one cluster to the next, so that no two of a few are alike
+GOLDEN = 0.618034  # turns of the colour circle from one cluster to the next, so that a few clusters differ clearly
 
 
 def feature_colours(maps: Sequence[Tensor]) -> list[np.ndarray]:
@@ -38,25 +38,19 @@ def feature_colours(maps: Sequence[Tensor]) -> list[np.ndarray]:
     >>> feature_colours([features])[0].tolist()
     [[[0, 128, 128], [255, 128, 128], [0, 128, 128]]]
     """
-    cells = torch.cat([unit_vectors(each.double().flatten(1), dim=0) for each in maps], 1)
+    cells = torch.cat([unit_vectors(features.double().flatten(1), dim=0) for features in maps], 1)
     centred = cells - cells.mean(1, keepdim=True)
     values, vectors = torch.linalg.eigh(centred @ centred.T / cells.shape[1])
     first = vectors.flip(1)[:, :3]
-    places = (centred.T @ (first * first.gather(0, first.abs().argmax(0, keepdim=True)).sign())).numpy()
-    channels = [
-        _spread(places[:, number]) if number < places.shape[1] and values[-1 - number] > 1e-10 else None
-        for number in range(3)
-    ]
-    grey = np.full(len(places), GREY, np.uint8)
-    return _cut(np.stack([grey if each is None else each for each in channels], -1), maps)
-
-
-def _spread(values: np.ndarray) -> np.ndarray:
-    low, high = np.percentile(values, SHOWN)
-    if high <= low:  # nearly all cells are the same: the others decide
-        low, high = values.min(), values.max()
-    scaled: np.ndarray = 255 * ((values - low) / (high - low)).clip(0, 1)
-    return scaled.round().astype(np.uint8)
+    components = (centred.T @ (first * first.gather(0, first.abs().argmax(0, keepdim=True)).sign())).numpy()
+    colours = np.full((len(components), 3), GREY, np.uint8)
+    for channel, component in enumerate(components.T):
+        if values[-1 - channel] > 1e-10:
+            low, high = np.percentile(component, SHOWN)
+            if high <= low:  # nearly all cells are the same: the others decide
+                low, high = component.min(), component.max()
+            colours[:, channel] = (255 * ((component - low) / (high - low)).clip(0, 1)).round().astype(np.uint8)
+    return _cut(colours, maps)
 
 
 def cluster_maps(maps: Sequence[Tensor], probes: Tensor | None) -> list[np.ndarray]:
@@ -74,13 +68,13 @@ def cluster_maps(maps: Sequence[Tensor], probes: Tensor | None) -> list[np.ndarr
     >>> cluster_maps([features], probes=torch.tensor([[0.0, 3.0], [1.0, 0.0]]))[0].tolist()
     [[1, 0, 1]]
     """
-    cells = torch.cat([unit_vectors(each.float().flatten(1), dim=0) for each in maps], 1)
+    cells = torch.cat([unit_vectors(features.float().flatten(1), dim=0) for features in maps], 1)
     if probes is not None:
-        found = (unit_vectors(probes.float(), dim=1) @ cells).argmax(0).numpy()
+        clusters = (unit_vectors(probes.float(), dim=1) @ cells).argmax(0).numpy()
     else:
-        different = min(CLUSTERS, len(torch.unique(cells, dim=1).T))
-        _, found = kmeans2(cells.T.double().numpy(), different, minit="++", rng=np.random.default_rng(0))
-    return _cut(found.astype(np.int64), maps)
+        count = min(CLUSTERS, len(torch.unique(cells, dim=1).T))
+        _, clusters = kmeans2(cells.T.double().numpy(), count, minit="++", rng=np.random.default_rng(0))
+    return _cut(clusters.astype(np.int64), maps)
 
 
 def cluster_colours(clusters: np.ndarray) -> np.ndarray:
@@ -115,7 +109,7 @@ def feature_pictures(
 
 
 def probes_beside(weights: str | None) -> Tensor | None:
-    """Cluster probes (C,D) that train_uss left beside the weights of its head, None where it left none.
+    """Cluster probes (C,D) that train_uss stored beside the weights of its head; None where there are none.
 
     Raises:
         InputError: the file holds something else.
@@ -137,7 +131,7 @@ def probes_beside(weights: str | None) -> Tensor | None:
 
 
 def _cut(flat: np.ndarray, maps: Sequence[Tensor]) -> list[np.ndarray]:
-    """Values of all cells, one map behind the other, as maps."""
-    bounds = np.cumsum([each[0].numel() for each in maps])[:-1]
-    shapes = [tuple(each.shape[1:]) for each in maps]
+    """Splits the values of all cells, map after map, into arrays of the (h,w) of each map."""
+    bounds = np.cumsum([features[0].numel() for features in maps])[:-1]
+    shapes = [tuple(features.shape[1:]) for features in maps]
     return [part.reshape(*shape, *flat.shape[1:]) for part, shape in zip(np.split(flat, bounds), shapes, strict=True)]

@@ -28,7 +28,7 @@ def save_gallery(path: Path, *, image: np.ndarray, tags: Sequence[str] = (), **m
     Args:
         path: file to write, named <id>.npz.
         image: (H,W,3) uint8 RGB.
-        tags: class names the image was said to hold.
+        tags: names of the classes that the image is tagged with.
         maps: (H,W) uint8 class indices with IGNORE, under the names in MAPS; or (H,W,3) uint8 RGB, under those in
             PICTURES.
 
@@ -45,7 +45,7 @@ def save_gallery(path: Path, *, image: np.ndarray, tags: Sequence[str] = (), **m
 
 
 def load_gallery(path: Path) -> dict[str, np.ndarray]:
-    """What save_gallery stored: `image`, the maps that were given, and `tags` (T) of text where there were any.
+    """The arrays that save_gallery stored: `image`, the maps, and `tags` (T) of text if there were any.
 
     Raises:
         InputError: missing, unreadable, or not of the kind that save_gallery writes.

@@ -69,7 +69,10 @@ class Tally:
         self.holders += holders
         self.small += small
         self.seconds.append(seconds)
-        self.image_miou[image_id] = _image_miou(pairs[:IGNORE, :IGNORE])
+        scored = pairs[:IGNORE, :IGNORE]
+        hit, union = scored.diagonal(), scored.sum(0) + scored.sum(1) - scored.diagonal()
+        miou = float(100 * (hit[union > 0] / union[union > 0]).mean()) if union.any() else float("nan")
+        self.image_miou[image_id] = miou
 
     def scores(self, table: ClassTable) -> dict[str, Any]:
         """Scores as in a score file, the share of pixels without a label, and the median of the seconds."""
@@ -78,14 +81,9 @@ class Tally:
         labelled[:, IGNORE] = 0
         check_labels(labelled, table.num_classes, "labels")
         pairs, holders, small = map(torch.from_numpy, (labelled, self.holders, self.small))
-        found = as_json(scores_of(pairs, holders, table, small=small), table)
+        scores = as_json(scores_of(pairs, holders, table, small=small), table)
         unlabelled = float(scored[:, IGNORE].sum() / max(scored.sum(), 1))
-        return {**found, "unlabelled": unlabelled, "seconds": float(np.median(self.seconds))}
-
-
-def _image_miou(pairs: np.ndarray) -> float:
-    hit, union = pairs.diagonal(), pairs.sum(0) + pairs.sum(1) - pairs.diagonal()
-    return float(100 * (hit[union > 0] / union[union > 0]).mean()) if union.any() else float("nan")
+        return {**scores, "unlabelled": unlabelled, "seconds": float(np.median(self.seconds))}
 
 
 def summary(tallies: Mapping[str, Tally], table: ClassTable, against: str) -> dict[str, Any]:
@@ -137,12 +135,12 @@ def changed(found: Mapping[str, Mapping[str, list[list[Any]]]], against: str) ->
     """
     lines = []
     for name, ends in found.items():
-        said = [
+        parts = [
             f"{what} {', '.join(f'{image_id} {gain:+.1f}' for image_id, gain in ends[what][:TOLD])}"
             for what in ("helps", "hurts")
             if ends[what]
         ]
-        lines.append(f"{name}: against {against}, mIoU of an image: {'; '.join(said) or 'no image changes'}")
+        lines.append(f"{name}: against {against}, mIoU of an image: {'; '.join(parts) or 'no image changes'}")
     return "\n".join(lines)
 
 

@@ -104,8 +104,8 @@ def joint_histogram_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[
         last = np.ones(labels.size, bool)  # whether a run ends here
         np.not_equal(labels[1:], labels[:-1], out=last[:-1])
         last[:-1] |= others[1:] != others[:-1]
-        places = np.flatnonzero(last)
-        labels, others, length = labels[places], others[places], np.diff(places, prepend=-1)
+        ends = np.flatnonzero(last)
+        labels, others, length = labels[ends], others[ends], np.diff(ends, prepend=-1)
         codes.append(labels.astype(np.uint16) << 8 | others)
         lengths.append(length)
         holders += np.bincount(labels, minlength=LABELS) > 0
@@ -180,24 +180,20 @@ def scores_of(pairs: Tensor, holders: Tensor, table: ClassTable, *, small: Tenso
     with np.errstate(invalid="ignore", divide="ignore"):
         iou, fpr, fnr = hit / union, (predicted - hit) / union, (truth - hit) / union
         area = truth / holders[:count].cpu().numpy()
+    areas, tag_fnr = area[table.first_tag :], fnr[table.first_tag :]
+    known = np.isfinite(areas)
+    smaller = known & (areas < np.median(areas[known])) if known.any() else known
     return Scores(
         miou=mean_of(iou) * 100,
         mfpr=mean_of(fpr),
         mfnr=mean_of(fnr),
-        small_mfnr=_small_mean(fnr[table.first_tag :], area[table.first_tag :]),
+        small_mfnr=float(tag_fnr[smaller].mean()) if smaller.any() else float("nan"),
         iou=iou * 100,
         fpr=fpr,
         fnr=fnr,
         confusion=confusion,
         small=None if small is None else SmallScores.of(small, table),
     )
-
-
-def _small_mean(values: np.ndarray, area: np.ndarray) -> float:
-    """Mean over the classes whose area is below the median."""
-    known = np.isfinite(area)
-    small = known & (area < np.median(area[known])) if known.any() else known
-    return float(values[small].mean()) if small.any() else float("nan")
 
 
 def as_json(scores: Scores, table: ClassTable, **described: object) -> dict[str, object]:

@@ -28,8 +28,8 @@ def percent(value: object) -> str:
     >>> percent(79.62), percent(None)
     ('79.6', '-')
     """
-    found = number(value)
-    return NOTHING if found is None else f"{found:.1f}"
+    known = number(value)
+    return NOTHING if known is None else f"{known:.1f}"
 
 
 def ratio(value: object) -> str:
@@ -38,8 +38,8 @@ def ratio(value: object) -> str:
     >>> ratio(0.12745), ratio(float("nan"))
     ('0.127', '-')
     """
-    found = number(value)
-    return NOTHING if found is None else f"{found:.3f}"
+    known = number(value)
+    return NOTHING if known is None else f"{known:.3f}"
 
 
 def count(value: object) -> str:
@@ -48,8 +48,8 @@ def count(value: object) -> str:
     >>> count(1449), count(0)
     ('1,449', '0')
     """
-    found = number(value)
-    return NOTHING if found is None else f"{found:,.0f}"
+    known = number(value)
+    return NOTHING if known is None else f"{known:,.0f}"
 
 
 def words(value: object) -> str:
@@ -88,11 +88,11 @@ class Column:
         return self.text in (percent, ratio, count)
 
     def value(self, scores: Mapping[str, Any]) -> object:
-        """The value in the scores; None where they have none, as score files that are older than the column."""
-        found: Any = scores
+        """The value in the scores; None where they have none, as in score files that are older than the column."""
+        value: Any = scores
         for key in self.key.split("."):
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return found
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ def cells_of(rows: Sequence[Scored], columns: Sequence[Column]) -> list[list[Cel
 
 def _best(scores: Mapping[str, Any], rows: Sequence[Scored], column: Column) -> bool:
     own = number(column.value(scores))
-    place = (scores.get("dataset"), scores.get("split"))
-    rivals = [column.value(entry) for _, entry in rows if (entry.get("dataset"), entry.get("split")) == place]
+    split = (scores.get("dataset"), scores.get("split"))
+    rivals = [column.value(entry) for _, entry in rows if (entry.get("dataset"), entry.get("split")) == split]
     values = [value for value in map(number, rivals) if value is not None]
     if not column.good or own is None or len(values) < 2:
         return False
@@ -185,12 +185,12 @@ def score_table(rows: Sequence[Scored]) -> str:
     lines += [[name, *texts] for (name, _), texts in zip(rows, body, strict=True)]
     right = [False] + [column.numeric for column in columns]
     widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
-    drawn = [_aligned(line, widths, right) for line in lines]
+    table = []
+    for texts in lines:
+        cells = zip(texts, widths, right, strict=True)
+        table.append(
+            "  ".join(text.rjust(width) if last else text.ljust(width) for text, width, last in cells).rstrip()
+        )
     if any(cell.endswith("*") for line in body for cell in line):
-        drawn.append("* best of its split")
-    return "\n".join(drawn + [f"definition: {text}" for text in definitions(entry for _, entry in rows)])
-
-
-def _aligned(texts: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    places = zip(texts, widths, right, strict=True)
-    return "  ".join(text.rjust(width) if last else text.ljust(width) for text, width, last in places).rstrip()
+        table.append("* best of its split")
+    return "\n".join(table + [f"definition: {text}" for text in definitions(entry for _, entry in rows)])

@@ -15,14 +15,14 @@ def sum_over_sizes(
     model: Callable[[Tensor], Tensor], images: Tensor, sizes: Iterable[Size], *,
     flip: bool, placed: Callable[[Tensor, Size], Tensor], resized: Callable[[Tensor, Size], Tensor] = resize,
 ) -> Tensor:  # fmt: skip
-    """Asks a model at several sizes, at each with the mirror images in the same batch, and adds up its answers.
+    """Sum of a model's maps of images at several sizes, with the mirror images in the same batch if `flip`.
 
     Args:
         model: (V,3,h,w) views -> (V,D,h',w') maps.
         images: (B,3,H,W) normalised.
         sizes: (height, width) of the views; at least one.
         flip: whether the B images are followed by their B mirror images.
-        placed: brings the maps of the views of a size to the place and the number of images of the result.
+        placed: brings the maps of the views of a size to the grid and the number of images of the result.
         resized: makes the views of a size.
     """
     total: Tensor | None = None
@@ -100,13 +100,13 @@ def multi_scale_features(
         (B,D,h,w); without `grid`, h = ceil(max(scales) * H / patch_size) and w alike.
     """
     size, patch = (images.shape[-2], images.shape[-1]), extractor.patch_size
-    wanted = grid or patch_grid(size, scale=max(scales), patch=patch)
+    target = grid or patch_grid(size, scale=max(scales), patch=patch)
     grids = [patch_grid(size, scale=scale, patch=patch) for scale in scales]
     total = sum_over_sizes(
         lambda views: extractor(views).float(),
         images,
         [(rows * patch, columns * patch) for rows, columns in grids],
         flip=flip,
-        placed=lambda maps, _: resize(mean_of_mirrored(maps, flip=flip), wanted),
+        placed=lambda maps, _: resize(mean_of_mirrored(maps, flip=flip), target),
     )
     return total / len(scales)

@@ -35,7 +35,7 @@ class SegmentationNetwork(nn.Module):
         self.backbone = backbone
         self.decoder = decoder
         self.classifier = classifier
-        self.cells = CentredCells()  # training puts labels there; `load_network` knows the released networks
+        self.cells = CentredCells()  # as in training; `load_network` replaces it for the released networks
 
     def forward(self, image: Tensor) -> NetworkOutput:
         """(B,3,H,W) normalised image -> logits, CAMs and the feature maps C4 and C5."""

@@ -34,10 +34,14 @@ def read_network(path: Path) -> NetworkFile:
     Raises:
         InputError: missing, not whole, or without named tensors.
     """
-    said = None
+    stated: str | None = None
     if path.suffix == ".safetensors":
         state = read_weights(path)
-        said = _said_of_cells(path)
+        with safe_open(path, "pt") as file:
+            stated = (file.metadata() or {}).get("cells")
+        if stated is not None and stated not in CELLS:
+            allowed = ", ".join(CELLS)
+            raise InputError(f"{path}: cells: {stated}: unknown; allowed are {allowed}; export the weights anew")
     else:
         content = read_checkpoint(path)
         state = only_tensors(content.get("state_dict", content) or None, path)
@@ -45,7 +49,7 @@ def read_network(path: Path) -> NetworkFile:
         state = _inside(state, "module.")
     state = _inside(state, "network.") or state  # the rest of a training's module is no part of the network
     released = are_released(state)
-    cells = CELLS["corners" if released else "centred"] if said is None else said
+    cells = CELLS[stated or ("corners" if released else "centred")]
     return NetworkFile(from_released(state) if released else state, cells)
 
 
@@ -55,24 +59,14 @@ def network_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_network(network: SegmentationNetwork, path: Path) -> None:
-    """Loads what `read_network` reads, into a network that has to fit.
+    """Loads what `read_network` reads into a network, whose names and shapes have to be the same.
 
     Raises:
-        InputError: as there, or they do not fit.
+        InputError: as for `read_network`, or names or shapes differ.
     """
-    found = read_network(path)
-    load_strictly(network, found.weights, path)
-    network.cells = found.cells
-
-
-def _said_of_cells(path: Path) -> Cells | None:
-    with safe_open(path, "pt") as file:
-        word = (file.metadata() or {}).get("cells")
-    if word is None:
-        return None
-    if word not in CELLS:
-        raise InputError(f"{path}: cells: {word}: unknown; allowed are {', '.join(CELLS)}; export the weights anew")
-    return CELLS[word]
+    file = read_network(path)
+    load_strictly(network, file.weights, path)
+    network.cells = file.cells
 
 
 def _inside(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

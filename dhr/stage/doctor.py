@@ -14,7 +14,7 @@ from dhr.stage.installation import DoctorRow, Place, findings
 
 
 def doctor(cfg: DictConfig) -> None:
-    """Shows versions, GPU, optional parts, data and weights, and the command that cures each lack."""
+    """Shows versions, GPU, optional parts, data and weights, and a command for everything that is missing."""
     datasets = {name: compose("prepare", [f"dataset={name}"]).dataset for name in options("dataset")}
     places = {
         name: Place(
@@ -30,7 +30,7 @@ def doctor(cfg: DictConfig) -> None:
 
 
 def table_of(rows: Iterable[DoctorRow]) -> Table:
-    """One row for every finding, nothing cut and nothing taken for markup."""
+    """One row for every finding; long texts are wrapped, and no text is read as markup."""
     table = Table(*(Column(head, overflow="fold") for head in ("group", "item", "state", "found", "cure")))
     colours = {"ok": "green", "missing": "red", "optional": "yellow"}
     for row in rows:

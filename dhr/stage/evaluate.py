@@ -50,8 +50,8 @@ class Inventory:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder of masks; make it with python -m dhr.predict run=<folder>")
         wanted = set(split.all_ids())
-        there = {path.stem for path in folder.glob("*.png")}
-        return cls(found=sorted(wanted & there), missing=sorted(wanted - there), extra=sorted(there - wanted))
+        stored = {path.stem for path in folder.glob("*.png")}
+        return cls(found=sorted(wanted & stored), missing=sorted(wanted - stored), extra=sorted(stored - wanted))
 
     def check(self, folder: Path, *, strict: bool, allow_missing: bool) -> None:
         """Refuses missing masks, and with `strict` extra ones.
@@ -60,9 +60,9 @@ class Inventory:
             InputError: names the first ids.
         """
         if self.missing and not allow_missing:
-            named = ", ".join(self.missing[:SHOWN])
+            first = ", ".join(self.missing[:SHOWN])
             raise InputError(
-                f"{folder}: {len(self.missing)} masks are missing ({named}); predict them, "
+                f"{folder}: {len(self.missing)} masks are missing ({first}); predict them, "
                 "or count and leave them out with allow_missing=true"
             )
         if self.extra and strict:
@@ -72,16 +72,20 @@ class Inventory:
 
 
 def evaluate(cfg: DictConfig) -> dict[str, object]:
-    """Scores masks, writes the score file and says the result.
+    """Scores masks, writes the score file and logs the scores.
 
     Returns:
-        What was written.
+        The content of the score file.
 
     Raises:
         InputError: masks are missing, of another size, changed since they were made, or hold labels that are no class;
             or there is no truth.
     """
-    dataset, split, folder = _given(cfg)
+    if cfg.run is None:
+        dataset, split, folder = cfg.dataset.name, open_split(cfg, cfg.split), Path(cfg.masks)
+    else:
+        run = Source.of_run(Path(cfg.run), data=cfg.paths.data)
+        dataset, split, folder = run.settings.dataset.name, run.split(cfg.split), run.folder.masks(cfg.split)
     ranks = Ranks.join()
     inventory = Inventory.of(split, folder)
     inventory.check(folder, strict=cfg.strict, allow_missing=cfg.allow_missing)
@@ -106,39 +110,28 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
     )
     if ranks.first:
         path = scores_beside(folder, split.name) if cfg.run is None else RunFolder(Path(cfg.run)).scores(cfg.split)
+        title = folder.parent.name if cfg.run is None else Path(cfg.run).name
         write_json(path, result)
-        log.info(f"{score_table([(_title(cfg, folder), result)])}\n{path}")
+        log.info(f"{score_table([(title, result)])}\n{path}")
     ranks.leave()
     return result
-
-
-def _given(cfg: DictConfig) -> tuple[str, Split, Path]:
-    """Name of the data set, the split with the truth, and the folder of the masks to be scored."""
-    if cfg.run is None:
-        return cfg.dataset.name, open_split(cfg, cfg.split), Path(cfg.masks)
-    source = Source.of_run(Path(cfg.run), data=cfg.paths.data)
-    return source.settings.dataset.name, source.split(cfg.split), source.folder.masks(cfg.split)
-
-
-def _title(cfg: DictConfig, folder: Path) -> str:
-    return folder.parent.name if cfg.run is None else Path(cfg.run).name
 
 
 def _scored(
     histogram: JointHistogram, small: SmallObjects, split: Split, folder: Path, ids: Sequence[str]
 ) -> Iterator[None]:
-    """Adds the pairs to the histogram when all are counted, and tells of every image for the bar."""
+    """Updates `small` chunk by chunk and `histogram` once at the end; yields once for every image, for the bar."""
     pairs, holders = np.zeros((LABELS, LABELS), np.int64), np.zeros(LABELS, np.int64)
-    for more, held, objects, images in _histograms(split, folder, ids):
-        pairs += more
-        holders += held
+    for chunk_pairs, chunk_holders, objects, images in _histograms(split, folder, ids):
+        pairs += chunk_pairs
+        holders += chunk_holders
         small.update(torch.from_numpy(objects))
         yield from [None] * images
     histogram.update(torch.from_numpy(pairs), torch.from_numpy(holders), len(ids))
 
 
 def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[Counted]:
-    """Joint histograms of some pairs at a time, from threads: most of the work releases the interpreter."""
+    """Joint histograms of `CHUNK` pairs each, computed in threads: most of the work releases the interpreter's lock."""
     chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
 
     def count(chunk: Sequence[str]) -> Counted:
@@ -146,7 +139,7 @@ def _histograms(split: Split, folder: Path, ids: Sequence[str]) -> Iterator[Coun
         try:
             check_labels(pairs, split.table.num_classes, chunk[0])
         except InputError:
-            for image_id in chunk:  # which of them it is
+            for image_id in chunk:  # one by one, so that the error names the image
                 check_labels(joint_histogram_of([_pair(split, folder, image_id)])[0], split.table.num_classes, image_id)
             raise
         return pairs, holders, small, len(chunk)

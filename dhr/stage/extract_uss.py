@@ -10,10 +10,8 @@ from omegaconf import DictConfig
 
 from dhr.config.parts import build, check_signatures, without_saw
 from dhr.core.errors import InputError
-from dhr.dataset.split import Split
 from dhr.disk.atomic import read_json
 from dhr.disk.feature_file import FORMS, encode
-from dhr.disk.feature_store import FeatureStore
 from dhr.disk.mark import sha256_of
 from dhr.disk.output import Keep, Output
 from dhr.runtime.ranks import Ranks
@@ -44,15 +42,31 @@ def extract_uss(cfg: DictConfig) -> Path:
     ids = split.all_ids()
     ranks = Ranks.join()
     extractor = MemoryFallback(build(cfg.uss.extractor).to(ranks.device).eval())
-    output = _output(split, store, _settings(cfg, extractor))
-    if _is_released(store, ids) and not cfg.overwrite:
+    output = Output(
+        folder=store.folder,
+        settings=_settings(cfg, extractor),
+        sources=lambda image_id: [split.layout.image(split.name, image_id)],
+        what="features",
+        suffix=f".{store.form}",
+        others=tuple(f".{form}" for form in FORMS if form != store.form),
+        elsewhere="uss.store=<folder>",
+    )
+    is_released = not store.record.exists() and all(store.path(image_id).exists() for image_id in ids)
+    if is_released and not cfg.overwrite:
         log.info(f"{store.folder}: features of all {len(ids)} images are there, made elsewhere; they are left alone")
         ranks.leave()
         return store.folder
     features = ExtractionModel(extractor, tuple(cfg.uss.scales), cfg.uss.flip, ranks.device)
     if cfg.uss.components is not None or cfg.uss.centred:
-        _with_basis(output, _known_basis(store)).refuse_mixture(ids, overwrite=cfg.overwrite)
-        basis = None if cfg.overwrite else _stored_basis(store, output.there(ids))
+        record = read_json(store.record) if store.record.exists() else None
+        digest = record.get("basis") if isinstance(record, dict) else None
+        _with_basis(output, digest).refuse_mixture(ids, overwrite=cfg.overwrite)
+        count = 0 if cfg.overwrite else output.there(ids)
+        if count and not store.basis.exists():
+            raise InputError(
+                f"{store.basis}: missing: {count} files depend on it; overwrite=true makes it and them anew"
+            )
+        basis = Basis.load(store.basis) if count else None
         sample = PcaSample.of(ids, split, features, ranks)
         basis = basis or fitted_basis(sample, cfg.uss.components, store.basis, centred=cfg.uss.centred)
         features, output = replace(features, basis=basis), _with_basis(output, basis.digest)
@@ -67,43 +81,12 @@ def extract_uss(cfg: DictConfig) -> Path:
     return store.folder
 
 
-def _output(split: Split, store: FeatureStore, settings: dict[str, object]) -> Output:
-    return Output(
-        folder=store.folder,
-        settings=settings,
-        sources=lambda image_id: [split.layout.image(split.name, image_id)],
-        what="features",
-        suffix=f".{store.form}",
-        others=tuple(f".{form}" for form in FORMS if form != store.form),
-        elsewhere="uss.store=<folder>",
-    )
-
-
 def _with_basis(output: Output, digest: object) -> Output:
     return replace(output, settings={**output.settings, "basis": digest})
 
 
-def _known_basis(store: FeatureStore) -> object:
-    """Digest of the basis that the record of a store speaks of."""
-    known = read_json(store.record) if store.record.exists() else None
-    return known.get("basis") if isinstance(known, dict) else None
-
-
-def _stored_basis(store: FeatureStore, there: int) -> Basis | None:
-    """The directions that the features of a store were projected on, None where there are no features yet.
-
-    Raises:
-        InputError: there are features, but the directions are gone.
-    """
-    if not there:
-        return None
-    if not store.basis.exists():
-        raise InputError(f"{store.basis}: missing: {there} files depend on it; overwrite=true makes it and them anew")
-    return Basis.load(store.basis)
-
-
 def _settings(cfg: DictConfig, extractor: MemoryFallback) -> dict[str, object]:
-    """The features of one folder come from one model and are kept in one way."""
+    """What all features of one folder have in common: their model, and how they are stored."""
     uss = without_saw(cfg.uss)
     components = uss["components"]
     if components is not None and not 1 <= components <= extractor.dim:
@@ -114,7 +97,7 @@ def _settings(cfg: DictConfig, extractor: MemoryFallback) -> dict[str, object]:
         "flip": uss["flip"],
         "form": uss["form"],
         "components": components,
-        **({"centred": True} if uss["centred"] else {}),  # stores of before know no such word
+        **({"centred": True} if uss["centred"] else {}),  # records of older stores have no such key
         "patch_size": extractor.patch_size,
         "channels": extractor.dim if components is None else components,
     }
@@ -122,14 +105,10 @@ def _settings(cfg: DictConfig, extractor: MemoryFallback) -> dict[str, object]:
 
 def _digested(node: Any) -> Any:
     """The node of a part, with the digest of a weights file in place of its name."""
-    if isinstance(node, Mapping):
-        return {key: _digest_of(value) if key == "weights" else _digested(value) for key, value in node.items()}
-    return node
-
-
-def _digest_of(weights: object) -> object:
-    return sha256_of(Path(weights)) if isinstance(weights, str) and Path(weights).is_file() else weights
-
-
-def _is_released(store: FeatureStore, ids: Sequence[str]) -> bool:
-    return not store.record.exists() and all(store.path(image_id).exists() for image_id in ids)
+    if not isinstance(node, Mapping):
+        return node
+    digested = {key: _digested(value) for key, value in node.items()}
+    weights = node.get("weights")
+    if isinstance(weights, str) and Path(weights).is_file():
+        digested["weights"] = sha256_of(Path(weights))
+    return digested

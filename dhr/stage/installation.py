@@ -1,4 +1,4 @@
-"""What this machine has for the project, what it lacks, and the command that cures each lack."""
+"""What this machine has for the project, what is missing, and the command that installs or makes it."""
 
 import importlib.metadata
 import os
@@ -55,28 +55,39 @@ class Place:
 
 
 def findings(data: Path, weights: Path, places: Mapping[str, Place]) -> Iterator[DoctorRow]:
-    """Everything there is to say, in order.
+    """All rows of the report, in order.
 
     Args:
         data: folder of all data sets.
         weights: folder of weights brought by the user.
         places: the known data sets.
     """
-    yield from _versions()
-    yield from _device()
-    yield _crf()
-    yield _wandb()
-    yield from _weights(weights)
-    for place in places.values():
-        yield from _dataset(data, place)
-
-
-def _versions() -> Iterator[DoctorRow]:
     yield DoctorRow("software", "python", "ok", platform.python_version())
     for package in NEEDED:
         version = _version(package)
         state: Literal["ok", "missing"] = "ok" if version else "missing"
         yield DoctorRow("software", package, state, version or "not installed", "" if version else REINSTALL)
+    yield from _device()
+    try:
+        from pydensecrf import densecrf
+    except ImportError as error:
+        cure = "pip install pydensecrf2 (needs a C++ compiler), or: crf=none"
+        yield DoctorRow("parts", "pydensecrf", "optional", f"not usable: {error}", cure)
+    else:
+        yield DoctorRow("parts", "pydensecrf", "ok", Path(densecrf.__file__).name)
+    yield _wandb()
+    from huggingface_hub.constants import HF_HUB_CACHE  # timm's, wherever the environment says it is
+
+    cache = Path(HF_HUB_CACHE)
+    for name in BACKBONES:
+        cached = sorted(cache.glob(f"models--timm--{name}.*"))
+        found = cached[0].name if cached else "not here; fetched at first use, or bring a file"
+        fetch = f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\", or: backbone.weights=<file>"
+        yield DoctorRow("weights", f"{name} (ImageNet)", "ok" if cached else "optional", found, "" if cached else fetch)
+    files = sorted(path.name for path in weights.glob("*") if path.is_file())
+    yield DoctorRow("weights", str(weights), "ok" if files else "optional", ", ".join(files) or "no file")
+    for place in places.values():
+        yield from _dataset(data, place)
 
 
 def _version(package: str) -> str | None:
@@ -102,15 +113,6 @@ def _device() -> Iterator[DoctorRow]:
         yield DoctorRow("machine", "GPU", "optional", f"none; {built}", cure)
 
 
-def _crf() -> DoctorRow:
-    try:
-        from pydensecrf import densecrf
-    except ImportError as error:
-        cure = "pip install pydensecrf2 (needs a C++ compiler), or: crf=none"
-        return DoctorRow("parts", "pydensecrf", "optional", f"not usable: {error}", cure)
-    return DoctorRow("parts", "pydensecrf", "ok", Path(densecrf.__file__).name)
-
-
 def _wandb() -> DoctorRow:
     version = _version("wandb")
     if version is None:
@@ -130,43 +132,28 @@ def _wandb() -> DoctorRow:
     return DoctorRow("parts", "wandb", "ok", version if mode == "online" else f"{version}, disabled")
 
 
-def _weights(weights: Path) -> Iterator[DoctorRow]:
-    from huggingface_hub.constants import HF_HUB_CACHE  # timm's, wherever the environment says it is
-
-    cache = Path(HF_HUB_CACHE)
-    for name in BACKBONES:
-        kept = sorted(cache.glob(f"models--timm--{name}.*"))
-        found = kept[0].name if kept else "not here; fetched at first use, or bring a file"
-        fetch = f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\", or: backbone.weights=<file>"
-        yield DoctorRow("weights", f"{name} (ImageNet)", "ok" if kept else "optional", found, "" if kept else fetch)
-    files = sorted(path.name for path in weights.glob("*") if path.is_file())
-    yield DoctorRow("weights", str(weights), "ok" if files else "optional", ", ".join(files) or "no file")
-
-
 def _dataset(data: Path, place: Place) -> Iterator[DoctorRow]:
-    published = load_classes(place.classes).sizes
+    sizes = load_classes(place.classes).sizes
     for split in place.splits:
-        yield _split(data / place.folder / split, split, place, published.get(split))
-    made = sorted(path.name for path in (data / "WSS" / place.folder).glob("*") if path.is_dir())
-    cure = "" if made else f"python -m dhr.train_wss dataset={place.name} wss=cam, or bring masks"
-    yield DoctorRow(place.name, "WSS masks", "ok" if made else "missing", ", ".join(made) or "none", cure)
+        folder, published = data / place.folder / split, sizes.get(split)
+        images = _count(folder / "image", IMAGES)
+        cure = f"python -m dhr.prepare dataset={place.name}{'' if place.is_drawn else ' source=<its download>'}"
+        if images == 0:
+            yield DoctorRow(place.name, split, "missing", f"no images in {folder / 'image'}", cure)
+            continue
+        count, tags = _count(folder / "mask", (".png",)), _count(folder / "xml", (".xml",))
+        found = f"{images} images, {count} masks, {tags} xml" + (f"; published {published}" if published else "")
+        is_short = published is not None and images < published
+        yield DoctorRow(place.name, split, "missing" if is_short else "ok", found, cure if is_short else "")
+    masks = sorted(path.name for path in (data / "WSS" / place.folder).glob("*") if path.is_dir())
+    cure = "" if masks else f"python -m dhr.train_wss dataset={place.name} wss=cam, or bring masks"
+    yield DoctorRow(place.name, "WSS masks", "ok" if masks else "missing", ", ".join(masks) or "none", cure)
     train = data / place.folder / place.splits[0]
     stores = sorted(
         path.name for path in train.glob("*") if path.is_dir() and path.name not in ("image", "mask", "xml")
     )
     cure = "" if stores else f"python -m dhr.extract_uss dataset={place.name} uss=colour, or bring CAUSE features"
     yield DoctorRow(place.name, "USS features", "ok" if stores else "missing", ", ".join(stores) or "none", cure)
-
-
-def _split(folder: Path, split: str, place: Place, published: int | None) -> DoctorRow:
-    images = _count(folder / "image", IMAGES)
-    cure = f"python -m dhr.prepare dataset={place.name}{'' if place.is_drawn else ' source=<its download>'}"
-    if images == 0:
-        return DoctorRow(place.name, split, "missing", f"no images in {folder / 'image'}", cure)
-    masks, tags = _count(folder / "mask", (".png",)), _count(folder / "xml", (".xml",))
-    found = f"{images} images, {masks} masks, {tags} xml" + (f"; published {published}" if published else "")
-    short = published is not None and images < published
-    return DoctorRow(place.name, split, "missing" if short else "ok", found, cure if short else "")
 
 
 def _count(folder: Path, suffixes: tuple[str, ...]) -> int:

@@ -17,7 +17,6 @@ from dhr.config.label_options import OF_NETWORK, folder_of, rebalancers_of
 from dhr.config.parts import build, check_signatures
 from dhr.core.labels import GIVEN
 from dhr.core.sample import Batch
-from dhr.crf.interface import Crf
 from dhr.dataset.check import TrainingFiles, refuse_no_truth
 from dhr.dataset.split import Split
 from dhr.dataset.spread import spread
@@ -26,7 +25,6 @@ from dhr.disk.layout import RunFolder
 from dhr.disk.mask import encode_mask
 from dhr.disk.output import Keep, Output
 from dhr.evaluation.label_scores import Tally, changed, markdown, summary
-from dhr.network.segmentation import SegmentationNetwork
 from dhr.runtime.progress import progress
 from dhr.runtime.ranks import Ranks
 from dhr.stage.parts import feature_store, wss_masks
@@ -42,10 +40,10 @@ log = logging.getLogger("dhr.labels")
 
 
 def labels(cfg: DictConfig) -> dict[str, Any]:
-    """Labels a split by all options, scores them, writes the scores and says them.
+    """Labels a split by all options, scores the labels, writes the scores and logs them.
 
     Returns:
-        What was written.
+        The content of the score file.
 
     Raises:
         InputError: no such run, or masks, features or truth of an image are missing or broken.
@@ -57,10 +55,10 @@ def labels(cfg: DictConfig) -> dict[str, Any]:
     bench, total = _bench(cfg, source, split, device)
     kept = Kept.of(cfg, run, bench)
     tallies = {name: Tally() for name in (GIVEN, *bench.ways)}
-    for each in progress(bench.run(), f"labels of {split.name}", total=len(bench.images.ids)):
-        for name, (label, seconds) in each.labels.items():
-            tallies[name].add(each.id, label, each.truth, seconds)
-            kept.take(name, each.id, label)
+    for image in progress(bench.run(), f"labels of {split.name}", total=len(bench.images.ids)):
+        for name, (label, seconds) in image.labels.items():
+            tallies[name].add(image.id, label, image.truth, seconds)
+            kept.take(name, image.id, label)
     kept.write(overwrite=cfg.overwrite)
     result = {
         "command": command_line("labels"),
@@ -82,39 +80,35 @@ def labels(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _bench(cfg: DictConfig, source: Source, split: Split, device: torch.device) -> tuple[Bench, int]:
-    """What is needed for all options, after a look at every file; and how many images the split has."""
+    """The bench of all options, after every file was opened once; and the number of images of the split."""
     nodes = _nodes(cfg)
     for node in nodes.values():
         check_signatures(OmegaConf.create({"rebalancing": {"rebalancer": node}}))
     masks, features = wss_masks(cfg, split.name), None
     complete: Complete = _as_it_is
     if nodes:
-        how: Features = build(cfg.features)
-        features = how.store(feature_store(cfg, split.name))
-        complete = how.complete(lambda: build(cfg.uss.extractor), stride=cfg.uss.stride)
-    chosen = split if cfg.limit is None else _some(split, cfg.limit)
-    tagged = TrainingFiles(chosen, masks, features).tagged()
-    images = WholeImages(split, [chosen.id(int(place)) for place in tagged], masks, features, cfg.uss.stride)
+        uss: Features = build(cfg.features)
+        features = uss.store(feature_store(cfg, split.name))
+        complete = uss.complete(lambda: build(cfg.uss.extractor), stride=cfg.uss.stride)
+    chosen = split
+    if cfg.limit is not None:  # spread evenly over the images that have tags; all of these where they are fewer
+        tagged = np.array([index for index in range(len(split)) if bool(split.tags(split.id(index)).any())], np.int64)
+        chosen = replace(split, ids=split.ids[tagged[spread(len(tagged), cfg.limit)]])
+    ids = [chosen.id(int(index)) for index in TrainingFiles(chosen, masks, features).tagged()]
+    images = WholeImages(split, ids, masks, features, cfg.uss.stride)
     refuse_no_truth(split, images.ids)
     images.look_at_truth()
     network = source.network(split.table).to(device).eval()
     crf = build(cfg.crf)
-    ways = _ways(cfg, nodes, network, split, SharedField(crf))
-    threads = max(crf.workers, 1)
-    return Bench(images, network, complete, ways, device, threads), len(split)
-
-
-def _ways(
-    cfg: DictConfig, nodes: Mapping[str, DictConfig], network: SegmentationNetwork, split: Split, crf: Crf
-) -> dict[str, Way]:
-    first_tag, (plain, refined) = split.table.first_tag, OF_NETWORK
+    shared, first_tag, (plain, refined) = SharedField(crf), split.table.first_tag, OF_NETWORK
     ways: dict[str, Way] = {
         plain: NetworkLabels(network, first_tag, None),
-        refined: NetworkLabels(network, first_tag, crf),
+        refined: NetworkLabels(network, first_tag, shared),
     }
     for name, node in nodes.items():
-        ways[name] = pseudo_mask_of(build(node, first_tag=first_tag, crf=crf))
-    return {name: ways[name] for name in cfg.options if name != GIVEN}
+        ways[name] = pseudo_mask_of(build(node, first_tag=first_tag, crf=shared))
+    ways = {name: ways[name] for name in cfg.options if name != GIVEN}
+    return Bench(images, network, complete, ways, device, threads=max(crf.workers, 1)), len(split)
 
 
 def _nodes(cfg: DictConfig) -> dict[str, DictConfig]:
@@ -126,14 +120,8 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def _some(split: Split, limit: int) -> Split:
-    """The split with `limit` of its images that have tags, spread evenly; all of these where they are fewer."""
-    tagged = np.array([place for place in range(len(split)) if bool(split.tags(split.id(place)).any())], np.int64)
-    return replace(split, ids=split.ids[tagged[spread(len(tagged), limit)]])
-
-
 def _settings(cfg: DictConfig, bench: Bench) -> dict[str, Any]:
-    """What the labels are made with, the options left out."""
+    """The settings that the labels of all options share."""
     plain: Any = OmegaConf.to_container(cfg)
     return {
         "network": digest_of_state(bench.network),
@@ -147,7 +135,7 @@ def _settings(cfg: DictConfig, bench: Bench) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Kept:
-    """Labels that are to be written, held back until all are made, since folders are filled one after the other.
+    """Encoded labels of the options to keep, held back until all are made: folders are filled one after the other.
 
     Attributes:
         outputs: a folder for each option that is kept.
@@ -163,10 +151,10 @@ class Kept:
 
     @classmethod
     def of(cls, cfg: DictConfig, run: RunFolder, bench: Bench) -> "Kept":
-        """The folders that `cfg.keep` asks for.
+        """One output folder for each option in `cfg.keep`.
 
         Raises:
-            InputError: one of them holds labels that were made with other settings.
+            InputError: a folder holds labels that were made with other settings.
         """
         split, masks, features, kept = bench.images.split, bench.images.wss_masks, bench.images.features, cfg.keep
         names = [] if kept is False else [GIVEN, *bench.ways] if kept is True else list(kept)
@@ -195,7 +183,7 @@ class Kept:
         return cls(outputs, split.table.palette, bench.images.ids)
 
     def take(self, name: str, image_id: str, label: np.ndarray) -> None:
-        """One label; nothing happens if its option is not kept."""
+        """Encodes the label (H,W) of an image by option `name`; nothing happens if this option is not kept."""
         if name in self.outputs:
             data = encode_mask(label, self.palette)
             self._places[name, image_id] = self._held.tell(), len(data)

@@ -1,4 +1,4 @@
-"""Configuration to built parts that several stages need."""
+"""Parts that several stages build from the configuration."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -42,9 +42,9 @@ def open_split(cfg: DictConfig, split: str) -> Split:
 
 
 def open_validation(cfg: DictConfig) -> Split:
-    """The split to validate on; without an image where it is called `validation` and is not on disk.
+    """The split to validate on; a split without images if it is called `validation` and is not on disk.
 
-    A split of any other name was asked for by somebody, so it has to be there.
+    A split of any other name was chosen by the user, so it has to exist.
 
     Raises:
         InputError: it is not on disk.
@@ -59,7 +59,7 @@ def open_split_of_run(cfg: DictConfig, run: RunFolder, split: str) -> Split:
     """A split of the data set that a run learnt from.
 
     Args:
-        cfg: as stored in the run; its paths.data may be another one by now.
+        cfg: as stored in the run, with the current paths.data.
         run: folder of the run.
         split: name.
 
@@ -67,10 +67,10 @@ def open_split_of_run(cfg: DictConfig, run: RunFolder, split: str) -> Split:
         InputError: it is not on disk, or its labels mean other classes than those that the run learnt.
     """
     opened, learnt = open_split(cfg, split), RunRecord.read(run.record).classes
-    for label, (here, there) in enumerate(zip_longest(opened.table.names, learnt or (), fillvalue="no class")):
-        if learnt is not None and here != there:
+    for label, (name, learnt_name) in enumerate(zip_longest(opened.table.names, learnt or (), fillvalue="no class")):
+        if learnt is not None and name != learnt_name:
             raise InputError(
-                f"{opened.layout.home}: label {label} is {here}: in {run.root} it is {there}; "
+                f"{opened.layout.home}: label {label} is {name}: in {run.root} it is {learnt_name}; "
                 "point paths.data to data of the class order that the run was trained with"
             )
     return opened
@@ -96,7 +96,7 @@ def feature_store(cfg: DictConfig, split: str) -> FeatureStore:
 
 
 def stored_features(cfg: DictConfig, split: str) -> FeatureStore | None:
-    """Store that a training reads USS features from; None if it needs none, or computes them itself."""
+    """Store that a training reads USS features from; None if it needs no features or computes them itself."""
     if cfg.rebalancing.rebalancer is None:
         return None
     source: Features = build(cfg.features)
@@ -117,10 +117,10 @@ def build_network(cfg: DictConfig, table: ClassTable) -> SegmentationNetwork:
 
 
 def trainer_of(node: DictConfig) -> MakeTrainer:
-    """What makes trainers as `node` says.
+    """A function that makes trainers with the options of `node`.
 
     Raises:
-        InputError: it asks for a switch that would take the order of crops out of our hands.
+        InputError: an option is set that would change which crops a training sees, or their order.
     """
     for key, instead in REFUSED_SWITCHES.items():
         if node.get(key):

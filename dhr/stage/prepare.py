@@ -18,7 +18,7 @@ def prepare(cfg: DictConfig) -> Preparation:
     """Prepares the configured data set; run again, it only adds what is missing.
 
     Raises:
-        InputError: what the user gave is missing or broken, or a drawn data set was asked to be taken from somewhere.
+        InputError: a download is missing or broken, or a source or limit is given for a data set that is drawn.
     """
     given = {key: cfg[key] and Path(cfg[key]) for key in ("source", "sbd", "aug")}
     sources = Sources(**given, class_order=cfg.class_order)
@@ -47,6 +47,6 @@ def prepare(cfg: DictConfig) -> Preparation:
 
 
 def generated(dataset: DictConfig) -> Generate:
-    """What the configuration of a drawn data set says of it."""
+    """Sizes of the splits, size of the images and seed of a drawn data set."""
     splits = {dataset.splits[key]: dataset.generate[key] for key in ("train", "validation")}
     return Generate(splits, dataset.image_size, dataset.generate.seed)

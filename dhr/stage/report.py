@@ -30,7 +30,7 @@ def report(cfg: DictConfig) -> Path:
 
 
 def given_scores(run: Path) -> Path | None:
-    """Where dhr.evaluate put the scores of the WSS masks that a run was trained on; None where they were not scored.
+    """The score file of the WSS masks that a run was trained on; None if they were not scored.
 
     Raises:
         InputError: the folder is not a run.

@@ -1,4 +1,4 @@
-"""What a run folder says about how it was made."""
+"""What run.json records of how a run was made."""
 
 import hashlib
 import time
@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from importlib.metadata import version
 
 from omegaconf import DictConfig
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.config.command import command_line
 from dhr.config.provenance import provenance
@@ -18,6 +17,7 @@ from dhr.disk.layout import RunFolder
 from dhr.disk.manifest import NAME
 from dhr.disk.run_record import RunRecord
 from dhr.runtime.signals import Stopped
+from dhr.training.fitting import is_first_process
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "torchmetrics", "hydra-core", "numpy")
 
@@ -47,7 +47,7 @@ def describe(cfg: DictConfig, table: ClassTable) -> dict[str, object]:
 
 
 def data_mark(split: Split) -> str | None:
-    """Digest of what prepare found out about every file of a split; None where it was not prepared here."""
+    """Digest of the manifest of a split; None where it has none."""
     manifest = split.layout.split(split.name) / NAME
     if not manifest.is_file():
         return None
@@ -57,18 +57,15 @@ def data_mark(split: Split) -> str | None:
 
 @contextmanager
 def recorded(run: RunFolder) -> Iterator[None]:
-    """Writes down how long a training took in all its parts, and how a part of it ended early."""
+    """Adds the seconds of this block to those of earlier parts of the run, and records whether it stopped or failed."""
     start, status = time.monotonic(), "failed"
     try:
         yield
-        status = "running"  # until it is written down what came out
+        status = "running"  # until the results are recorded
     except Stopped:
         status = "stopped"
         raise
     finally:
-        _add_part(run, time.monotonic() - start, status)
-
-
-@rank_zero_only
-def _add_part(run: RunFolder, seconds: float, status: str) -> None:
-    update_record(run.record, {"seconds": RunRecord.read(run.record).seconds + seconds, "status": status})
+        seconds = time.monotonic() - start
+        if is_first_process():
+            update_record(run.record, {"seconds": RunRecord.read(run.record).seconds + seconds, "status": status})

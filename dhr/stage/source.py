@@ -1,4 +1,4 @@
-"""Whose network and data a command is about: a run of ours, or a file of weights with a configuration beside it."""
+"""Network and data of a command: those of a run, or a file of weights with the configuration of the command line."""
 
 import logging
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ log = logging.getLogger("dhr.predict")
 
 @dataclass(frozen=True)
 class Source:
-    """`run=<folder>` or `weights=<file>`, asked once.
+    """`run=<folder>` or `weights=<file>`, resolved once.
 
     Attributes:
         settings: configuration that describes network and data.
-        folder: where the things lie that are made with the network.
+        folder: of the products of the network, such as masks.
         weights: file of the network.
-        is_run: whether it is a run of ours, whose configuration is stored with it.
+        is_run: whether it is a run, whose configuration is stored in its folder.
     """
 
     settings: DictConfig

@@ -17,7 +17,7 @@ log = logging.getLogger("dhr.train")
 
 @rank_zero_only
 def make_missing(cfg: DictConfig) -> None:
-    """Draws the scenes and extracts the features of a generated data set where they are missing; says so."""
+    """Draws the scenes and extracts the features of a generated data set where they are missing, and logs it."""
     if cfg.dataset.generate is None:
         return
     data, split = Path(cfg.paths.data), cfg.dataset.splits.train

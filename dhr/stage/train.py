@@ -15,7 +15,6 @@ from dhr.config.stored import refuse_other_settings, stored_text
 from dhr.core.errors import InputError
 from dhr.core.words import word
 from dhr.dataset.check import TrainingFiles, scored_ids
-from dhr.dataset.classes import ClassTable
 from dhr.dataset.datamodule import SegmentationData
 from dhr.dataset.split import PictureDataset, TrainDataset
 from dhr.dataset.transforms import TrainTransform
@@ -57,7 +56,12 @@ def train(cfg: DictConfig) -> Path:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # after its import, which sets it to INFO
     check_signatures(cfg)
     if cfg.trainer.get("fast_dev_run"):
-        return _tried(cfg)
+        # A few batches go through everything, in a folder that is not kept: Lightning saves no checkpoint of them.
+        with TemporaryDirectory() as folder:
+            run = RunFolder(Path(folder) / str(cfg.name))
+            _train(cfg, run)
+            log.info(f"trainer.fast_dev_run: {cfg.trainer.fast_dev_run}: all parts work together; nothing was kept")
+            return run.root
     run = RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "runs" / cfg.name)
     with only_writer(run.root, wanted=is_first_process()):
         _refuse_other_run(run, cfg)
@@ -69,28 +73,28 @@ def train(cfg: DictConfig) -> Path:
     return run.root
 
 
-def _tried(cfg: DictConfig) -> Path:
-    """Some batches go through everything, in a folder that is not kept: Lightning saves no checkpoint of them."""
-    with TemporaryDirectory() as folder:
-        run = RunFolder(Path(folder) / str(cfg.name))
-        _train(cfg, run)
-        log.info(f"trainer.fast_dev_run: {cfg.trainer.fast_dev_run}: all parts work together; nothing was kept")
-        return run.root
-
-
 def _train(cfg: DictConfig, run: RunFolder) -> None:
     make_missing(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = open_data(cfg)
     table, optimizer = data.train.split.table, build(cfg.optimizer)
     average = EmaAverage(optimizer.ema_decay)
-    labeller = _labeller(cfg, table, average)
+    labeller: Labeller | None = None
+    if cfg.rebalancing.rebalancer is not None:
+        crf = build(cfg.crf)
+        relabel = build(cfg.rebalancing.rebalancer, first_tag=table.first_tag, crf=crf)
+        features: Features = build(cfg.features)
+        complete = features.complete(lambda: build(cfg.uss.extractor), stride=cfg.uss.stride)
+        labeller = Labeller(build(cfg.label_maker), relabel, average, complete, threads=max(crf.workers, 1))
     probes = probes_beside(cfg.uss.weights)
     watched = _whole(cfg, data.train, WATCHED)
-    if data.validation is not None:  # else nobody watches
+    if data.validation is not None:  # else `LabelWatch` never opens them
         watched.look_at_truth()
     watch = LabelWatch(watched, labeller=labeller, average=average, folder=run.gallery, probes=probes)
-    plan = _plan(cfg, run, data.train, labeller)
+    plan = LabelPlan(GivenMasks(), data.train)
+    if labeller is not None:
+        refresh: Refresh = build(cfg.refresh)
+        plan = refresh.plan(labeller, cfg.rebalancing.start_epoch, data.train, _whole(cfg, data.train), run.root)
     data.train = plan.train
     order = torch.channels_last if cfg.channels_last else torch.contiguous_format
     network = build_network(cfg, table).to(memory_format=order)
@@ -108,11 +112,14 @@ def _train(cfg: DictConfig, run: RunFolder) -> None:
     _open_folder(run, cfg, data.train)
     with recorded(run):
         fitting.run(module, data)
-    _close_folder(run, fitting.trainer)
+    if is_first_process():
+        join_metrics(run.metrics)
+        steps, device = fitting.trainer.global_step, str(fitting.trainer.strategy.root_device)
+        update_record(run.record, {"steps": steps, "device": device, "status": "finished"})
 
 
 def open_data(cfg: DictConfig) -> SegmentationData:
-    """The data of a run, after a look at every file of it; human masks are for scoring only and may be absent.
+    """The data of a run, after every file of it was opened once; human masks are for scoring only and may be absent.
 
     Raises:
         InputError: a file is missing or broken, or some of the human masks to validate on are missing.
@@ -130,43 +137,16 @@ def open_data(cfg: DictConfig) -> SegmentationData:
         transform=TrainTransform(settings.crop_size, tuple(settings.long_side), settings.flip, tuple(settings.jitter)),
         seed=cfg.seed,
     )
-    workers = settings.workers
-    return SegmentationData(train=train, validation=_pictures(cfg), batch_size=settings.batch_size, workers=workers)
-
-
-def _pictures(cfg: DictConfig) -> PictureDataset | None:
-    """What is validated on; None where nothing shall be, or nobody drew masks: training needs none."""
-    if cfg.trainer.get("limit_val_batches") == 0:
-        return None
-    split = open_validation(cfg)
-    ids = scored_ids(split)
-    if ids:
-        return PictureDataset(split, ids, with_truth=True)
-    _say(f"{split.truths.folder}: no human masks, so the training is not validated")
-    return None
-
-
-@rank_zero_only
-def _say(line: str) -> None:
-    log.info(line)
-
-
-def _labeller(cfg: DictConfig, table: ClassTable, average: EmaAverage) -> Labeller | None:
-    if cfg.rebalancing.rebalancer is None:
-        return None
-    crf = build(cfg.crf)
-    relabel = build(cfg.rebalancing.rebalancer, first_tag=table.first_tag, crf=crf)
-    source: Features = build(cfg.features)
-    complete = source.complete(lambda: build(cfg.uss.extractor), stride=cfg.uss.stride)
-    threads = max(crf.workers, 1)
-    return Labeller(build(cfg.label_maker), relabel, average, complete, threads=threads)
-
-
-def _plan(cfg: DictConfig, run: RunFolder, train: TrainDataset, labeller: Labeller | None) -> LabelPlan:
-    if labeller is None:
-        return LabelPlan(GivenMasks(), train)
-    refresh: Refresh = build(cfg.refresh)
-    return refresh.plan(labeller, cfg.rebalancing.start_epoch, train, _whole(cfg, train), run.root)
+    pictures: PictureDataset | None = None
+    if cfg.trainer.get("limit_val_batches") != 0:
+        validation = open_validation(cfg)
+        ids = scored_ids(validation)
+        if ids:
+            pictures = PictureDataset(validation, ids, with_truth=True)
+        elif is_first_process():
+            log.info(f"{validation.truths.folder}: no human masks, so the training is not validated")
+    batch_size, workers = settings.batch_size, settings.workers
+    return SegmentationData(train=train, validation=pictures, batch_size=batch_size, workers=workers)
 
 
 def _whole(cfg: DictConfig, train: TrainDataset, most: int | None = None) -> WholeImages:
@@ -175,11 +155,11 @@ def _whole(cfg: DictConfig, train: TrainDataset, most: int | None = None) -> Who
 
 @rank_zero_only
 def _refuse_other_run(run: RunFolder, cfg: DictConfig) -> None:
-    """Only the first process asks: the others find the folder that it has just made.
+    """Refuses a folder that this training must not write to; only the first process, which makes the folder, checks.
 
     Raises:
-        InputError: the folder holds a run and nobody asked to continue it, its settings or data are others, or there
-            is none to continue.
+        InputError: the folder holds a run and `resume` does not ask to continue it, its settings are others, or
+            resume=true and there is no run to continue.
     """
     if not run.record.exists():
         if cfg.resume is True:
@@ -194,14 +174,14 @@ def _refuse_other_run(run: RunFolder, cfg: DictConfig) -> None:
 
 @rank_zero_only
 def _open_folder(run: RunFolder, cfg: DictConfig, train: TrainDataset) -> None:
-    """Says that a run begins or goes on.
+    """Writes the configuration and the record of a run that begins or is continued.
 
     Raises:
-        InputError: the data changed since it began.
+        InputError: the manifest of the data changed since the run began.
     """
     data = data_mark(train.split)
-    known = RunRecord.read(run.record).entries.get("data", data) if run.record.exists() else data
-    if known != data:
+    recorded_data = RunRecord.read(run.record).entries.get("data", data) if run.record.exists() else data
+    if recorded_data != data:
         raise InputError(
             f"resume={cfg.resume}: {train.split.layout.split(train.split.name)}: not the data that {run.root} began "
             "with (its manifest differs); restore them, or choose another name"
@@ -210,10 +190,3 @@ def _open_folder(run: RunFolder, cfg: DictConfig, train: TrainDataset) -> None:
         remove_orphans(folder)
     write_atomically(run.config, stored_text(cfg).encode())
     update_record(run.record, {**describe(cfg, train.split.table), "data": data, "status": "running"})
-
-
-@rank_zero_only
-def _close_folder(run: RunFolder, trainer: pl.Trainer) -> None:
-    join_metrics(run.metrics)
-    device = str(trainer.strategy.root_device)
-    update_record(run.record, {"steps": trainer.global_step, "device": device, "status": "finished"})

@@ -1,4 +1,4 @@
-"""`dhr.train_uss`: from a checked configuration to the weights of a head, and to the proof that it has learnt."""
+"""`dhr.train_uss`: trains the head of a USS method and compares its clusters with those of the untrained head."""
 
 import io
 import logging
@@ -36,7 +36,7 @@ log = logging.getLogger("dhr.train_uss")
 
 
 class Recipe(Protocol):
-    """How a head is trained and judged."""
+    """How a head is trained and probed."""
 
     crops: Crops
     probe: ProbeSettings
@@ -44,7 +44,7 @@ class Recipe(Protocol):
     window: int
 
     def train(self, runner: StageRunner) -> tuple[File, File]:
-        """What is saved of the trained head, and of the same head before its training."""
+        """Content of the weight files of the trained head, and of the same head before its training."""
         ...
 
 
@@ -55,7 +55,7 @@ def train_uss(cfg: DictConfig) -> Path:
         The file of the weights.
 
     Raises:
-        InputError: its weights are there, or the data is not as it must be.
+        InputError: weights or a training exist that must not be replaced, or the data is missing or broken.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # after its import, which sets it to INFO
     check_signatures(cfg)
@@ -76,7 +76,7 @@ def train_uss(cfg: DictConfig) -> Path:
 
 @dataclass(frozen=True)
 class _Job:
-    """One training, with everything that could be wrong looked at."""
+    """One training, whose configuration and data are checked."""
 
     cfg: DictConfig
     folder: RunFolder
@@ -91,13 +91,28 @@ class _Job:
     def of(cls, cfg: DictConfig, run: RunFolder) -> "_Job":
         recipe: Recipe = build(cfg.uss.recipe)
         validation = open_validation(cfg)
-        ids = scored_ids(validation)  # none where nobody drew masks
+        ids = scored_ids(validation)  # empty if the split has no human masks
         classes = Classes.of(validation.table, recipe.probe, cfg.uss.name)
         clusters = classes.clusters(recipe.probe, cfg.uss.name)
-        return cls(cfg, run, recipe, _workshop(cfg, run, recipe), validation, ids, classes, clusters)
+        split = open_split(cfg, cfg.dataset.splits.train)
+        check_pictures(PictureDataset(split, split.all_ids(), with_truth=False))
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        runner = StageRunner(
+            folder=run.root,
+            split=split,
+            tokens=FrozenModel(build(cfg.uss.tokens)),
+            make_trainer=trainer_of(cfg.trainer),
+            batch_size=recipe.batch_size,
+            workers=cfg.dataset.workers,
+            seed=cfg.seed,
+            ranks=Ranks(0, 1, device),  # until a trainer knows the other processes
+            described=without_saw(cfg.uss.tokens),
+            place=cfg.uss.name,
+        )
+        return cls(cfg, run, recipe, runner, validation, ids, classes, clusters)
 
     def run(self, weights: Path) -> dict[str, ClusterScores | None]:
-        """Trains, and judges the trained head beside the untrained one."""
+        """Trains a head, and probes it and the untrained head; scores are None where there are no human masks."""
         pl.seed_everything(self.cfg.seed, workers=True, verbose=False)
         trained, untrained = self.recipe.train(self.runner)
         results = {"trained": self.judge(trained, weights, "trained")}
@@ -106,10 +121,10 @@ class _Job:
         return results
 
     def judge(self, content: File, path: Path, name: str) -> ClusterScores | None:
-        """Writes a head and probes of its features, and scores them where there are human masks.
+        """Writes a head and the cluster probes of its features; scores the clusters where there are human masks.
 
-        The head is read back as extract_uss reads it, so what is judged is what will be used. Every process writes the
-        same files, so that none has to wait for another one to read them.
+        The head is read back as extract_uss reads it, so that the stored head is scored. Every process writes the same
+        files, so that none has to wait for another one before it reads them.
         """
         buffer = io.BytesIO()
         torch.save(dict(content), buffer)
@@ -131,8 +146,8 @@ class _Job:
         return score_clusters(model, probes, *images, crf=build(self.cfg.crf), ranks=self.runner.ranks)
 
     def conclude(self, results: Mapping[str, ClusterScores | None]) -> None:
-        """Writes the scores and says how it went."""
-        cfg, scores = self.cfg, {name: each for name, each in results.items() if each is not None}
+        """Writes the scores, marks the folder as finished and logs the result."""
+        cfg, scores = self.cfg, {name: result for name, result in results.items() if result is not None}
         about: dict[str, object] = {
             "definition": DEFINITION,
             "measured": "here",
@@ -144,30 +159,11 @@ class _Job:
             "command": command_line("train_uss"),
         }
         if scores:
-            rows = {name: as_json(each, self.classes.names) for name, each in scores.items()}
+            rows = {name: as_json(score, self.classes.names) for name, score in scores.items()}
             write_json(self.folder.root / "evaluation.json", {**about, **rows})
         else:
             log.info(f"{self.validation.layout.split(self.validation.name)}: no human masks, so nothing is scored")
         close_folder(self.folder, {"weights": cfg.uss.weights})
-        for name, each in scores.items():
-            log.info(f"{name} head: mIoU {each.miou:.1f}, accuracy {each.accuracy:.1f} ({len(self.ids)} images)")
+        for name, score in scores.items():
+            log.info(f"{name} head: mIoU {score.miou:.1f}, accuracy {score.accuracy:.1f} ({len(self.ids)} images)")
         log.info(f"{cfg.uss.weights}; next: python -m dhr.extract_uss dataset={cfg.dataset.name} uss={cfg.uss.name}")
-
-
-def _workshop(cfg: DictConfig, run: RunFolder, recipe: Recipe) -> StageRunner:
-    split = open_split(cfg, cfg.dataset.splits.train)
-    ids = split.all_ids()
-    check_pictures(PictureDataset(split, ids, with_truth=False))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return StageRunner(
-        folder=run.root,
-        split=split,
-        tokens=FrozenModel(build(cfg.uss.tokens)),
-        make_trainer=trainer_of(cfg.trainer),
-        batch_size=recipe.batch_size,
-        workers=cfg.dataset.workers,
-        seed=cfg.seed,
-        ranks=Ranks(0, 1, device),  # until a trainer has found the others
-        described=without_saw(cfg.uss.tokens),
-        place=cfg.uss.name,
-    )

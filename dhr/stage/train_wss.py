@@ -1,7 +1,7 @@
 """`dhr.train_wss`: masks of the training images from their tags."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from dhr.config.parts import build, check_signatures, without_saw
 from dhr.core.errors import InputError
 from dhr.dataset.check import TrainingFiles
 from dhr.dataset.datamodule import SegmentationData
-from dhr.dataset.split import Split, TrainDataset
+from dhr.dataset.split import TrainDataset
 from dhr.dataset.transforms import TrainTransform
 from dhr.disk.atomic import write_atomically
 from dhr.disk.lock import only_writer
@@ -34,7 +34,7 @@ log = logging.getLogger("dhr.train_wss")
 
 
 def train_wss(cfg: DictConfig) -> Path:
-    """Trains the classifier, unless that is done, and writes the masks that are missing.
+    """Trains the classifier, unless it is trained already, and writes the masks that are missing.
 
     Returns:
         The folder of the masks.
@@ -49,17 +49,28 @@ def train_wss(cfg: DictConfig) -> Path:
     split = open_split(cfg, cfg.split or cfg.dataset.splits.train)
     folder = wss_masks(cfg, split.name).folder
     ids = split.all_ids()
-    classifier = ClassifierFile(folder.parent, _settings(cfg))
-    crf, masks = build(cfg.crf), _output(cfg, split, folder, classifier.settings)
+    # A classifier comes from one recipe, one seed, and crops of one data set that are cut in one way.
+    recipe = without_saw(cfg.wss.recipe)
+    dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
+    crops = {key: dataset[key] for key in ("name", "crop_size", "long_side", "batch_size", "jitter", "flip")}
+    settings = {"seed": cfg.seed, "dataset": crops, "recipe": recipe, "precision": cfg.trainer.precision}
+    classifier = ClassifierFile(folder.parent, settings)
+    crf, layout = build(cfg.crf), split.layout
+    masks = Output(  # all from one classifier and one CRF
+        folder=folder,
+        settings={**classifier.settings, "crf": {key: value for key, value in cfg.crf.items() if key != "workers"}},
+        sources=lambda image_id: [layout.image(split.name, image_id), layout.tags(split.name, image_id)],
+        elsewhere="wss.masks=<folder>",
+    )
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     model = TagClassifier(build(cfg.wss.recipe), num_tags=split.table.num_tags)
     if classifier.is_there(overwrite=cfg.overwrite):
         ranks = Ranks.join()
         log.info(f"{classifier.weights}: the classifier is there; overwrite=true trains it anew")
     else:
-        # Of a classifier that is not trained yet, masks that are there cannot be.
+        # Masks that exist cannot come from a classifier that is not trained yet.
         replace(masks, settings={"classifier": None}).refuse_mixture(ids, overwrite=cfg.overwrite)
-        ranks = _train(cfg, model, _data(cfg), classifier)
+        ranks = _train(cfg, model, classifier)
         if ranks.first:
             classifier.conclude()
         ranks.wait()
@@ -76,8 +87,19 @@ def train_wss(cfg: DictConfig) -> Path:
     return folder
 
 
-def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, classifier: ClassifierFile) -> Ranks:
-    """Trains the classifier on the training split, or goes on with it; returns the rank of this process."""
+def _train(cfg: DictConfig, model: TagClassifier, classifier: ClassifierFile) -> Ranks:
+    """Trains the classifier on the training split, or continues its training; returns the processes that trained."""
+    settings, split = cfg.dataset, open_split(cfg, cfg.dataset.splits.train)
+    train = TrainDataset(
+        split=split,
+        indices=TrainingFiles(split, None, None).tagged(),
+        wss_masks=None,
+        features=None,
+        grid=(1, 1),
+        transform=TrainTransform(settings.crop_size, tuple(settings.long_side), settings.flip, tuple(settings.jitter)),
+        seed=cfg.seed,
+    )
+    data = SegmentationData(train=train, validation=None, batch_size=settings.batch_size, workers=settings.workers)
     fitting = Fitting(trainer_of(cfg.trainer), classifier.begun, seed=cfg.seed, logger=False)
     data.share(fitting.processes)
     with only_writer(classifier.folder, wanted=is_first_process()):
@@ -95,36 +117,3 @@ def _train(cfg: DictConfig, model: TagClassifier, data: SegmentationData, classi
 @rank_zero_only
 def _save(path: Path, part: nn.Module) -> None:
     write_atomically(path, save({name: value.contiguous() for name, value in part.state_dict().items()}))
-
-
-def _data(cfg: DictConfig) -> SegmentationData:
-    settings, split = cfg.dataset, open_split(cfg, cfg.dataset.splits.train)
-    train = TrainDataset(
-        split=split,
-        indices=TrainingFiles(split, None, None).tagged(),
-        wss_masks=None,
-        features=None,
-        grid=(1, 1),
-        transform=TrainTransform(settings.crop_size, tuple(settings.long_side), settings.flip, tuple(settings.jitter)),
-        seed=cfg.seed,
-    )
-    return SegmentationData(train=train, validation=None, batch_size=settings.batch_size, workers=settings.workers)
-
-
-def _settings(cfg: DictConfig) -> dict[str, object]:
-    """A classifier comes from one recipe, one seed, and crops of one data set that are cut in one way."""
-    recipe = without_saw(cfg.wss.recipe)
-    dataset: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
-    crops = {key: dataset[key] for key in ("name", "crop_size", "long_side", "batch_size", "jitter", "flip")}
-    return {"seed": cfg.seed, "dataset": crops, "recipe": recipe, "precision": cfg.trainer.precision}
-
-
-def _output(cfg: DictConfig, split: Split, folder: Path, settings: Mapping[str, object]) -> Output:
-    """The masks of one folder come from one classifier and one CRF; each also from the tags of its image."""
-    layout = split.layout
-    return Output(
-        folder=folder,
-        settings={**settings, "crf": {key: value for key, value in cfg.crf.items() if key != "workers"}},
-        sources=lambda image_id: [layout.image(split.name, image_id), layout.tags(split.name, image_id)],
-        elsewhere="wss.masks=<folder>",
-    )

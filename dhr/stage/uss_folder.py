@@ -1,4 +1,4 @@
-"""The folder that one training of a USS head leaves behind, and what must not be mixed in it."""
+"""The folder of one training of a USS head: which settings may continue it, its record, and how it is replaced."""
 
 import shutil
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from dhr.disk.layout import RunFolder
 
 
 def folder_of(cfg: DictConfig) -> RunFolder:
-    """<outputs>/<dataset>/uss/<NAME>/, the name being that of the method unless `name` says another."""
+    """<outputs>/<dataset>/uss/<NAME>/; NAME is `name` if that is set, else the method in capital letters."""
     return RunFolder(Path(cfg.paths.outputs) / cfg.dataset.name / "uss" / (cfg.name or cfg.uss.name.upper()))
 
 
 @rank_zero_only
 def refuse_other(run: RunFolder, weights: Path, cfg: DictConfig) -> None:
-    """Only the first process asks: the others find the folder that it has just made.
+    """Refuses a folder that this training must not write to; only the first process, which makes the folder, checks.
 
     Raises:
-        InputError: the folder holds a training and nobody asked to continue or replace it, or its settings are
-            others, or the weights are there and come from elsewhere, or there is none to continue.
+        InputError: the folder holds a training and neither `resume` nor `overwrite` is set, or its settings are
+            others, or the weights exist and come from elsewhere, or resume=true and there is no training to continue.
     """
     if cfg.overwrite:
         return
@@ -48,10 +48,10 @@ def refuse_other(run: RunFolder, weights: Path, cfg: DictConfig) -> None:
 
 @rank_zero_only
 def open_folder(run: RunFolder, cfg: DictConfig) -> None:
-    """Makes the folder and says that a training runs in it; one to be replaced is kept until this one is done."""
+    """Makes the folder with its configuration and record; a training to be replaced is kept until this one is done."""
     if cfg.overwrite and run.root.exists():
         if replaced(run).exists():
-            shutil.rmtree(run.root)  # begun to replace that one, and never done
+            shutil.rmtree(run.root)  # an unfinished training that was to replace the one kept
         else:
             run.root.rename(replaced(run))
     write_atomically(run.config, stored_text(cfg).encode())
@@ -60,11 +60,11 @@ def open_folder(run: RunFolder, cfg: DictConfig) -> None:
 
 @rank_zero_only
 def close_folder(run: RunFolder, values: Mapping[str, object]) -> None:
-    """Says that the training has come to its end, and how; now the one that it replaces can go."""
+    """Records the training as finished, with `values`, and removes the training that it replaces."""
     update_record(run.record, {**values, "command": command_line("train_uss"), "status": "finished"})
     shutil.rmtree(replaced(run), ignore_errors=True)
 
 
 def replaced(run: RunFolder) -> Path:
-    """Where a training waits that is being replaced."""
+    """Where a training is kept while another one is to replace it."""
     return run.root.with_name(f".{run.root.name}.replaced")

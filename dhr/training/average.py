@@ -26,7 +26,7 @@ class EmaAverage(WeightAveraging):
         super().__init__(use_buffers=True, multi_avg_fn=_moving(decay))
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Makes the copy that will be the average."""
+        """Makes the averaged copy of the module and moves it to the device of the training."""
         super().setup(trainer, pl_module, stage)
         if stage == "fit":
             # Lightning copies the module before it moves it, so the copy would stay in CPU memory.
@@ -34,12 +34,12 @@ class EmaAverage(WeightAveraging):
 
     @property
     def network(self) -> SegmentationNetwork:
-        """The averaged network itself, not a copy; before the first step it is the start."""
+        """The averaged network itself, not a copy; before the first step it has the first weights."""
         network: SegmentationNetwork = self._copy().module.network
         return network
 
     def swap(self, module: pl.LightningModule) -> None:
-        """Exchanges the weights of the trained network and the averaged ones; done twice, nothing has changed."""
+        """Exchanges the trained and the averaged weights; a second call undoes the first."""
         self._swap_models(module)
 
     def _copy(self) -> Any:
@@ -50,7 +50,10 @@ class EmaAverage(WeightAveraging):
 
 
 def _moving(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
-    """Does average + (1 - decay) * (current - average) in place; other ways to write it drift where both are equal."""
+    """Update in place: average + (1 - decay) * (current - average); other forms drift by rounding where both are equal.
+
+    Integer tensors are copied.
+    """
     move: Any = get_ema_multi_avg_fn(decay)
 
     def update(averages: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
@@ -65,14 +68,14 @@ def _moving(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int]
 
 @torch.no_grad()
 def broadcast_buffers(network: nn.Module) -> None:
-    """Gives every process the first one's batch norm statistics; parameters are the same already.
+    """Gives every process the batch norm statistics of the first process; parameters are the same already.
 
-    DDP does so with the trained network before every step, and a checkpoint holds the first process's.
+    DDP does so with the trained network before every step, and a checkpoint holds those of the first process.
     """
     if not are_several():
         return
-    buffers = [each for each in network.buffers() if each.is_floating_point()]
-    values = torch.cat([each.flatten() for each in buffers])
+    buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    values = torch.cat([buffer.flatten() for buffer in buffers])
     distributed.broadcast(values, src=0)
-    for each, shared in zip(buffers, values.split([each.numel() for each in buffers]), strict=True):
-        each.copy_(shared.view_as(each))
+    for buffer, shared in zip(buffers, values.split([buffer.numel() for buffer in buffers]), strict=True):
+        buffer.copy_(shared.view_as(buffer))

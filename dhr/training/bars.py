@@ -8,7 +8,7 @@ BAR = "━╸•…"  # what rich draws with
 
 
 def progress_bar() -> ProgressBar:
-    """A rich bar with steps per second on a terminal that knows its signs; else plain lines, seldom in a file."""
+    """A rich bar on a terminal that can show its characters; else plain lines, every 50 steps without a terminal."""
     if not sys.stderr.isatty():
         return TQDMProgressBar(refresh_rate=50)
     return RichProgressBar() if knows(sys.stdout.encoding, BAR) else TQDMProgressBar()

@@ -1,4 +1,4 @@
-"""What happens beside the training itself: label quality, pictures for the report and for wandb."""
+"""Quality of the labels while training, and their pictures for the report and for wandb."""
 
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +24,10 @@ from dhr.training.whole_images import WholeImages
 
 
 class LabelWatch(pl.Callback):
-    """Measures the labels of a few images after each validation and keeps their pictures for the report.
+    """Scores the labels of a few images after each validation and stores their pictures for the report.
 
-    These are the labels that would be made now, by the network that makes them; the predictions are those of the
-    averaged weights, as the scores beside them and what predict writes. Only the first rank looks, so nothing here may
-    wait for the others.
+    The labels are made by the network that makes labels in a step; the predictions by the averaged weights, as in the
+    validation and in predict. Only the first rank does this, so nothing here may wait for the other ranks.
 
     Args:
         watched: the images.
@@ -59,25 +58,43 @@ class LabelWatch(pl.Callback):
         if trainer.sanity_checking or not trainer.is_global_zero or not isinstance(module, SegmentationModule):
             return
         rows = [self._look(module.network, image_id, module.device) for image_id in self.watched.ids]
+        table = self.watched.split.table
         for image_id, row, pictures in zip(self.watched.ids, rows, self._of_features, strict=True):
-            tags = self.watched.sample(image_id).tags
-            save_gallery(self.folder / f"{image_id}.npz", tags=self._names(tags), **row, **pictures)
-        self._log_scores(trainer, rows)
-        self._log_pictures(trainer, rows)
+            tags = self.watched.sample(image_id).tags.nonzero()[:, 0]
+            names = [table.names[table.first_tag + int(tag)] for tag in tags]
+            save_gallery(self.folder / f"{image_id}.npz", tags=names, **row, **pictures)
+        if self.labeller is not None and trainer.loggers and all("truth" in row for row in rows):
+            pairs = [(torch.from_numpy(row["pseudo_mask"]), torch.from_numpy(row["truth"])) for row in rows]
+            scores = score_pairs(pairs, table)
+            values = {"miou": scores.miou, "mfpr": scores.mfpr, "mfnr": scores.mfnr}
+            for logger in trainer.loggers:
+                logger.log_metrics({f"train/label_{key}": value for key, value in values.items()}, trainer.global_step)
+        classes = dict(enumerate(table.names))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                masks = [
+                    {key: {"mask_data": value, "class_labels": classes} for key, value in row.items() if key != "image"}
+                    for row in rows
+                ]
+                logger.log_image("watched", [row["image"] for row in rows], trainer.global_step, masks=masks)
+                for name in () if self._showed_features else self._of_features[0]:
+                    logger.log_image(name, [pictures[name] for pictures in self._of_features], trainer.global_step)
+                self._showed_features = True
 
     @cached_property
     def _of_features(self) -> list[dict[str, np.ndarray]]:
-        """What the USS features of each image look like; nothing where there are none."""
+        """Pictures of the USS features of each image, by name; none where there are no features."""
         features = self.watched.features
         if features is None:
             return [{} for _ in self.watched.ids]
         maps = [features.read(image_id) for image_id in self.watched.ids]
-        height_width = [self.watched.split.pixels(image_id).shape[1:] for image_id in self.watched.ids]
+        sizes = [self.watched.split.pixels(image_id).shape[1:] for image_id in self.watched.ids]
         probes = self.probes if self.probes is not None and self.probes.shape[1] == len(maps[0]) else None
-        return feature_pictures(maps, [(size[0], size[1]) for size in height_width], probes)
+        return feature_pictures(maps, [(size[0], size[1]) for size in sizes], probes)
 
     @torch.no_grad()
     def _look(self, network: SegmentationNetwork, image_id: str, device: torch.device) -> dict[str, np.ndarray]:
+        """Image, WSS mask, labels, prediction and truth of one image, as far as there are any."""
         sample = self.watched.sample(image_id)
         batch = Batch.of([sample], device)
         row = {"image": sample.pixels.permute(1, 2, 0).numpy(), "wss_mask": sample.wss_mask.numpy()}
@@ -90,32 +107,3 @@ class LabelWatch(pl.Callback):
         row["prediction"] = fast_argmax(probabilities, dim=0).to(torch.uint8).cpu().numpy()
         truth = self.watched.truth(image_id)
         return row if truth is None else {**row, "truth": truth.numpy()}
-
-    def _names(self, tags: Tensor) -> list[str]:
-        table = self.watched.split.table
-        return [table.names[table.first_tag + int(position)] for position in tags.nonzero()[:, 0]]
-
-    def _log_scores(self, trainer: pl.Trainer, rows: list[dict[str, np.ndarray]]) -> None:
-        if trainer.logger is None or self.labeller is None or not all("truth" in row for row in rows):
-            return
-        pairs = [(torch.from_numpy(row["pseudo_mask"]), torch.from_numpy(row["truth"])) for row in rows]
-        scores = score_pairs(pairs, self.watched.split.table)
-        values = {"miou": scores.miou, "mfpr": scores.mfpr, "mfnr": scores.mfnr}
-        for logger in trainer.loggers:
-            logger.log_metrics({f"train/label_{key}": value for key, value in values.items()}, trainer.global_step)
-
-    def _log_pictures(self, trainer: pl.Trainer, rows: list[dict[str, np.ndarray]]) -> None:
-        names = dict(enumerate(self.watched.split.table.names))
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                masks = [
-                    {key: {"mask_data": value, "class_labels": names} for key, value in row.items() if key != "image"}
-                    for row in rows
-                ]
-                logger.log_image("watched", [row["image"] for row in rows], trainer.global_step, masks=masks)
-                self._show_features(logger, trainer.global_step)
-
-    def _show_features(self, logger: WandbLogger, step: int) -> None:
-        for name in () if self._showed_features else self._of_features[0]:
-            logger.log_image(name, [pictures[name] for pictures in self._of_features], step)
-        self._showed_features = True

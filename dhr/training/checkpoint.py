@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there."""
+"""Checkpoints that are written atomically: a file is complete or does not exist."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""metrics.csv of a run: written row by row, read with torn lines left out, joined after interruptions."""
+"""metrics.csv of a run: written row by row, read without incomplete lines, joined after interruptions."""
 
 import csv
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger("dhr.train")
 
 
 class Curves(CSVLogger):
-    """Lightning's CSV logger in the run folder, whose failures say where and what to do."""
+    """Lightning's CSV logger in the run folder, whose errors name the file and a cure."""
 
     def __init__(self, run: RunFolder) -> None:
         set_aside(run.metrics)
@@ -45,7 +45,7 @@ def set_aside(metrics: Path) -> None:
 def join_metrics(metrics: Path) -> None:
     """Joins the curves of all parts of an interrupted run into one file, in their order.
 
-    Steps after the last checkpoint were made twice; what the later part says of them counts.
+    Steps after the last checkpoint were made twice; the rows of the later part count.
     """
     parts = _parts(metrics)
     if not parts:
@@ -60,7 +60,7 @@ def join_metrics(metrics: Path) -> None:
 
 
 def rows_of(path: Path) -> Iterator[dict[str, str]]:
-    """Rows of curves, column name to text; lines that a crash left torn are left out, which is said.
+    """Rows of curves, column name to text; lines that a crash left incomplete are skipped, with a warning.
 
     A row is whole if it has a cell for every column, a whole number as its step, and nothing but numbers elsewhere.
     """
@@ -87,5 +87,5 @@ def _are_numbers(cells: list[str]) -> bool:
 
 def _parts(metrics: Path) -> list[Path]:
     """Curves that were set aside, in their order."""
-    found = [path for path in metrics.parent.glob("metrics.*.csv") if path.suffixes[0][1:].isdecimal()]
-    return sorted(found, key=lambda path: int(path.suffixes[0][1:]))
+    paths = [path for path in metrics.parent.glob("metrics.*.csv") if path.suffixes[0][1:].isdecimal()]
+    return sorted(paths, key=lambda path: int(path.suffixes[0][1:]))

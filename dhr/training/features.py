@@ -1,4 +1,4 @@
-"""Where the labels of a step get their USS features from (features=): the store, or the USS model itself."""
+"""Where the USS features for the labels of a step come from (features=): the store, or the USS model itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ Complete = Callable[[Batch], Batch]
 
 
 class Features(Protocol):
-    """One of the two."""
+    """A source of USS features."""
 
     def store(self, store: FeatureStore) -> FeatureStore | None:
-        """What crops read; None if they read nothing."""
+        """The store that crops read from; None if they read none."""
         ...
 
     def complete(self, extractor: Callable[[], Any], *, stride: int) -> Complete:
-        """From a batch to one that has features.
+        """A function from a batch to the batch with features.
 
         Args:
             extractor: makes the USS model, `dhr.core.extractor.Extractor`.
@@ -33,19 +33,15 @@ class Features(Protocol):
 
 @dataclass(frozen=True)
 class Stored:
-    """Features that were made once, of whole images, at several scales."""
+    """Features that were extracted once, from whole images, at several scales."""
 
     def store(self, store: FeatureStore) -> FeatureStore | None:
         """The store."""
         return store
 
     def complete(self, extractor: Callable[[], Any], *, stride: int) -> Complete:
-        """The batch as it is: its features came with its crops."""
-        return _same
-
-
-def _same(batch: Batch) -> Batch:
-    return batch
+        """The identity: the crops of a batch have their features already."""
+        return lambda batch: batch
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Computed:
         return None
 
     def complete(self, extractor: Callable[[], Any], *, stride: int) -> Complete:
-        """The batch with features on a grid of `stride`; the model is made here, so that its lacks show at once."""
+        """A function that adds features on a grid of `stride`; the model is made here, so that errors come at once."""
         return OnTheFly(extractor(), self.scales, self.flip, stride)
 
 

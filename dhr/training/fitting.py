@@ -27,7 +27,7 @@ NOT_TRUE_HERE = (  # what Lightning warns of
 
 
 class MakeTrainer(Protocol):
-    """Makes a trainer with further options; which ones it has already is none of a training's business."""
+    """Makes a trainer of the configuration with further options."""
 
     def __call__(self, *, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
         """A trainer with these callbacks first."""
@@ -35,20 +35,20 @@ class MakeTrainer(Protocol):
 
 
 def is_first_process() -> bool:
-    """Whether this process writes what is written once; known before a trainer exists."""
+    """Whether this is the process that writes shared files; known before a trainer exists."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
 class Fitting:
-    """A trainer whose run can be ended after any step and goes on from there, bit by bit as if whole.
+    """A trainer whose run can be stopped after any step; continued, it is bit by bit the uninterrupted run.
 
     Args:
         make_trainer: makes the trainer.
         folder: of the checkpoint, last.ckpt.
-        seed: of what steps draw.
-        callbacks: beside those that are due here.
+        seed: of the random numbers of the steps.
+        callbacks: in addition to those of this class.
         average: of the weights, None where none is kept; it is updated before a step counts as done.
-        **options: of the trainer, beside those that it has already.
+        **options: of the trainer, in addition to those of its configuration.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Fitting:
 
     @property
     def processes(self) -> int:
-        """How many will train together."""
+        """Number of processes that train together."""
         return self.trainer.num_devices * self.trainer.num_nodes
 
     def run(self, module: pl.LightningModule, data: Any) -> None:
@@ -89,24 +89,21 @@ class Fitting:
         with writing(self.last):  # Lightning would make the folder, and end in a traceback where it cannot
             self.last.parent.mkdir(parents=True, exist_ok=True)
         remove_orphans(self.last.parent)
-        there = self.last.exists()
-        if there:
+        continued = self.last.exists()
+        if continued:
             refuse_unfit_checkpoint(read_checkpoint(self.last), module, self.last)
         with noted(self.note), warnings.catch_warnings():
             for message in NOT_TRUE_HERE:
                 warnings.filterwarnings("ignore", message=message)
             try:
-                self.trainer.fit(module, data, ckpt_path=self.last if there else None, weights_only=True)
+                self.trainer.fit(module, data, ckpt_path=self.last if continued else None, weights_only=True)
             except SIGTERMException:
                 raise Stopped(self.note.number or 0) from None
             except MisconfigurationException as error:
                 raise InputError(f"trainer: {error}") from error
-        self._refuse_unsaved()
-
-    def _refuse_unsaved(self) -> None:
-        """Finished means that what was learnt is on disk."""
         if vars(self.trainer)["fast_dev_run"] or not self.trainer.is_global_zero:
             return
+        # A training is finished only if its last step is in the checkpoint.
         step = read_checkpoint(self.last)["global_step"] if self.last.exists() else 0
         if step == 0:
             raise InputError("trainer: not a single step was made; let trainer.limit_train_batches allow some")

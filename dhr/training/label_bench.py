@@ -10,7 +10,7 @@ import torch
 
 from dhr.core.errors import InputError
 from dhr.core.labels import GIVEN
-from dhr.core.sample import Batch, NetworkOutput
+from dhr.core.sample import Batch
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.runtime.pools import map_ahead
 from dhr.training.divergence import naming_images
@@ -32,15 +32,15 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Bench:
-    """All options at work on the same images, with one look of the network and one field of the CRF for all.
+    """All options on the same images, with one forward pass of the network and one field of the CRF for all.
 
     Attributes:
         images: to label.
         network: in eval mode, on `device`.
-        complete: brings the USS features of a batch, where they did not come with it.
+        complete: adds the USS features to a batch that was loaded without them.
         ways: how each option makes labels.
         device: where the network runs.
-        threads: images that are worked on at a time.
+        threads: images that are processed at a time.
     """
 
     images: WholeImages
@@ -51,13 +51,13 @@ class Bench:
     threads: int
 
     def run(self) -> Iterator[Labelled]:
-        """Every image, in their order."""
+        """Labels of every image, in the order of the ids."""
         with ThreadPoolExecutor(self.threads) as pool:
             yield from map_ahead(pool, self.label, range(len(self.images.ids)), workers=self.threads)
 
     @torch.no_grad()
     def label(self, number: int) -> Labelled:
-        """One image; the options take turns in being first, which builds what all of them share."""
+        """Labels of one image; the options take turns in being first, since the first builds what all of them share."""
         image_id = self.images.ids[number]
         sample, truth = self.images.sample(image_id), self.images.truth(image_id)
         if truth is None:
@@ -66,15 +66,14 @@ class Bench:
         output = self.network(batch.image)
         names = [*self.ways]
         first = number % max(len(names), 1)
-        found = {name: self._by(name, batch, output) for name in names[first:] + names[:first]}
+        labels = {}
+        for name in names[first:] + names[:first]:
+            start = time.perf_counter()
+            with naming_images(batch.ids, UNSOUND):
+                label = self.ways[name](batch, output)[0].to(torch.uint8).cpu().numpy()
+            labels[name] = label, time.perf_counter() - start
         return Labelled(
             id=image_id,
             truth=truth.numpy(),
-            labels={GIVEN: (sample.wss_mask.numpy(), 0.0), **{name: found[name] for name in names}},
+            labels={GIVEN: (sample.wss_mask.numpy(), 0.0), **{name: labels[name] for name in names}},
         )
-
-    def _by(self, name: str, batch: Batch, output: NetworkOutput) -> tuple[np.ndarray, float]:
-        start = time.perf_counter()
-        with naming_images(batch.ids, UNSOUND):
-            label = self.ways[name](batch, output)[0].to(torch.uint8).cpu().numpy()
-        return label, time.perf_counter() - start

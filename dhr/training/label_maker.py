@@ -1,4 +1,4 @@
-"""Which network makes the labels (label_maker=), and what a step learns: the masks as given, or these labels."""
+"""Which network makes the labels (label_maker=), and what a step learns: the WSS masks, or these labels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ class LabelMaker(Protocol):
         ...
 
     def output(self, batch: Batch, output: NetworkOutput, average: EmaAverage) -> NetworkOutput:
-        """What it says of a batch in a step, where `output` is what the trained network said."""
+        """Its output for a batch in a step; `output` is that of the trained network."""
         ...
 
 
@@ -38,7 +38,7 @@ class Student:
         return trained
 
     def output(self, batch: Batch, output: NetworkOutput, average: EmaAverage) -> NetworkOutput:
-        """The output that the step has made anyway."""
+        """The output of the step itself."""
         return output
 
 
@@ -52,7 +52,7 @@ class Ema:
 
     @torch.no_grad()
     def output(self, batch: Batch, output: NetworkOutput, average: EmaAverage) -> NetworkOutput:
-        """The teacher's own view of the batch, the same teacher in every process; no gradient flows."""
+        """The teacher's output for the batch, without gradient; the teacher is the same in every process."""
         broadcast_buffers(average.network)
         teacher: NetworkOutput = average.network(batch.image)
         return teacher
@@ -60,14 +60,14 @@ class Ema:
 
 @dataclass(frozen=True)
 class Labeller:
-    """Makes labels: asks the label maker's network and corrects the masks with its answer.
+    """Makes labels: rebalances the WSS masks with the output of the label maker's network.
 
     Attributes:
         maker: chooses the network.
         relabel: the rebalancer.
         average: the averaged network.
-        complete: brings the USS features of a batch, where they did not come with it.
-        threads: images that can be worked on at a time, one for each process of the CRF.
+        complete: adds the USS features to a batch that was loaded without them.
+        threads: images that can be labelled at a time, one for each worker of the CRF.
     """
 
     maker: LabelMaker
@@ -86,7 +86,7 @@ class Labeller:
 
     @torch.no_grad()
     def whole(self, batch: Batch, trained: SegmentationNetwork) -> Relabelled:
-        """Labels outside a step; the network is taken in the mode in which it is."""
+        """Labels outside a step; the network stays in the mode, training or eval, in which it is."""
         return self._labels(batch, self.maker.network(trained, self.average)(batch.image))
 
     def _labels(self, batch: Batch, output: NetworkOutput) -> Relabelled:
@@ -112,7 +112,7 @@ class GivenMasks:
     """Plain training on the masks of the crops."""
 
     def __call__(self, batch: Batch, output: NetworkOutput, epoch: int) -> Tensor:
-        """(B,H,W) WSS masks, or the labels that were made of them in a round."""
+        """(B,H,W) the masks of the crops: WSS masks, or labels that a round made of them."""
         return batch.wss_mask
 
 

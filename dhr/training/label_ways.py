@@ -1,4 +1,4 @@
-"""Ways from one look of a network to labels, beside the rebalancers: `dhr.labels` compares them."""
+"""Ways from the output of a network to labels, which `dhr.labels` compares."""
 
 import threading
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from dhr.network.segmentation import SegmentationNetwork
 from dhr.rebalancing.slots import Slots
 
 Way = Callable[[Batch, NetworkOutput], Tensor]
-"""From a batch and what the network says of it to labels (B,H,W)."""
+"""From a batch and the network's output for it to labels (B,H,W)."""
 
 
 @dataclass(frozen=True)
 class SharedField:
-    """A CRF whose field of a batch serves all that ask for it one after the other in one thread.
+    """A CRF that keeps the last field of each thread, so that several options can use the field of one batch.
 
     Attributes:
         crf: makes the fields.
@@ -49,7 +49,7 @@ class NetworkLabels:
     Attributes:
         network: whose probabilities these are.
         first_tag: class index of the first tag.
-        crf: makes them whole; None leaves them.
+        crf: refines them; None leaves them as they are.
     """
 
     network: SegmentationNetwork
@@ -70,7 +70,7 @@ class NetworkLabels:
 
 
 def pseudo_mask_of(rebalancer: Any) -> Way:
-    """What a rebalancer would have learnt."""
+    """The pseudo-masks of a rebalancer."""
 
     def way(batch: Batch, output: NetworkOutput) -> Tensor:
         mask: Tensor = rebalancer(batch, output).pseudo_mask

@@ -1,8 +1,7 @@
-"""Where the curves go: always metrics.csv in the run folder, wandb beside it where that is wanted."""
+"""Loggers of a training: always metrics.csv in the run folder, and wandb where it is configured."""
 
 import logging
 from importlib import import_module
-from pathlib import Path
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 
@@ -14,7 +13,7 @@ log = logging.getLogger("dhr.train")
 
 
 def make_loggers(run: RunFolder, *, name: str, project: str | None, entity: str | None, mode: str) -> list[Logger]:
-    """The CSV logger, and wandb with `name` "wandb"; what wandb cannot do is said and does not stop the run.
+    """The CSV logger, and wandb's if `name` is "wandb"; if wandb cannot start, a warning is logged and the run goes on.
 
     Args:
         run: folder of the run.
@@ -27,21 +26,18 @@ def make_loggers(run: RunFolder, *, name: str, project: str | None, entity: str 
     if name != "wandb" or mode == "disabled":
         return loggers
     try:
-        its_error: type[Exception] = import_module("wandb.errors").Error  # here: a run without wandb does not need it
+        wandb_error: type[Exception] = import_module("wandb.errors").Error  # here: wandb need not be installed
     except ImportError as error:
         log.warning(f"logger=wandb: {error}; pip install wandb, or logger=csv; the curves are in {run.metrics}")
         return loggers
     try:
-        if (meant := wandb_mode(mode)) != "disabled":
-            loggers.append(_wandb(run.root, project=project, entity=entity, mode=meant))
-    except (its_error, OSError, ValueError) as error:
+        if (resolved := wandb_mode(mode)) != "disabled":
+            offline = resolved == "offline"
+            logger = WandbLogger(
+                name=run.root.name, save_dir=run.root, project=project, entity=entity, offline=offline, log_model=False
+            )
+            logger.experiment  # noqa: B018 - connects now, where a failure does not stop the run
+            loggers.append(logger)
+    except (wandb_error, OSError, ValueError) as error:
         log.warning(f"logger=wandb: cannot start ({' '.join(str(error).split())}); the curves are in {run.metrics}")
     return loggers
-
-
-def _wandb(folder: Path, *, project: str | None, entity: str | None, mode: str) -> WandbLogger:
-    logger = WandbLogger(
-        name=folder.name, save_dir=folder, project=project, entity=entity, offline=mode == "offline", log_model=False
-    )
-    logger.experiment  # noqa: B018 - connects now, where a failure can still be survived
-    return logger

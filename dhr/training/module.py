@@ -22,7 +22,7 @@ Relabel = Callable[[Batch, NetworkOutput], Relabelled]
 
 
 class Labels(Protocol):
-    """What a step learns."""
+    """The labels that a step learns."""
 
     def __call__(self, batch: Batch, output: NetworkOutput, epoch: int) -> Tensor:
         """(B,H,W) labels."""
@@ -34,7 +34,7 @@ class SegmentationModule(pl.LightningModule):
 
     Args:
         network: backbone, decoder and classifier, whose losses are added up.
-        labels: from a batch and the network's output to what is learnt.
+        labels: from a batch, the network's output and the epoch to the labels that are learnt.
         optimizer: recipe of the optimizer and its schedule.
         table: classes, for the validation scores, where there is a validation.
     """
@@ -61,14 +61,12 @@ class SegmentationModule(pl.LightningModule):
         segmentation = self.network.decoder.loss(output, labels)
         classification = self.network.classifier.loss(output, batch.valid, batch.tags)
         loss = segmentation + classification
-        self._log_losses(len(batch.ids), loss=loss, loss_segmentation=segmentation, loss_classification=classification)
-        return loss
-
-    def _log_losses(self, size: int, **losses: Tensor) -> None:
+        losses = {"loss": loss, "loss_segmentation": segmentation, "loss_classification": classification}
         values = {f"train/{name}": value.detach() for name, value in losses.items()}
         values["train/lr"] = torch.tensor(self.trainer.optimizers[0].param_groups[-1]["lr"])  # of the heads
-        self.log_dict(values, batch_size=size, prog_bar=False)
-        self.log("loss", values["train/loss"], batch_size=size, prog_bar=True, logger=False)
+        self.log_dict(values, batch_size=len(batch.ids), prog_bar=False)
+        self.log("loss", values["train/loss"], batch_size=len(batch.ids), prog_bar=True, logger=False)
+        return loss
 
     def validation_step(self, picture: Picture, _: int) -> None:
         """Scores one image at a single scale, without CRF."""

@@ -103,7 +103,7 @@ class PolyAdam:
     ema_decay: Decay = 0.0
 
     def build(self, backbone: nn.Module, heads: Iterable[nn.Module], steps: int) -> tuple[Optimizer, LRScheduler]:
-        """See `OptimizerRecipe`; there are groups without decay too, the last group is of the heads and decays."""
+        """See `OptimizerRecipe`; up to four groups: backbone and heads, each without and with decay, in this order."""
         groups: list[dict[str, object]] = []
         for part, rate in ((backbone, self.backbone_lr), (nn.ModuleList(heads), self.head_lr)):
             kept = undecayed(part)
@@ -122,14 +122,14 @@ EMBEDDINGS = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed",
 
 
 def undecayed(part: nn.Module) -> dict[nn.Parameter, None]:
-    """Parameters of norms and embeddings, each once, in their order: pulling them towards 0 means nothing."""
-    found: dict[nn.Parameter, None] = {}
+    """Parameters of norms and embeddings, each once, in their order: weight decay makes no sense for them."""
+    parameters: dict[nn.Parameter, None] = {}
     for module in part.modules():
         whole = isinstance(module, (*NORMS, nn.Embedding))
         for name, parameter in module.named_parameters(recurse=False):
             if whole or name in EMBEDDINGS:
-                found[parameter] = None
-    return found
+                parameters[parameter] = None
+    return parameters
 
 
 def parameter_groups(

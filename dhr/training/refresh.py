@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from dhr.core.sample import Batch
 from dhr.dataset.split import MaskFolder, TrainDataset
 from dhr.disk.layout import RunFolder
 from dhr.disk.mask import encode_mask
-from dhr.disk.output import Keep, Make, Output
+from dhr.disk.output import Keep, Output
 from dhr.runtime.ranks import Ranks
 from dhr.runtime.signals import stopping
 from dhr.training.average import broadcast_buffers
@@ -27,7 +28,7 @@ from dhr.training.whole_images import WholeImages
 
 @dataclass(frozen=True)
 class LabelPlan:
-    """What a training does about labels: what a step learns, on which crops, and what else has to happen."""
+    """How a training gets its labels: the labels of a step, the crops to train on, and callbacks that make labels."""
 
     labels: Labels
     train: TrainDataset
@@ -44,7 +45,7 @@ class Refresh(Protocol):
 
         Args:
             labeller: makes labels.
-            start_epoch: first epoch that learns them; the ones before learn the WSS masks.
+            start_epoch: first epoch that learns them; earlier ones learn the WSS masks.
             train: crops with the WSS masks.
             images: the same images, whole.
             run: folder of the run.
@@ -65,7 +66,7 @@ class EveryStep:
 
 @dataclass(frozen=True)
 class Rounds:
-    """All images are labelled every few epochs; the steps between learn these labels as given masks.
+    """All images are labelled every few epochs; the steps in between learn these labels.
 
     Attributes:
         epochs: that learn the labels of one round.
@@ -84,7 +85,7 @@ class Rounds:
 
 @dataclass(frozen=True)
 class RoundMasks:
-    """Which masks an epoch learns. It needs only the epoch, so workers of a loader know it without being told.
+    """Which masks an epoch learns. It depends on the epoch alone, so loader workers need no message.
 
     Attributes:
         given: WSS masks, learnt before the first round.
@@ -115,9 +116,9 @@ class RoundMasks:
 class RoundMaker(pl.Callback):
     """Labels all training images at the start of the epochs at which a round begins, shared out over the processes.
 
-    By then the checkpoint of the epoch before is written and no step was taken since, and the first batch of the epoch
-    is asked for afterwards. So a round that was interrupted is completed by the weights that began it, and no worker
-    reads a label that is not there.
+    At that time the checkpoint of the epoch before is written, no step was made since, and the first batch of the epoch
+    is not loaded yet. So an interrupted round is completed with the weights that began it, and no worker reads a label
+    that is not written yet.
 
     Args:
         masks: of the rounds.
@@ -131,51 +132,40 @@ class RoundMaker(pl.Callback):
         self.labeller = labeller
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Makes the labels of a round that begins here; those that are there stay."""
+        """Makes the labels of a round that begins here; labels that exist already are kept."""
         if not self.masks.begins(trainer.current_epoch) or not isinstance(module, SegmentationModule):
             return
         ranks = Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
         network = self.labeller.maker.network(module.network, self.labeller.average)
         broadcast_buffers(network)
-        masks = self.masks(trainer.current_epoch)
-        output = self._output(masks, digest_of_state(network) if ranks.first else "")
-        # Labels of other weights are those of a run whose checkpoint somebody removed.
-        anew = ranks.first and len(output.differing()) > 0
-        title = f"labels {masks.folder.name}"
-        with eval_mode(network), stopping():  # what is made stays, and it can take hours
-            output.fill(self.images.ids, self._maker(module), ranks, title=title, overwrite=anew)
-
-    def _output(self, masks: MaskFolder, network: str) -> Output:
-        """Labels of a round come from one state of the network."""
-        split = self.images.split
-        return Output(
+        split, masks = self.images.split, self.masks(trainer.current_epoch)
+        layout = split.layout
+        output = Output(  # all labels of a round come from one state of the network
             folder=masks.folder,
-            settings={"network": network},
-            sources=lambda image_id: [
-                split.layout.image(split.name, image_id),
-                split.layout.tags(split.name, image_id),
-            ],
+            settings={"network": digest_of_state(network) if ranks.first else ""},
+            sources=lambda image_id: [layout.image(split.name, image_id), layout.tags(split.name, image_id)],
             what="labels",
         )
 
-    def _maker(self, module: SegmentationModule) -> Make:
-        """Makes labels of images; the CRF of one runs while the network sees the next."""
-        palette = self.images.split.table.palette
+        def label(image_id: str, keep: Keep) -> None:
+            batch = Batch.of([self.images.sample(image_id)], module.device)
+            mask = self.labeller.whole(batch, module.network).pseudo_mask[0]
+            keep(image_id, encode_mask(mask.to(torch.uint8).cpu().numpy(), split.table.palette))
 
         def make(todo: Sequence[str], keep: Keep) -> Iterator[None]:
-            def label(image_id: str) -> None:
-                batch = Batch.of([self.images.sample(image_id)], module.device)
-                mask = self.labeller.whole(batch, module.network).pseudo_mask[0]
-                keep(image_id, encode_mask(mask.to(torch.uint8).cpu().numpy(), palette))
+            with ThreadPoolExecutor(self.labeller.threads) as pool:  # the CRF of an image runs beside the network
+                yield from pool.map(partial(label, keep=keep), todo)
 
-            with ThreadPoolExecutor(self.labeller.threads) as pool:
-                yield from pool.map(label, todo)
-
-        return make
+        # Labels of other weights are those of a run whose checkpoint was removed.
+        anew = ranks.first and len(output.differing()) > 0
+        title = f"labels {masks.folder.name}"
+        # `stopping`: a signal ends it at once. It can take hours, and labels that are written are kept.
+        with eval_mode(network), stopping():
+            output.fill(self.images.ids, make, ranks, title=title, overwrite=anew)
 
 
 def digest_of_state(network: nn.Module) -> str:
-    """Digest of all parameters and buffers: two networks that have the same say the same of an image."""
+    """Digest of all parameters and buffers; of networks of one architecture, equal digests mean equal outputs."""
     digest = hashlib.blake2b(digest_size=16)
     for name, value in network.state_dict().items():
         digest.update(name.encode())

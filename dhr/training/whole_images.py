@@ -1,4 +1,4 @@
-"""Training images as they are, for labels that are made or looked at outside a step."""
+"""Whole training images, for labels that are made or scored outside a step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ class WholeImages:
         return cls(train.split, ids, wss_masks, train.features, stride)
 
     def sample(self, image_id: str) -> Sample:
-        """One of them."""
+        """The whole image with tags, WSS mask and features, without augmentation."""
         return whole_sample(self.split, image_id, wss_masks=self.wss_masks, features=self.features, stride=self.stride)
 
     def truth(self, image_id: str) -> Tensor | None:
-        """Its human mask, for monitoring only; None where there is none."""
+        """The human mask of an image, for monitoring only; None where there is none."""
         masks = self.split.truths
         return masks.read(image_id, self._size(image_id)) if masks.path(image_id).exists() else None
 
     def look_at_truth(self) -> None:
-        """Opens the human masks that there are, once: watching a broken one would end a training after an epoch.
+        """Opens every existing human mask once: a broken one would end a training after its first epoch.
 
         Raises:
             InputError: one is broken, of another size, or holds other labels than the classes.

@@ -1,4 +1,4 @@
-"""Images to features at the pace of the model: images are decoded ahead, files are written behind."""
+"""Images to features at the speed of the model: images are decoded ahead of it, files are written behind it."""
 
 import logging
 from collections import deque
@@ -15,15 +15,15 @@ from dhr.network.multi_scale import multi_scale_features
 from dhr.uss.pca import Basis
 from dhr.uss.tiling import MemoryFallback
 
-READERS, WRITERS = 4, 2  # threads: decoding, and waiting for the disk, leave Python to the others
-AHEAD = 8  # images decoded and not yet asked for; with IN_FLIGHT this bounds the memory
+READERS, WRITERS = 4, 2  # threads: decoding and writing release the interpreter's lock
+AHEAD = 8  # images decoded before the model needs them; with IN_FLIGHT this bounds the memory
 IN_FLIGHT = 8  # features made and not yet on disk
 log = logging.getLogger("dhr.extract_uss")
 
 
 @dataclass(frozen=True)
 class ExtractionModel:
-    """What is stored of an image.
+    """The features that are stored of an image.
 
     Attributes:
         extractor: the model, on `device`.
@@ -41,10 +41,10 @@ class ExtractionModel:
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> Tensor:
-        """(3,H,W) uint8 -> (D,h,w) fp16 on `device`; the host waits for nothing."""
+        """(3,H,W) uint8 -> (D,h,w) fp16 on `device`; the host does not wait for the device."""
         image = normalise(pixels.to(self.device, non_blocking=True))
-        made = multi_scale_features(self.extractor, image[None], scales=self.scales, flip=self.flip)[0]
-        return (made if self.basis is None else self.basis.project(made)).to(torch.float16)
+        features = multi_scale_features(self.extractor, image[None], scales=self.scales, flip=self.flip)[0]
+        return (features if self.basis is None else self.basis.project(features)).to(torch.float16)
 
 
 def extract_all(
@@ -55,33 +55,48 @@ def extract_all(
     *,
     writers: int = WRITERS,
 ) -> Iterator[str]:
-    """Makes the features of every image and keeps them; yields ids when their features are made.
+    """Computes the features of every image and hands them to `keep`; yields each id when its features are computed.
 
     Args:
         features: the model.
         ids: of the images.
         pixels: reads one, (3,H,W) uint8; called ahead, in other threads.
-        keep: takes the features of one, (D,h,w) fp16 on the CPU; called behind, in other threads. When this function
-            has come to its end, or was stopped by an error, all calls are done.
+        keep: takes the features of one, (D,h,w) fp16 on the CPU; called in other threads. When this function has
+            ended, also by an error, all calls are done.
         writers: threads that call `keep`; with one, the calls are in the order of the ids.
     """
-    kept: deque[Future[None]] = deque()
+    device = features.device
+    on_accelerator = device.type != "cpu"
+
+    def read(image_id: str) -> Tensor:
+        # From page-locked memory, a copy to the device runs beside the model.
+        return pixels(image_id).pin_memory() if on_accelerator else pixels(image_id)
+
+    def write(image_id: str, values: Tensor, copied: torch.cuda.Event | None) -> None:
+        if copied is not None:
+            copied.synchronize()
+        keep(image_id, values)
+
+    writing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(writers) as behind:
-        for image_id, image in _decoded(readers, ids, _pinned(pixels, features.device)):
-            made = features(image)
+        for image_id, image in _decoded(readers, ids, read):
+            values = features(image)
             for note in features.extractor.take_notes():
                 log.warning(f"{image_id}: did not fit into memory: {note}")
-            kept.append(behind.submit(_keep, keep, image_id, made.to("cpu", non_blocking=True), _mark(features.device)))
-            if len(kept) > IN_FLIGHT:
-                kept.popleft().result()
+            values = values.to("cpu", non_blocking=True)
+            copied = torch.cuda.current_stream(device).record_event() if on_accelerator else None
+            writing.append(behind.submit(write, image_id, values, copied))
+            if len(writing) > IN_FLIGHT:
+                writing.popleft().result()
             yield image_id
-        while kept:
-            kept.popleft().result()
+        while writing:
+            writing.popleft().result()
 
 
 def _decoded(
     readers: ThreadPoolExecutor, ids: Sequence[str], pixels: Callable[[str], Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
+    """Ids and images in order, `AHEAD` of them read at a time; images that nobody asks for are not read."""
     source = iter(ids)
     waiting = deque((image_id, readers.submit(pixels, image_id)) for image_id in islice(source, AHEAD))
     try:
@@ -92,19 +107,3 @@ def _decoded(
     finally:
         for _, image in waiting:
             image.cancel()
-
-
-def _pinned(pixels: Callable[[str], Tensor], device: torch.device) -> Callable[[str], Tensor]:
-    """From page-locked memory a copy to the device runs beside the model."""
-    return pixels if device.type == "cpu" else lambda image_id: pixels(image_id).pin_memory()
-
-
-def _mark(device: torch.device) -> torch.cuda.Event | None:
-    """The point in the device's work at which the copy to the CPU is done."""
-    return None if device.type == "cpu" else torch.cuda.current_stream(device).record_event()
-
-
-def _keep(keep: Callable[[str, Tensor], None], image_id: str, made: Tensor, mark: torch.cuda.Event | None) -> None:
-    if mark is not None:
-        mark.synchronize()
-    keep(image_id, made)

@@ -1,4 +1,4 @@
-"""What all models of unsupervised features share: they do not learn, and compute in the precision they are given."""
+"""What all models of unsupervised features share: they are frozen, and compute in a chosen precision."""
 
 from contextlib import AbstractContextManager
 from typing import Literal, Protocol, Self
@@ -28,14 +28,14 @@ class Frozen(nn.Module):
     precision: Precision = "fp32"
 
     def freeze(self) -> None:
-        """Takes part in no training from now on."""
+        """Turns gradients off for all parameters, and eval mode on."""
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in eval mode, also as a part of something that learns."""
+        """Stays in eval mode, also as a part of a module that is trained."""
         return super().train(False)
 
 
 def mixed(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
-    """Matrix products in "fp32", "bf16" or "fp16", whatever surrounds the call."""
+    """Matrix products in "fp32", "bf16" or "fp16", whatever autocast surrounds the call."""
     return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "fp32")

@@ -42,16 +42,16 @@ def read_head(path: Path, method: str, parts: tuple[str, ...]) -> Mapping[str, A
 
 
 def refuse_other_tokens(path: Path, content: Mapping[str, Any], dim: int, tokens: Extractor, *, cells: int = 0) -> None:
-    """Makes sure that a head gets tokens of the width and patch that it was made for.
+    """Refuses tokens of another width or patch size than those that a head was trained on.
 
-    The patch stands in files that were made here. In released ones the number of queries tells it, if the width is
-    that of a known backbone.
+    Files that were made here hold the patch size. In released files the number of queries determines it, if the width
+    is that of a known backbone.
 
     Args:
         path: of the file.
         content: of the file.
         dim: width of the head.
-        tokens: what it shall work on.
+        tokens: the backbone under the head.
         cells: number of its queries, 0 if it has none.
 
     Raises:
@@ -63,8 +63,8 @@ def refuse_other_tokens(path: Path, content: Mapping[str, Any], dim: int, tokens
     if tokens.dim == dim and patch in (None, tokens.patch_size):
         return
     wanted = f"{dim} channels" + (f" and patch {patch}" if patch else "")
-    found = fitting(dim, patch)
-    cure = f"use uss/tokens={' or '.join(found)}" if found else "use the uss/tokens it was trained on"
+    names = fitting(dim, patch)
+    cure = f"use uss/tokens={' or '.join(names)}" if names else "use the uss/tokens it was trained on"
     raise InputError(
         f"{path}: a head for tokens of {wanted}, not of {tokens.dim} channels and patch {tokens.patch_size}; {cure}"
     )
@@ -75,8 +75,8 @@ def fitting(dim: int, patch: int | None) -> list[str]:
     size = SIZES.get(dim)
     patches = {"dinov2": (14,), "dino": (8, 16) if size in ("s", "b") else ()}
     return [
-        f"{family}_vit{size}{each}"
-        for family, offered in patches.items()
-        for each in offered
-        if size is not None and patch in (None, each)
+        f"{family}_vit{size}{offered}"
+        for family, sizes in patches.items()
+        for offered in sizes
+        if size is not None and patch in (None, offered)
     ]

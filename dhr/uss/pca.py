@@ -23,8 +23,8 @@ class Basis:
 
     Attributes:
         directions: (D,C) float32, orthonormal.
-        energy: (C) the share that each of them carries, falling.
-        mean: (D) what is taken from the features before; None takes nothing.
+        energy: (C) the share of the energy that each of them carries, falling.
+        mean: (D) what is subtracted from the features first; None for nothing.
     """
 
     directions: Tensor
@@ -37,15 +37,15 @@ class Basis:
 
     @property
     def digest(self) -> str:
-        """Of directions and mean; others give other features."""
+        """Digest of directions and mean, which determine the features."""
         parts = [self.directions] if self.mean is None else [self.directions, self.mean]
-        content = b"".join(each.contiguous().numpy().tobytes() for each in parts)
+        content = b"".join(part.contiguous().numpy().tobytes() for part in parts)
         return hashlib.blake2b(content, digest_size=16).hexdigest()
 
     def save(self, path: Path) -> None:
         """Writes it atomically."""
         parts = {"directions": self.directions, "energy": self.energy, "mean": self.mean}
-        write_atomically(path, save({name: each.contiguous() for name, each in parts.items() if each is not None}))
+        write_atomically(path, save({name: part.contiguous() for name, part in parts.items() if part is not None}))
 
     @classmethod
     def load(cls, path: Path) -> Self:

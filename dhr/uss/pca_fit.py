@@ -22,7 +22,7 @@ log = logging.getLogger("dhr.extract_uss")
 
 @dataclass(frozen=True)
 class PcaSample:
-    """Images that are spread over a split, which the basis of its features is fitted to.
+    """Images spread evenly over a split, to which the basis of its features is fitted.
 
     Attributes:
         ids: of the images.
@@ -38,15 +38,15 @@ class PcaSample:
 
     @classmethod
     def of(cls, ids: Sequence[str], split: Split, features: ExtractionModel, ranks: Ranks) -> Self:
-        """At most SAMPLE of all ids."""
+        """At most `SAMPLE` of all ids."""
         spread = np.linspace(0, len(ids) - 1, min(SAMPLE, len(ids))).round()
         return cls([ids[int(position)] for position in spread], split, features, ranks)
 
     def counted(self, what: Statistic, title: str) -> Statistic:
-        """What was given, with the features of every image added once, whichever process made them."""
+        """Adds the features of every image to `what` once, summed over the processes, and returns it."""
         own = self.ranks.share(self.ids)
-        made = extract_all(self.features, own, self.split.pixels, lambda _, values: what.add(values), writers=1)
-        for _ in progress(made, f"{title} {self.split.name}", total=len(own), visible=self.ranks.first):
+        done = extract_all(self.features, own, self.split.pixels, lambda _, values: what.add(values), writers=1)
+        for _ in progress(done, f"{title} {self.split.name}", total=len(own), visible=self.ranks.first):
             pass
         if self.ranks.count > 1:
             distributed.all_reduce(what.total)
@@ -58,13 +58,14 @@ class PcaSample:
 
 
 def fitted_basis(sample: PcaSample, components: int | None, path: Path, *, centred: bool) -> Basis:
-    """The directions that a sample asks for; they are kept in a file.
+    """Fits a basis to a sample and saves it.
 
     Args:
         sample: of the split.
-        components: how many; None for as many as there are channels, which turns the features and loses nothing.
+        components: number of directions; None for as many as there are channels, which rotates the features and loses
+            nothing.
         path: of the file.
-        centred: whether the mean of the sample's features is taken away first.
+        centred: whether the mean of the sample's features is subtracted first.
 
     Raises:
         InputError: there are fewer channels, or all features are the same.
@@ -74,9 +75,9 @@ def fitted_basis(sample: PcaSample, components: int | None, path: Path, *, centr
     basis = sample.counted(SecondMoment(dim, mean), "components").basis(components or dim)
     if sample.ranks.first:
         basis.save(path)
-        kept, change = float(basis.energy.sum()), mean_cosine_change(sample.first(), basis)
+        energy, change = float(basis.energy.sum()), mean_cosine_change(sample.first(), basis)
         log.info(
-            f"{path}: {components or dim} of {dim} directions carry {100 * kept:.2f} % of the energy of "
+            f"{path}: {components or dim} of {dim} directions carry {100 * energy:.2f} % of the energy of "
             f"{len(sample.ids)} images; the cosine of two cells of {sample.ids[0]} changes by {change:.4f} on average"
         )
     return basis

@@ -1,4 +1,4 @@
-"""Features of images that do not fit into memory: one by one, in tiles, on the CPU; none is left out."""
+"""Features of batches that do not fit into memory: image by image, in tiles, or on the CPU; none is left out."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ PARTS = (2, 3, 4, 6, 8)  # tiles along each side, in the order in which they are
 
 
 class MemoryFallback:
-    """An `Extractor` that takes smaller pieces where memory runs out, and then the CPU.
+    """An `Extractor` that works on smaller pieces where memory runs out, and then on the CPU.
 
     A batch is cut into single images, and an image into overlapping tiles, of which the inner cells are kept. Single
     images give what the batch gives. Tiles are exact where a cell depends on nothing farther than MARGIN cells, as
@@ -27,7 +27,7 @@ class MemoryFallback:
         extractor: the model, on its device.
 
     Attributes:
-        notes: what had to be done since the notes were taken, one text per call that did not fit.
+        notes: one text per call that did not fit since `take_notes`: the size of the image, and how it was computed.
     """
 
     def __init__(self, extractor: nn.Module) -> None:
@@ -49,14 +49,14 @@ class MemoryFallback:
         return features
 
     def take_notes(self) -> list[str]:
-        """The notes, which are forgotten."""
+        """Returns the notes and clears them."""
         notes, self.notes = self.notes, []
         return notes
 
     def _ways(self, image: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
         yield "", lambda: self.extractor(image)
         if len(image) > 1:
-            yield "one by one", lambda: torch.cat([self.extractor(each[None]) for each in image])
+            yield "one by one", lambda: torch.cat([self.extractor(single[None]) for single in image])
         cells = min(image.shape[-2:]) // self.patch_size
         for parts in (parts for parts in PARTS if cells // parts > 1):
             yield f"in {parts} x {parts} tiles", lambda parts=parts: in_tiles(self, image, parts)  # type: ignore[misc]
@@ -67,8 +67,8 @@ class MemoryFallback:
         """One by one on the CPU; the copy of the model stays for the next time."""
         if self._on_cpu is None:
             self._on_cpu = copy.deepcopy(self.extractor).cpu()
-        made = [self._on_cpu(each[None].cpu()) for each in image]
-        return torch.cat(made).to(image.device)
+        features = [self._on_cpu(single[None].cpu()) for single in image]
+        return torch.cat(features).to(image.device)
 
 
 def in_tiles(frugal: MemoryFallback, image: Tensor, parts: int) -> Tensor:
@@ -114,27 +114,27 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 def first_that_fits(ways: Iterable[tuple[str, Callable[[], R]]]) -> tuple[str, R]:
-    """Name and result of the first way that memory suffices for; every other error passes through.
+    """Name and result of the first way that fits into memory; other errors are not caught.
 
     Args:
-        ways: names and what they do, from the fastest to the most frugal; at least one.
+        ways: names and functions, from the fastest to the one that needs least memory; at least one.
 
     Raises:
         MemoryError: none of them fits.
     """
     tried = []
     for name, way in ways:
-        results, said = _attempt(way)
+        results, message = _attempt(way)
         if results:
             return name, results[0]
-        tried.append(f"{name}: {said}" if name else said)
+        tried.append(f"{name}: {message}" if name else message)
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # pieces of another size need room in one piece
+            torch.cuda.empty_cache()  # tiles of another size need contiguous memory
     raise MemoryError("; ".join(tried))
 
 
 def _attempt(way: Callable[[], R]) -> tuple[list[R], str]:
-    """The result, or none and what was said. The error must end here: it keeps the tensors of its frames alive."""
+    """The result, or none and the error's message; the error itself would keep the tensors of its frames alive."""
     try:
         return [way()], ""
     except (RuntimeError, MemoryError) as error:

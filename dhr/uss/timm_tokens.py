@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Le
-from torch import Tensor, nn
+from torch import Tensor
 
 from dhr.core.colour import MEAN, STD
 from dhr.core.errors import InputError
@@ -52,10 +52,24 @@ class TimmTokens(Frozen):
         refuse_no_weights(weights, sha256)
         self.layers = _create(name, weights == "pretrained", output_stride)
         if weights is not None and weights not in ("pretrained", "random"):
-            _load(self.layers, Path(weights), sha256)
+            path = Path(weights)
+            content = read_file(path, sha256)
+            tensors = only_tensors(content.get("state_dict", content), path)
+            tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+            load_strictly(self.layers, without_classifier(tensors, self.layers), path)
         if final_layers and block is not None:
             raise InputError(f"{PLACE}.block: {block}: final_layers=true reads none; set {PLACE}.block=null")
-        self.block, self.patch_size = _chosen(self.layers, name, block)
+        blocks = getattr(self.layers, "feature_info", None)
+        if not blocks or not hasattr(self.layers, "forward_intermediates"):
+            raise InputError(
+                f"{PLACE}.name: {name}: timm gives no maps of a {type(self.layers).__name__}; use another, such as "
+                "vit_small_patch16_dinov3.lvd1689m"
+            )
+        self.block = len(blocks) - 1 if block is None else block
+        if not 0 <= self.block < len(blocks):
+            allowed = f"allowed are 0 to {len(blocks) - 1}, the blocks of {name}, and null"
+            raise InputError(f"{PLACE}.block: {block}: {allowed}")
+        self.patch_size = int(blocks[self.block]["reduction"])
         self.final_layers = final_layers
         self.precision = precision
         self.colours = recolouring(self.layers.pretrained_cfg)
@@ -91,7 +105,7 @@ def recolouring(known: Mapping[str, Any]) -> list[tuple[float, float]] | None:
 
 
 def _create(name: str, pretrained: bool, output_stride: int | None) -> Any:
-    """The network; transformers have to be told that images are of any size, others do not know the word."""
+    """The network; transformers need `dynamic_img_size` for images of any size, other networks do not accept it."""
     dilated = {} if output_stride is None else {"output_stride": output_stride}
     try:
         return create(name, pretrained=pretrained, what="network", dynamic_img_size=True, **dilated)
@@ -112,48 +126,27 @@ def _not_dilated(name: str, output_stride: int | None) -> InputError:
     )
 
 
-def _chosen(layers: Any, name: str, block: int | None) -> tuple[int, int]:
-    """Number of the block, and pixels per cell of its map."""
-    blocks = getattr(layers, "feature_info", None)
-    if not blocks or not hasattr(layers, "forward_intermediates"):
-        raise InputError(
-            f"{PLACE}.name: {name}: timm gives no maps of a {type(layers).__name__}; use another, such as "
-            "vit_small_patch16_dinov3.lvd1689m"
-        )
-    number = len(blocks) - 1 if block is None else block
-    if not 0 <= number < len(blocks):
-        raise InputError(f"{PLACE}.block: {block}: allowed are 0 to {len(blocks) - 1}, the blocks of {name}, and null")
-    return number, int(blocks[number]["reduction"])
-
-
 def _probed(tokens: TimmTokens, name: str) -> int:
     """Number of channels, by a small image that is not square."""
     height, width = 2 * tokens.patch_size, 3 * tokens.patch_size
     cure = f"use another {PLACE}.name"
     try:
-        made = tokens(torch.zeros(1, 3, height, width))
+        cells = tokens(torch.zeros(1, 3, height, width))
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"{PLACE}.name: {name}: gives no map of {height} x {width} pixels ({error}); {cure}"
         ) from error
-    if made.ndim == 3:  # tokens of a transformer
+    if cells.ndim == 3:  # tokens of a transformer
         raise InputError(f"{PLACE}.final_layers: true: {name} has no layers behind its last block; set it to false")
-    if made.shape[2:] != (2, 3):
-        found = " x ".join(map(str, made.shape[2:]))
-        raise InputError(f"{PLACE}.name: {name}: {height} x {width} pixels give {found} cells, not 2 x 3; {cure}")
-    return made.shape[1]
-
-
-def _load(layers: nn.Module, path: Path, sha256: str | None) -> None:
-    content = read_file(path, sha256)
-    weights = only_tensors(content.get("state_dict", content), path)
-    weights = {name.removeprefix("module."): value for name, value in weights.items()}
-    load_strictly(layers, without_classifier(weights, layers), path)
+    if cells.shape[2:] != (2, 3):
+        grid = " x ".join(map(str, cells.shape[2:]))
+        raise InputError(f"{PLACE}.name: {name}: {height} x {width} pixels give {grid} cells, not 2 x 3; {cure}")
+    return cells.shape[1]
 
 
 def without_classifier(weights: Mapping[str, Tensor], layers: Any) -> dict[str, Tensor]:
-    """Weights without those of the classifier that timm knows the network by."""
-    said = layers.pretrained_cfg["classifier"] or ()
-    parts = tuple(f"{part}." for part in ([said] if isinstance(said, str) else said))
+    """Weights without those of the classifier, whose layers timm's configuration of the network names."""
+    names = layers.pretrained_cfg["classifier"] or ()
+    parts = tuple(f"{part}." for part in ([names] if isinstance(names, str) else names))
     own = layers.state_dict()
     return {name: value for name, value in weights.items() if name in own or not name.startswith(parts)}

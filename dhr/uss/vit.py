@@ -43,7 +43,14 @@ class VisionTransformer(Frozen):
     ) -> None:
         super().__init__()
         refuse_no_weights(weights, sha256)
-        self.layers = _create(name, pretrained=weights == "pretrained")
+        pretrained = weights == "pretrained"
+        layers = create(name, pretrained=pretrained, what="vision transformer", dynamic_img_size=True)
+        if not isinstance(layers, Layers):
+            raise InputError(
+                f"{PLACE}.name: {name}: is a {type(layers).__name__}, not a plain vision transformer; "
+                f"use uss/tokens=timm {PLACE}.name={name}"
+            )
+        self.layers = layers
         if weights is not None and weights not in ("pretrained", "random"):
             path = Path(weights)
             load_strictly(self.layers, only_tensors(timm_names(read_file(path, sha256)), path), path)
@@ -97,16 +104,6 @@ def resample_positions(positions: Tensor, grid: tuple[int, int], *, registers: b
     return positions.flatten(2).transpose(1, 2)
 
 
-def _create(name: str, *, pretrained: bool) -> Layers:
-    layers = create(name, pretrained=pretrained, what="vision transformer", dynamic_img_size=True)
-    if not isinstance(layers, Layers):
-        raise InputError(
-            f"{PLACE}.name: {name}: is a {type(layers).__name__}, not a plain vision transformer; "
-            f"use uss/tokens=timm {PLACE}.name={name}"
-        )
-    return layers
-
-
 def timm_names(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """Weights of a DINO, DINOv2 or timm file under timm's names.
 
@@ -115,7 +112,7 @@ def timm_names(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     weights = {name.removeprefix("module."): value for name, value in content.get("teacher", content).items()}
     if any(name.startswith("backbone.") for name in weights):
-        weights = {name.removeprefix("backbone."): each for name, each in weights.items() if "backbone." in name}
+        weights = {name.removeprefix("backbone."): value for name, value in weights.items() if "backbone." in name}
     weights = {name: value for name, value in weights.items() if not name.startswith(TRAINING_ONLY)}
     if "register_tokens" in weights:
         positions = weights["pos_embed"]

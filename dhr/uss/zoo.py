@@ -15,10 +15,10 @@ PLACE = "uss.tokens"
 
 
 def refuse_no_weights(weights: str | None, sha256: str | None) -> None:
-    """Makes sure that there are weights, and that a digest has a file to belong to.
+    """Refuses tokens without weights, and a digest without a file of weights.
 
     Raises:
-        InputError: otherwise.
+        InputError: `weights` is None, or `sha256` is set and `weights` is not a file.
     """
     if weights is None:
         raise InputError(f"{PLACE}.weights: null: features of an untrained network are noise; use pretrained or a file")
@@ -46,9 +46,12 @@ def create(name: str, *, pretrained: bool, what: str, **settings: Any) -> nn.Mod
     except (OSError, RuntimeError, TypeError) as error:
         if not pretrained or isinstance(error, TypeError) or "Invalid pretrained tag" in str(error):
             raise InputError(f"{PLACE}.name: {name}: no {what} of timm ({error})") from error
+        known, file = timm.get_pretrained_cfg(name), "the file"
+        if known is not None:
+            file = str(known.url) if known.url else f"the file at https://huggingface.co/{known.hf_hub_id}"
         raise InputError(
             f"{PLACE}.weights: pretrained: the weights of {name} could not be fetched ({type(error).__name__}); "
-            f"connect to the network once, or bring {_address(name)} and set {PLACE}.weights=<file>"
+            f"connect to the network once, or bring {file} and set {PLACE}.weights=<file>"
         ) from error
 
 
@@ -61,19 +64,8 @@ def read_file(path: Path, sha256: str | None) -> Mapping[str, Any]:
     if not path.is_file():
         raise InputError(f"{PLACE}.weights: {path}: no such file; allowed are pretrained or a file of weights")
     if sha256 is not None:
-        _compare(path, sha256)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != sha256.lower():
+            raise InputError(f"{path}: sha256 is {digest}, {PLACE}.sha256 says {sha256}; download the file again")
     return read_weights(path) if path.suffix == ".safetensors" else read_checkpoint(path)
-
-
-def _address(name: str) -> str:
-    known = timm.get_pretrained_cfg(name)
-    if known is None:
-        return "the file"
-    return str(known.url) if known.url else f"the file at https://huggingface.co/{known.hf_hub_id}"
-
-
-def _compare(path: Path, sha256: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256.lower():
-        raise InputError(f"{path}: sha256 is {found}, {PLACE}.sha256 says {sha256}; download the file again")

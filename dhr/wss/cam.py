@@ -1,4 +1,4 @@
-"""Masks from tags alone: a classifier's class activation maps over scales, made whole by a dense CRF."""
+"""Masks from tags alone: a classifier's class activation maps, summed over scales and refined by a dense CRF."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +76,7 @@ class TagClassifier(pl.LightningModule):
 def activation_maps(model: TagClassifier, image: Tensor, tags: Tensor) -> Tensor:
     """Class activation maps of one image, added up over scales and flips.
 
-    Views and maps are resized alike, by the centres of pixels and cells, so that maps of all scales lie on each other.
+    Views and maps are resized alike, by the centres of pixels and cells, so that the maps of all scales are aligned.
 
     Args:
         model: in eval mode.
@@ -118,13 +118,13 @@ def mask_of(maps: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, gamma: floa
 def masks_of(model: TagClassifier, split: Split, ids: Sequence[str], *, crf: Crf) -> Iterator[tuple[str, Tensor]]:
     """Ids and (H,W) uint8 masks, in this order; the CRF of some images runs while the network sees the next ones.
 
-    An image without tags is background; where the data set has no background, nothing is said of it: IGNORE.
+    An image without tags is background everywhere, or IGNORE where the data set has no background class.
 
     Args:
         model: in eval mode, on its device.
-        split: where images and tags come from.
+        split: images and tags.
         ids: of the images.
-        crf: makes the masks follow edges.
+        crf: refines the masks.
 
     Raises:
         InputError: the scores of an image are no probabilities.

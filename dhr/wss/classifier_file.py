@@ -1,4 +1,4 @@
-"""The classifier of a WSS method on disk, with the recipe beside it that says what it was trained with."""
+"""The classifier of a WSS method on disk, and beside it the settings that it was trained with."""
 
 import shutil
 from collections.abc import Mapping
@@ -11,16 +11,16 @@ from dhr.disk.ledger import digest_of
 from dhr.disk.mark import sha256_of
 from dhr.disk.output import differing_keys
 
-RECIPE = "recipe.json"  # beside the masks: what they were made with
+RECIPE = "recipe.json"  # beside the weights: the settings of the training
 
 
 @dataclass(frozen=True)
 class ClassifierFile:
-    """The classifier on disk, and the recipe beside it that says what it was trained with.
+    """The weights of the classifier, and the record of the settings that it was trained with.
 
     Attributes:
-        folder: where the two lie.
-        settings: of the recipe that is asked for.
+        folder: of both files.
+        settings: of the classifier that is wanted.
     """
 
     folder: Path
@@ -28,27 +28,27 @@ class ClassifierFile:
 
     @property
     def weights(self) -> Path:
-        """Its weights."""
+        """File of the weights."""
         return self.folder / "classifier.safetensors"
 
     @property
     def recipe(self) -> Path:
-        """What it was trained with, and the digest of the weights that came of it."""
+        """File of the settings of the training, with the digest of the weights."""
         return self.folder / RECIPE
 
     def is_there(self, *, overwrite: bool) -> bool:
-        """Whether it need not be trained.
+        """Whether a classifier of these settings is stored; False with `overwrite`, which trains it anew.
 
         Raises:
-            InputError: what is there came of other settings, or nobody knows of which, and `overwrite` is false.
+            InputError: the stored weights have other settings or none, or do not match their digest.
         """
         if overwrite or not self.weights.exists():
             return False
         cure = "overwrite=true trains it and makes its masks anew"
         if not self.recipe.exists():
             raise InputError(f"{self.weights}: does not say how it was trained (no {RECIPE}); {cure}")
-        known = read_json(self.recipe)
-        differing = differing_keys(known, {**self.settings, "weights": sha256_of(self.weights)})
+        recorded = read_json(self.recipe)
+        differing = differing_keys(recorded, {**self.settings, "weights": sha256_of(self.weights)})
         if differing == ["weights"]:
             raise InputError(f"{self.weights}: not the classifier that {self.recipe} tells of; {cure}")
         if differing:
@@ -59,11 +59,11 @@ class ClassifierFile:
 
     @property
     def begun(self) -> Path:
-        """Checkpoints of a training with these settings that is not done; one with others begins anew."""
+        """Folder of the checkpoints of an unfinished training with these settings; other settings have another one."""
         return self.folder / f".training-{digest_of(self.settings)[:8]}"
 
     def conclude(self) -> None:
-        """Says of the weights, now that they are there, what they were trained with."""
+        """Records the settings and the digest of the stored weights, and removes the checkpoints."""
         write_json(self.recipe, {**self.settings, "weights": sha256_of(self.weights)})
         for folder in self.folder.glob(".training-*"):
-            shutil.rmtree(folder)  # all that is needed of it is in the weights
+            shutil.rmtree(folder)

@@ -78,7 +78,7 @@ def test_codes_are_whole_numbers_of_their_own(reach: tuple[float, ...]) -> None:
         assert inside == ([ahead] if ahead in numbers else [])
 
 
-def code_of(vertex: tuple[int, ...], codes: permutohedral.Codes) -> int:
+def code_of(vertex: tuple[int, ...], codes: permutohedral.VertexCodes) -> int:
     size = len(vertex)
     return codes.origin + sum(step * (each // size) for step, each in zip(codes.steps, vertex, strict=True))
 

@@ -7,6 +7,7 @@ import pytest
 from scripts import check_style
 
 LONG_BODY = "\n".join(f"    value_{n} = {n}" for n in range(check_style.FUNCTION_LINES))
+STAGE_BODY = "\n".join(f"    value_{n} = {n}" for n in range(check_style.STAGE_LINES))
 BLOCK = "".join(f"count_{n} = {n} + 1\n" for n in range(check_style.WINDOW))
 
 
@@ -29,6 +30,7 @@ def unique_lines(count: int, start: int = 0) -> str:
     [
         ("dhr/a.py", unique_lines(301), ("dhr/a.py:1", "lines of the file")),
         ("dhr/a.py", f"\n\ndef run():\n{LONG_BODY}\n    return 1\n", ("dhr/a.py:3", "lines of run")),
+        ("dhr/stage/a.py", f"\n\ndef run():\n{STAGE_BODY}\n    return 1\n", ("dhr/stage/a.py:3", "lines of run")),
         ("dhr/a.py", "from torch import *\n", ("dhr/a.py:1", "star import")),
         ("dhr/a.py", "try:\n    f()\nexcept Exception:\n    pass\n", ("dhr/a.py:3", "broad except")),
         ("dhr/a.py", "try:\n    f()\nexcept:\n    pass\n", ("dhr/a.py:3", "broad except")),
@@ -52,6 +54,7 @@ def test_finds(tmp_path: Path, path: str, text: str, expected: tuple[str, str]) 
     [
         ("dhr/a.py", unique_lines(300)),
         ("dhr/a.py", f"def run():\n    '''Says\n    what.\n    '''\n{LONG_BODY}\n"),
+        ("dhr/stage/a.py", f"def run():\n{STAGE_BODY}\n"),
         ("dhr/a.py", "def run():\n    '''Only words.'''\n"),
         ("dhr/a.py", "try:\n    f()\nexcept Exception:\n    log()\n    raise\n"),
         ("dhr/a.py", "from pathlib import Path\nprint(torch.cuda.is_available())\n"),

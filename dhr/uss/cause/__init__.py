@@ -48,16 +48,13 @@ class CauseHead(nn.Module):
         """(B,D,h,w) and (C,D) -> (B,width,h,w)."""
         grid = (tokens.shape[-2], tokens.shape[-1])
         memory = tokens.flatten(2).transpose(1, 2)
-        return self.tr(memory, nearest_codes(memory, codebook), self._queries(grid), grid)
-
-    def _queries(self, grid: tuple[int, int]) -> Tensor:
-        """(1,h*w,D)."""
-        known = self.query_pos.T[None]
+        queries = self.query_pos.T[None]
         if self.query_resize == "1d":
-            length = grid[0] * grid[1]
-            return functional.interpolate(known, length, mode="linear", align_corners=False).transpose(1, 2)
-        side = isqrt(known.shape[2])
-        return resize(known.unflatten(2, (side, side)), grid).flatten(2).transpose(1, 2)
+            queries = functional.interpolate(queries, grid[0] * grid[1], mode="linear", align_corners=False)
+        else:
+            side = isqrt(queries.shape[2])
+            queries = resize(queries.unflatten(2, (side, side)), grid).flatten(2)
+        return self.tr(memory, nearest_codes(memory, codebook), queries.transpose(1, 2), grid)
 
 
 class _Block(nn.Module):
@@ -75,14 +72,14 @@ class _Block(nn.Module):
 
     def forward(self, memory: Tensor, codes: Tensor, queries: Tensor, grid: tuple[int, int]) -> Tensor:
         """Tokens and their codes (B,N,D), queries (1,N,D) -> (B,width,h,w) with h*w = N."""
-        placed = codes + queries
-        seen, _ = self.self_attn(placed, placed, codes, need_weights=False)
-        found = self.norm1(codes + self.dropout(seen))
-        seen, _ = self.multihead_attn(found + queries, memory, memory, need_weights=False)
-        found = self.norm2(found + self.dropout(seen))
-        thought = self.linear2(self.dropout(functional.relu(self.linear1(found))))
-        found = memory + self.norm3(found + self.dropout(thought))
-        cells = found.transpose(1, 2).unflatten(2, grid)
+        positioned = codes + queries
+        attended, _ = self.self_attn(positioned, positioned, codes, need_weights=False)
+        state = self.norm1(codes + self.dropout(attended))
+        attended, _ = self.multihead_attn(state + queries, memory, memory, need_weights=False)
+        state = self.norm2(state + self.dropout(attended))
+        hidden = self.linear2(self.dropout(functional.relu(self.linear1(state))))
+        state = memory + self.norm3(state + self.dropout(hidden))
+        cells = state.transpose(1, 2).unflatten(2, grid)
         return self.f1(self.dropout(cells)) + self.f2(self.dropout(cells))
 
 
@@ -151,6 +148,6 @@ def cause_in(content: Mapping[str, Any], path: Path, *, query_resize: QueryResiz
 
 
 def cause_file(head: CauseHead, codebook: Tensor, *, patch_size: int) -> Mapping[str, Any]:
-    """What is saved of a head: the released form, and the patch of its tokens."""
+    """Content of the file of a head: as released, and the patch size of its tokens."""
     decoder = {f"{PREFIX}{name}": value.detach().cpu().clone() for name, value in head.state_dict().items()}
     return {"decoder": decoder, "codebook": codebook.detach().cpu().clone(), PATCH: torch.tensor(patch_size)}

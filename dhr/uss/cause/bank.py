@@ -1,4 +1,4 @@
-"""Features of earlier steps, a limited number per code, to contrast new ones with."""
+"""Features of earlier steps, a limited number per code, as candidates of the contrastive loss."""
 
 import torch
 from torch import Tensor
@@ -21,18 +21,24 @@ class Bank:
         return len(self.codes)
 
     def add(self, codes: Tensor, vectors: Tensor, *, key: int) -> None:
-        """Takes a random half, rounded up, of new vectors (N,E) with their codes (N); the oldest of a code leave.
+        """Adds a random half, rounded up, of the vectors; of each code only the newest `limit` stay.
 
         Args:
-            codes: index of the code of every vector.
-            vectors: without gradient.
-            key: of the random half.
+            codes: (N) index of the code of every vector.
+            vectors: (N,E), without gradient.
+            key: seeds the choice of the half.
         """
         order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(key))
         half = order[: (len(codes) + 1) // 2].to(codes.device)
         self.codes = torch.cat([self.codes.to(codes.device), codes[half]])
         self.vectors = torch.cat([self.vectors.to(vectors), vectors[half]])
-        newest = _rank_from_the_end(self.codes) < self.limit
+        backwards = self.codes.flip(0)
+        order = backwards.argsort(stable=True)
+        _, counts = backwards[order].unique_consecutive(return_counts=True)
+        starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+        later = torch.empty_like(self.codes)  # how many later entries have the same code, from the end
+        later[order] = torch.arange(len(self.codes), device=self.codes.device) - starts
+        newest = later.flip(0) < self.limit
         self.codes, self.vectors = self.codes[newest], self.vectors[newest]
 
     def state(self) -> dict[str, Tensor]:
@@ -42,14 +48,3 @@ class Bank:
     def load(self, state: dict[str, Tensor]) -> None:
         """Takes what a checkpoint kept."""
         self.codes, self.vectors = state["codes"], state["vectors"]
-
-
-def _rank_from_the_end(codes: Tensor) -> Tensor:
-    """How many later entries have the same code: (N) -> (N)."""
-    backwards = codes.flip(0)
-    order = backwards.argsort(stable=True)
-    _, counts = backwards[order].unique_consecutive(return_counts=True)
-    starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-    ranks = torch.empty_like(codes)
-    ranks[order] = torch.arange(len(codes), device=codes.device) - starts
-    return ranks.flip(0)

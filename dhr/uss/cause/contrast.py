@@ -10,7 +10,7 @@ from dhr.core.numerics import unit_vectors
 
 @dataclass(frozen=True)
 class Relation:
-    """Which codes attract and which repel each other; pairs in between take no part.
+    """Which codes attract and which repel each other; other pairs of codes have no effect.
 
     Attributes:
         alike: (C,C) bool.
@@ -28,7 +28,7 @@ class Relation:
         return cls(cosines > positive, cosines < negative)
 
     def between(self, anchors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """(N) and (M) indices of codes -> who attracts and who repels, (N,M) bool each."""
+        """(N) and (M) indices of codes -> which pairs attract and which repel, (N,M) bool each."""
         return self.alike[anchors][:, candidates], self.unlike[anchors][:, candidates]
 
 
@@ -51,7 +51,7 @@ def contrast(
         The sum, 0 and differentiable where no pair is alike, and the number of pairs.
     """
     scores = unit_vectors(anchors, dim=1) @ unit_vectors(candidates, dim=1).T / temperature
-    # Finite, not -inf: an anchor with neither has no loss, and must not have NaN as its gradient.
+    # Finite, not -inf: an anchor without a candidate of either kind has no loss, and its gradient must not be NaN.
     compared = scores.masked_fill(~(alike | unlike), torch.finfo(scores.dtype).min)
     pairs = alike.sum(1)
     total = (pairs * compared.logsumexp(1)).sum() - (scores * alike).sum()

@@ -1,4 +1,4 @@
-"""The recipe of CAUSE: a clusterbook of the tokens, then a head that learns by contrast what it takes for alike."""
+"""The recipe of CAUSE: a clusterbook of the tokens, then a head trained with a contrastive loss over its codes."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -20,7 +20,7 @@ File = Mapping[str, Any]  # what is saved of a head, in the released form
 
 @dataclass(frozen=True)
 class CauseRecipe:
-    """How a head of CAUSE is trained and judged.
+    """How a head of CAUSE is trained and probed.
 
     Attributes:
         crops: that are learnt from.
@@ -28,7 +28,7 @@ class CauseRecipe:
         head: stage 2.
         probe: stage 3.
         batch_size: crops per step, of all processes together.
-        window: one token of every window x window is looked at.
+        window: one token of every window x window is used.
         width: channels of the features.
     """
 

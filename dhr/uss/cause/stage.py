@@ -1,4 +1,4 @@
-"""Stage 2 of CAUSE: the head learns by contrast what the clusterbook takes for alike."""
+"""Stage 2 of CAUSE: a contrastive loss draws features together whose codes in the clusterbook are alike."""
 
 from copy import deepcopy
 from typing import Any, Self
@@ -41,8 +41,8 @@ class HeadModule(UssModule):
         head: as it starts.
         codebook: (K,D), frozen.
         settings: of the stage.
-        window: one token of every window x window cells is looked at.
-        seed: of what is drawn.
+        window: one token of every window x window cells is used.
+        seed: of all random numbers.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class HeadModule(UssModule):
         return self.average.head
 
     def train(self, mode: bool = True) -> Self:
-        """The average never drops anything."""
+        """The average stays in eval mode: it drops no channels."""
         super().train(mode)
         self.average.eval()
         return self
@@ -74,12 +74,16 @@ class HeadModule(UssModule):
         """Loss of one batch of crops."""
         tokens = self.tokens(batch.image)
         cells = one_per_window(batch.key, (tokens.shape[-2], tokens.shape[-1]), self.window)
-        codes = self._codes(at_cells(tokens, cells))
+        codes = (at_cells(tokens, cells) @ unit_vectors(self.codebook, dim=1).T).argmax(2)  # (B,n), of largest cosine
         student = self.student(tokens, self.codebook, cells)
         with torch.no_grad():
             teacher = self.average(tokens, self.codebook, cells)
         everyone = (of_all_processes(codes).flatten(), of_all_processes(teacher).flatten(0, 1))
-        terms = [self._term(student, codes, *everyone, own=self._own(codes))]
+        # The positions (B*n) of the anchors of this process among the candidates of all processes.
+        images, points = codes.shape
+        first = (torch.arange(images, device=codes.device) * processes() + self.global_rank) * points
+        own = (first[:, None] + torch.arange(points, device=codes.device)).flatten()
+        terms = [self._term(student, codes, *everyone, own=own)]
         if len(self.bank):
             terms.append(self._term(student, codes, self.bank.codes, self.bank.vectors))
         loss = torch.stack(terms).mean()
@@ -98,19 +102,9 @@ class HeadModule(UssModule):
         total, pairs = contrast(student.flatten(0, 1), candidates, alike, unlike, temperature=temperature)
         return total * processes() / sum_of_all_processes(pairs).clamp_min(1)
 
-    def _codes(self, tokens: Tensor) -> Tensor:
-        """(B,n,D) -> (B,n) index of the nearest code."""
-        return (tokens @ unit_vectors(self.codebook, dim=1).T).argmax(2)
-
-    def _own(self, codes: Tensor) -> Tensor:
-        """Where the anchors of this process stand among the candidates of all: (B,n) -> (B*n)."""
-        images, each = codes.shape
-        first = (torch.arange(images, device=codes.device) * processes() + self.global_rank) * each
-        return (first[:, None] + torch.arange(each, device=codes.device)).flatten()
-
     @property
     def relation(self) -> Relation:
-        """Which codes attract, which repel; the codebook does not change."""
+        """Which codes attract and which repel; computed once, since the codebook does not change."""
         if self._relation is None:
             thresholds = {"positive": self.settings.positive, "negative": self.settings.negative}
             self._relation = Relation.of(self.codebook, **thresholds)
@@ -122,7 +116,7 @@ class HeadModule(UssModule):
         return torch.optim.Adam(self.student.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clips the gradient, by now unscaled and averaged over the processes."""
+        """Clips the gradient, which is unscaled and averaged over the processes at this point."""
         if self.settings.clip is not None:
             nn.utils.clip_grad_norm_(self.student.parameters(), self.settings.clip)
 
@@ -134,9 +128,9 @@ class HeadModule(UssModule):
                 average.lerp_(student, 1 - self.settings.ema_decay)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The bank is a part of the state."""
+        """Adds the bank to the checkpoint."""
         checkpoint["bank"] = self.bank.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the bank back."""
+        """Restores the bank."""
         self.bank.load(checkpoint["bank"])

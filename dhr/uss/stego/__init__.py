@@ -18,7 +18,7 @@ PARTS = ("cluster1", "cluster2")
 
 
 class StegoHead(nn.Module):
-    """A linear and a non-linear branch, summed; each sees the tokens with channels of its own dropped.
+    """A linear and a non-linear branch, summed; each gets the tokens with its own dropout of channels.
 
     Args:
         dim: channels of the tokens.
@@ -77,7 +77,7 @@ def stego_in(content: Mapping[str, Any], path: Path) -> StegoHead:
     Raises:
         InputError: a name or shape that does not fit; `path` is for the message.
     """
-    weights = {f"{part}.{name}": each for part in PARTS for name, each in only_tensors(content[part], path).items()}
+    weights = {f"{part}.{name}": value for part in PARTS for name, value in only_tensors(content[part], path).items()}
     linear = weights.get("cluster1.0.weight")
     if linear is None or linear.ndim != 4:
         raise InputError(f"{path}: no head of STEGO; download or convert it anew")
@@ -87,9 +87,9 @@ def stego_in(content: Mapping[str, Any], path: Path) -> StegoHead:
 
 
 def stego_file(head: StegoHead, *, patch_size: int) -> Mapping[str, Any]:
-    """What is saved of a head: the released form, and the patch of its tokens."""
-    saved: dict[str, Any] = {
+    """Content of the file of a head: as released, and the patch size of its tokens."""
+    parts: dict[str, Any] = {
         part: {name: value.detach().cpu().clone() for name, value in getattr(head, part).state_dict().items()}
         for part in PARTS
     }
-    return {**saved, PATCH: torch.tensor(patch_size)}
+    return {**parts, PATCH: torch.tensor(patch_size)}

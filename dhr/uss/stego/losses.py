@@ -31,7 +31,10 @@ def correspondence_loss(tokens: Tensor, codes: Tensor, *, shift: float) -> Tenso
 
 
 def derangement(count: int) -> Tensor:
-    """A random order of `count` in which nothing keeps its place; needs two or more. From torch's random numbers."""
+    """A random permutation (count) in which no element keeps its place; drawn by torch's generator.
+
+    `count` has to be at least 2: there is none of a single element.
+    """
     while True:  # each attempt succeeds with a probability of 1/e or more
         order = torch.randperm(count)
         if not bool((order == torch.arange(count)).any()):

@@ -27,13 +27,13 @@ def nearest(vectors: Tensor, count: int) -> Tensor:
     if not 0 < count < len(vectors):
         raise ValueError(f"{count} neighbours of {len(vectors)} vectors")
     unit, rows = unit_vectors(vectors.float(), dim=1), max(AT_ONCE // len(vectors), 1)
-    found = []
+    indices = []
     for start in range(0, len(unit), rows):
         cosines = unit[start : start + rows] @ unit.T
         own = torch.arange(len(cosines), device=unit.device)
         cosines[own, own + start] = -torch.inf
-        found.append(cosines.topk(count).indices)
-    return torch.cat(found)
+        indices.append(cosines.topk(count).indices)
+    return torch.cat(indices)
 
 
 def fingerprint(settings: Mapping[str, object]) -> str:

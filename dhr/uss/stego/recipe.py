@@ -21,14 +21,14 @@ from dhr.uss.training.stages import StageRunner
 
 @dataclass(frozen=True)
 class StegoRecipe:
-    """How a head of STEGO is trained and judged.
+    """How a head of STEGO is trained and probed.
 
     Attributes:
         crops: that are learnt from.
         head: the training.
         probe: of its features.
         batch_size: pairs of crops per step, of all processes together.
-        window: one feature of every window x window is looked at by the probes.
+        window: one feature of every window x window is used by the probes.
         width: channels of the features.
     """
 
@@ -44,14 +44,6 @@ class StegoRecipe:
         tokens, views = runner.tokens, runner.views(self.crops)
         head = StegoHead(dim=tokens.dim, width=self.width)
         untrained = deepcopy(head)
-        pairs = PairDataset(views, self._neighbours(runner, views))
-        module = StegoModule(tokens, head, settings=self.head, seed=runner.seed)
-        trained = runner.run("head", module, pairs, self.head).product
-        patch = tokens.patch_size
-        return stego_file(trained, patch_size=patch), stego_file(untrained, patch_size=patch)
-
-    def _neighbours(self, runner: StageRunner, views: UnlabelledCropDataset) -> Tensor:
-        """(crops, neighbours) which other crops each looks like, read where an interrupted run has left it."""
         count = self.head.neighbours
         if len(views) <= count:
             key = f"{runner.place}.head.neighbours"
@@ -63,11 +55,12 @@ class StegoRecipe:
             "tokens": runner.described,
             "count": count,
         }
-
-        def make() -> Tensor:
-            return nearest(pooled(runner, views), count)
-
-        return stored_index(runner.folder / "neighbours.safetensors", settings, make)
+        path = runner.folder / "neighbours.safetensors"
+        pairs = PairDataset(views, stored_index(path, settings, lambda: nearest(pooled(runner, views), count)))
+        module = StegoModule(tokens, head, settings=self.head, seed=runner.seed)
+        trained = runner.run("head", module, pairs, self.head).product
+        patch = tokens.patch_size
+        return stego_file(trained, patch_size=patch), stego_file(untrained, patch_size=patch)
 
 
 def pooled(runner: StageRunner, views: UnlabelledCropDataset) -> Tensor:

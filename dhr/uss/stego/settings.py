@@ -27,12 +27,12 @@ class StegoSettings:
 
     Attributes:
         own: an image with itself.
-        neighbour: an image with one that looks like it.
+        neighbour: an image with one of its nearest neighbours.
         stranger: an image with another one of the batch.
         lr: of Adam.
-        points: squared, the points of an image that are compared.
-        neighbours: how many count as looking alike.
-        derangements: how many strangers each image is compared with.
+        points: points x points places of an image are compared.
+        neighbours: number of nearest neighbours of an image.
+        derangements: number of strangers each image is compared with.
         epochs: over all crops; None counts steps alone.
         steps: at most so many; None counts epochs alone.
     """

@@ -16,13 +16,14 @@ Points = tuple[Tensor, Tensor]  # tokens and codes of every image at its points,
 class StegoModule(UssModule):
     """Trains a head on three kinds of pairs: an image with itself, with a neighbour, with strangers of the batch.
 
-    Several processes do what one would do, but for the strangers: each process takes them from its own crops.
+    Several processes compute what one process would, except for the strangers, which each process takes from its own
+    crops.
 
     Args:
         tokens: the frozen backbone.
         head: as it starts.
         settings: of the training.
-        seed: of what is drawn.
+        seed: of all random numbers.
     """
 
     product: StegoHead
@@ -39,14 +40,14 @@ class StegoModule(UssModule):
         images = len(batch.own.key)
         maps = self.tokens(torch.cat([batch.own.image, batch.other.image]))
         codes = self.product(maps).float()
-        first, second = (random_points(each.key, settings.points) for each in batch)
+        first, second = (random_points(crop.key, settings.points) for crop in batch)
         own = (at_points(maps[:images], first), at_points(codes[:images], first))
         other = (at_points(maps[images:], second), at_points(codes[images:], second))
         itself = self._term(settings.own, own, own)
         neighbour = self._term(settings.neighbour, own, other)
         drawn = [derangement(images).to(self.device) for _ in range(settings.derangements)]
-        elsewhere = [(at_points(maps[order], second), at_points(codes[order], second)) for order in drawn]
-        strangers = torch.stack([self._term(settings.stranger, own, each) for each in elsewhere]).mean()
+        others = [(at_points(maps[order], second), at_points(codes[order], second)) for order in drawn]
+        strangers = torch.stack([self._term(settings.stranger, own, stranger) for stranger in others]).mean()
         loss = itself + neighbour + strangers
         self.report(images, loss=loss, own=itself, neighbour=neighbour, stranger=strangers)
         return loss

@@ -1,4 +1,4 @@
-"""How well clusters fit classes that nobody has shown to the model: Hungarian matching over a whole split."""
+"""How well clusters of features fit classes that the model never learnt: Hungarian matching over a whole split."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class ClusterScores:
 def hungarian_scores(pairs: np.ndarray, num_classes: int, num_clusters: int) -> ClusterScores:
     """Scores of a joint histogram (256,256) of truth (rows) and clusters (columns).
 
-    There may be more clusters than classes, or fewer: what is left over stays without a partner.
+    There may be more clusters than classes, or fewer; those that are left over match nothing.
     """
     counts = pairs[:num_classes, :num_clusters]
     classes, clusters = linear_sum_assignment(counts, maximize=True)
@@ -66,7 +66,7 @@ def cluster_map(extractor: Extractor, probes: Tensor, pixels: Tensor, *, crf: Cr
     """(3,H,W) uint8 -> (H,W) uint8: the cluster of every pixel.
 
     Features of the image and its mirror image are averaged, up-sampled, and compared with the probes (C,D); the CRF
-    makes soft-max(3 cos) whole.
+    refines soft-max(3 cos).
     """
     size = (pixels.shape[-2], pixels.shape[-1])
     features = multi_scale_features(extractor, normalise(pixels)[None].to(probes.device), scales=(1.0,), flip=True)[0]
@@ -89,8 +89,8 @@ def score_clusters(
         probes: (C,D), one per cluster.
         split: with human masks.
         ids: of the images.
-        of_label: (256) uint8, what a label of a human mask counts as; 255 for left out.
-        crf: makes the clusters whole.
+        of_label: (256) uint8, the class that a label of a human mask counts as; 255 for none.
+        crf: refines the cluster maps.
         ranks: the processes.
     """
     known = torch.from_numpy(of_label)

@@ -25,7 +25,7 @@ Ratio = Annotated[float, Gt(0), Le(1)]  # of the shorter side of an image
 
 
 class UnlabelledCrop(NamedTuple):
-    """A crop (3,S,S) normalised, or several stacked; `key` seeds all that is drawn for it."""
+    """A crop (3,S,S) normalised, or several stacked; `key` seeds all random numbers that belong to it."""
 
     image: Tensor
     key: Tensor
@@ -45,8 +45,8 @@ class Crops:
     Attributes:
         resolution: side of a crop in pixels, rounded up to a multiple of the patch.
         ratios: smallest and largest side of a crop, as a share of the shorter side of its image.
-        places: "five" are the corners and the centre, fixed, of one ratio per image; "random" is one crop that is
-            another one in every epoch.
+        places: "five" are the corners and the centre, with one ratio per image, the same in every epoch; "random" is
+            one crop, drawn anew in every epoch.
     """
 
     resolution: Side = 320
@@ -71,8 +71,8 @@ class Crops:
 
         Args:
             size: of the image.
-            place: 0 to 3 for the corners, 4 for the centre, of the five; without meaning for random places.
-            random: where the numbers come from.
+            place: 0 to 3 for the corners, 4 for the centre, of the five; ignored for random places.
+            random: source of the random numbers.
         """
         low, high = self.ratios
         side = max(round(random.uniform(low, high) * min(size)), 1)
@@ -139,8 +139,8 @@ class Length:
     @classmethod
     def of(cls, steps_per_epoch: int, *, epochs: int | None, steps: int | None) -> "Length":
         """The shorter of `epochs` and `steps`, one of which has to be a number."""
-        given = [steps, None if epochs is None else epochs * steps_per_epoch]
-        return cls(min(count for count in given if count is not None), steps_per_epoch)
+        limits = [steps, None if epochs is None else epochs * steps_per_epoch]
+        return cls(min(limit for limit in limits if limit is not None), steps_per_epoch)
 
     @property
     def blocks(self) -> int:
@@ -149,10 +149,10 @@ class Length:
 
 
 class BlockSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, position) of one block of steps after the other; ranks take turns.
+    """Yields (epoch, position) of the crops of one block of steps; ranks take turns.
 
-    What Lightning takes for an epoch is a block, after which it writes a checkpoint: a stage that is one epoch of
-    hours can be stopped and continued, and goes on with the very step that was next. `batch_size` is of all ranks.
+    A block is an epoch to Lightning, which writes a checkpoint after it: so a stage whose only epoch takes hours can
+    be stopped, and continues with the next step. `batch_size` is that of all ranks together.
     """
 
     def __init__(self, size: int, length: Length, *, batch_size: int, seed: int, rank: int, ranks: int) -> None:
@@ -166,21 +166,21 @@ class BlockSampler(Sampler[tuple[int, int]]):
         self.done = (0, 0)
 
     def set_epoch(self, block: int) -> None:
-        """Called by the trainer at the start of every block, after a resume as well."""
+        """Sets the block; the trainer calls it at the start of every block, also of a continued training."""
         self.block = block
 
     def skip(self, block: int, steps: int) -> None:
-        """Leaves out the first steps of one block, which an interrupted training has made."""
+        """Leaves out the first `steps` of a block, which are done already."""
         self.done = (block, steps)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        together, known, order = self.batch_size, -1, np.zeros(0, np.int64)
+        size, epoch_of_order, order = self.batch_size, -1, np.zeros(0, np.int64)
         block, steps = self.done
         for step in self._steps()[steps if block == self.block else 0 :]:
             epoch, within = divmod(step, self.length.steps_per_epoch)
-            if epoch != known:
-                known, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.size)
-            batch = order[within * together : (within + 1) * together]
+            if epoch != epoch_of_order:
+                epoch_of_order, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.size)
+            batch = order[within * size : (within + 1) * size]
             yield from ((epoch, int(position)) for position in batch[self.rank :: self.ranks])
 
     def __len__(self) -> int:

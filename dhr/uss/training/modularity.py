@@ -17,8 +17,8 @@ def modularity_loss(tokens: Tensor, codes: Tensor) -> Tensor:
         delta_ij = max_k tanh(S_ik S_jk / 0.1),    loss = -mean over images of sum_ij (W_ij / e) delta_ij
 
     (Kim et al., "Causal Unsupervised Semantic Segmentation", 2023; Newman's modularity). The max stands outside of
-    tanh here, which rises, and only the largest product of a pair gets a gradient. So the B x K x N x N products are
-    looked through in chunks, and what stays in memory is N x N.
+    tanh here, which is monotonic, and only the largest product of a pair gets a gradient. So the B x K x N x N products
+    are computed in chunks, and only N x N of them stay in memory.
 
     Args:
         tokens: (B,N,D); no gradient reaches them.
@@ -29,24 +29,17 @@ def modularity_loss(tokens: Tensor, codes: Tensor) -> Tensor:
     """
     tokens = tokens.detach()
     similarity = (unit_vectors(tokens, dim=2) @ unit_vectors(codes, dim=1).T).relu()
-    losses = [-_modularity(each, own) for each, own in zip(unit_vectors(tokens, dim=2), similarity, strict=True)]
+    losses = []
+    for unit, own in zip(unit_vectors(tokens, dim=2), similarity, strict=True):  # (N,D) and (N,K) of an image
+        best = own.gather(1, _best_code(own.detach()))  # (N,N): S_ik at the code k that is best for i and j
+        together = torch.tanh(best * best.T / SHARPNESS)
+        edges = (unit @ unit.T).relu().fill_diagonal_(0)
+        degrees = edges.sum(1)
+        total = degrees.sum()
+        total = total.masked_fill(total == 0, 1.0)
+        graph = edges / total - torch.outer(degrees / total, degrees / total)  # W / e, which adds up to 0
+        losses.append(-(graph * together).sum())
     return torch.stack(losses).mean()
-
-
-def _modularity(tokens: Tensor, similarity: Tensor) -> Tensor:
-    """Unit tokens (N,D) and their similarity (N,K) to the codes -> a number."""
-    best = similarity.gather(1, _best_code(similarity.detach()))  # (N,N): S_ik at the code k that is best for i and j
-    together = torch.tanh(best * best.T / SHARPNESS)
-    return (_graph(tokens) * together).sum()
-
-
-def _graph(tokens: Tensor) -> Tensor:
-    """W / e of unit tokens (N,D): edges beyond what their degrees let expect, (N,N), adding up to 0."""
-    edges = (tokens @ tokens.T).relu().fill_diagonal_(0)
-    degrees = edges.sum(1)
-    total = degrees.sum()
-    total = total.masked_fill(total == 0, 1.0)
-    return edges / total - torch.outer(degrees / total, degrees / total)
 
 
 @torch.no_grad()
@@ -54,7 +47,7 @@ def _best_code(similarity: Tensor) -> Tensor:
     """(N,K) -> (N,N) the code of the largest S_ik S_jk for every pair, symmetric."""
     count = len(similarity)
     rows = min(max(AT_ONCE // similarity.numel(), 1), count)
-    # Room for the products is taken once: small results between large ones that come and go would tear memory up.
+    # The products get their memory once: allocating them anew between small results would fragment the memory.
     products, best = (
         similarity.new_empty(rows, *similarity.shape),
         similarity.new_empty((count, count), dtype=torch.int64),

@@ -15,7 +15,7 @@ from dhr.uss.training.sampling import at_cells, one_per_window
 
 
 class FrozenModel:
-    """An extractor that a training asks: out of sight of its optimizers and checkpoints, on the device of its input."""
+    """An extractor beside a training: no part of its optimizer and checkpoints; it moves to the device of its input."""
 
     def __init__(self, extractor: Extractor) -> None:
         self.extractor = extractor
@@ -36,7 +36,7 @@ class UssModule(pl.LightningModule):
     """Base of the stages.
 
     Attributes:
-        product: what the stage is for; it is kept when the stage is done.
+        product: the result of the stage; its weights are stored when the stage is done.
         steps_per_epoch: set before the training starts, for schedules that count epochs.
     """
 
@@ -59,7 +59,7 @@ class UssModule(pl.LightningModule):
 
 
 class Codes(nn.Module):
-    """Vectors (K,D) that tokens are compared with."""
+    """Learnt vectors (K,D) that tokens are compared with."""
 
     def __init__(self, start: Tensor) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Codes(nn.Module):
 
 
 class CodesLoss(Protocol):
-    """Says how well (K,D) codes sum up (B,N,D) tokens."""
+    """A loss that is small where (K,D) codes represent (B,N,D) tokens well."""
 
     def __call__(self, tokens: Tensor, codes: Tensor) -> Tensor:
         """The loss."""
@@ -85,16 +85,16 @@ def nearest_code_loss(tokens: Tensor, codes: Tensor) -> Tensor:
 
 
 class CodesModule(UssModule):
-    """Learns codes that sum up the features of a frozen model: the clusterbook of tokens, or the probes of a head.
+    """Learns codes that represent the features of a frozen model: the clusterbook of tokens, or the probes of a head.
 
     Args:
-        features: the model; nothing that is learnt here can change it.
+        features: the model; it does not change.
         codes: what is learnt.
         objective: loss of features and codes.
         lr: of Adam.
-        window: one feature of every window x window cells is looked at.
+        window: one feature of every window x window cells is used.
         halving: the learning rate is halved every so many epochs, None never.
-        seed: of what is drawn.
+        seed: of all random numbers.
     """
 
     product: Codes
@@ -120,7 +120,7 @@ class CodesModule(UssModule):
         return loss
 
     def configure_optimizers(self) -> Any:
-        """Adam, whose rate may fall by halves."""
+        """Adam, and a schedule that halves its learning rate where `halving` is set."""
         optimizer = torch.optim.Adam(self.product.parameters(), lr=self.lr)
         if self.halving is None:
             return optimizer

@@ -1,4 +1,4 @@
-"""Whether a head has learnt something: clusters of its features against classes that it has never been shown."""
+"""Cluster probes of the features of a head, which are compared with classes that it never learnt."""
 
 from dataclasses import dataclass
 
@@ -20,9 +20,9 @@ from dhr.uss.training.settings import ProbeSettings
 from dhr.uss.training.stages import StageRunner
 
 OBJECTIVES = {"modularity": modularity_loss, "nearest": nearest_code_loss}
-MOST_CLUSTERS = 255  # as many as an 8-bit mask tells apart
-START_CROPS = 1000  # that probes start from
-STARTS, ROUNDS = 10, 20  # one start ends in a poor optimum every other time; clusters settle in some ten rounds
+MOST_CLUSTERS = 255  # values of an 8-bit mask besides IGNORE
+START_CROPS = 1000  # whose features are clustered for the start of the probes
+STARTS, ROUNDS = 10, 20  # every other start ends in a poor optimum; clusters converge in about ten rounds
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Classes:
 
     Attributes:
         names: of the classes or of their groups.
-        of_label: (256) uint8, which of them a label of a human mask means; IGNORE stays.
+        of_label: (256) uint8, index in `names` of every label of a human mask; IGNORE where it counts as none.
     """
 
     names: tuple[str, ...]
@@ -69,7 +69,7 @@ def learn_probes(
     runner: StageRunner, model: FrozenModel, views: UnlabelledCropDataset, settings: ProbeSettings, *,
     clusters: int, window: int, name: str,
 ) -> Tensor:  # fmt: skip
-    """(clusters, C) probes of the features of a model, for every model in the same way; no label takes part.
+    """(clusters, C) probes of the features of a model, learnt without labels and for every model in the same way.
 
     Args:
         runner: where the stage is run.
@@ -77,7 +77,7 @@ def learn_probes(
         views: crops that are learnt from.
         settings: of the stage.
         clusters: number of probes.
-        window: one feature of every window x window is looked at.
+        window: one feature of every window x window is used.
         name: of the stage.
     """
     pl.seed_everything(runner.seed, workers=True, verbose=False)
@@ -98,42 +98,37 @@ def learn_probes(
 
 def _features(runner: StageRunner, model: FrozenModel, views: UnlabelledCropDataset, window: int) -> Tensor:
     """(N,C) features of some crops."""
-    loader, found = runner.loader(views, START_CROPS), []
+    loader, features = runner.loader(views, START_CROPS), []
     for batch in progress(loader, "start of the probes", total=len(loader), visible=runner.ranks.first):
         maps = model(batch.image.to(runner.ranks.device)).cpu()
         cells = one_per_window(batch.key, (maps.shape[-2], maps.shape[-1]), window)
-        found.append(at_cells(maps, cells).flatten(0, 1))
-    return torch.cat(found)
+        features.append(at_cells(maps, cells).flatten(0, 1))
+    return torch.cat(features)
 
 
 def spherical_kmeans(vectors: Tensor, count: int, *, seed: int) -> Tensor:
     """Unit centres (count,D) that make the mean of the largest cosine of each vector (N,D) to a centre large.
 
-    k-means++ seeding (Arthur and Vassilvitskii, 2007) and Lloyd's rounds (Dhillon and Modha, 2001), `STARTS` times.
-    A probe that started anywhere could be won by no vector, or share a class with another one, whatever the features
-    are: then the comparison of two heads would be one of luck.
+    k-means++ seeding (Arthur and Vassilvitskii, 2007) and Lloyd's rounds (Dhillon and Modha, 2001), `STARTS` times; the
+    best result counts. Probes that start at random vectors may attract no feature, or share a class, whatever the
+    features are: then a comparison of two heads would depend on luck.
     """
     generator = torch.Generator().manual_seed(seed)
     unit = unit_vectors(vectors, dim=1).cpu()
-    found = [_settled(unit, _seeded(unit, count, generator)) for _ in range(STARTS)]
-    return max(found, key=lambda centres: float((unit @ centres.T).amax(1).mean()))
-
-
-def _seeded(unit: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Vectors far from each other: each is drawn with its squared distance to those before as weight."""
-    first = int(torch.randint(len(unit), (), generator=generator))
-    chosen, distance = [first], 1 - unit @ unit[first]
-    while len(chosen) < count:
-        weights = distance.clamp_min(0) + 1e-12  # all may be alike; 1 - cos is half the squared distance
-        chosen.append(int(torch.multinomial(weights, 1, generator=generator)))
-        distance = torch.minimum(distance, 1 - unit @ unit[chosen[-1]])
-    return unit[chosen]
-
-
-def _settled(unit: Tensor, centres: Tensor) -> Tensor:
-    """Centres after some rounds; one without a vector stays where it is."""
-    for _ in range(ROUNDS):
-        own = (unit @ centres.T).argmax(1)
-        sums = torch.zeros_like(centres).index_add_(0, own, unit)
-        centres = torch.where(sums.norm(dim=1, keepdim=True) > 0, unit_vectors(sums, dim=1), centres)
-    return centres
+    results = []
+    for _ in range(STARTS):
+        # Seeds: each vector is drawn with its squared distance to the seeds before as weight.
+        first = int(torch.randint(len(unit), (), generator=generator))
+        chosen, distance = [first], 1 - unit @ unit[first]
+        while len(chosen) < count:
+            weights = distance.clamp_min(0) + 1e-12  # all may be alike; 1 - cos is half the squared distance
+            chosen.append(int(torch.multinomial(weights, 1, generator=generator)))
+            distance = torch.minimum(distance, 1 - unit @ unit[chosen[-1]])
+        centres = unit[chosen]
+        for _ in range(ROUNDS):
+            own = (unit @ centres.T).argmax(1)
+            sums = torch.zeros_like(centres).index_add_(0, own, unit)
+            # A centre without a vector stays where it is.
+            centres = torch.where(sums.norm(dim=1, keepdim=True) > 0, unit_vectors(sums, dim=1), centres)
+        results.append(centres)
+    return max(results, key=lambda centres: float((unit @ centres.T).amax(1).mean()))

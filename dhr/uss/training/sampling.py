@@ -1,4 +1,4 @@
-"""Which tokens of an image a step looks at, drawn by the key of its crop: not by the rank or the batch it is in."""
+"""Which tokens of an image a step uses: drawn by the key of its crop, whatever the rank or the batch."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def one_per_window(keys: Tensor, grid: tuple[int, int], window: int) -> Tensor:
-    """One random cell of every window x window cells; what is left over at the right and below is not drawn.
+    """One random cell of every window x window cells; cells left over at the right and below are never drawn.
 
     Args:
         keys: (B) int64, one per crop.
@@ -42,6 +42,6 @@ def at_points(maps: Tensor, points: Tensor) -> Tensor:
 
 
 def _drawn(keys: Tensor, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-    """What every key draws, stacked."""
+    """The results of `draw` with a generator per key, stacked."""
     drawn = [draw(torch.Generator().manual_seed(key)) for key in keys.tolist()]
     return torch.stack(drawn).to(keys.device)
