@@ -132,7 +132,7 @@ def test_an_interrupted_training_goes_on(
     seen: list[object] = []
     stop_at = {"cause": 4 * (3 + 3) + 1, "stego": 16 + 2 * 4 * 3 + 1}[method]  # crops: into the fourth step of the head
 
-    def counting(self: views.UnlabelledCropDataset, key: tuple[int, int]) -> views.View:
+    def counting(self: views.UnlabelledCropDataset, key: tuple[int, int]) -> views.UnlabelledCrop:
         seen.append(key)
         if len(seen) == stop_at:
             raise StopError
@@ -159,7 +159,7 @@ def test_two_processes_train_one_head(tiny: Tiny, tmp_path: Path, monkeypatch: p
     one, two = tiny.copy(tmp_path / "one"), tiny.copy(tmp_path / "two")
     train(one, "cause", *shared)
     command = two.command("train_uss", *words(two, "cause", *shared, "trainer=ddp", "trainer.devices=2"))
-    monkeypatch.setattr("test_ddp.environment", lambda: _with(tmp_path))
+    monkeypatch.setattr("several.environment", lambda: _with(tmp_path))
     finish(command)
     assert_equal(weights(two, "cause"), weights(one, "cause"), atol=1e-4, rtol=1e-4)
     found = read_json(state(two, "cause") / "evaluation.json")
