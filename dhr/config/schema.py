@@ -34,7 +34,7 @@ class Paths(Section):
     weights: str
 
 
-class Generate(Section):
+class DrawnScenes(Section):
     """How many scenes of a toy set are drawn for each split."""
 
     train: Count
@@ -67,7 +67,7 @@ class Dataset(Section):
     workers: Workers
     jitter: tuple[UnitInterval, UnitInterval, UnitInterval, UnitInterval]
     flip: UnitInterval
-    generate: Generate | None
+    generate: DrawnScenes | None
     download: Part | None = None
     image_size: Side | None = None
 

@@ -96,7 +96,7 @@ def _default(written: ast.expr | None) -> Any:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file of the program: its classes, its assignments, and the modules that its other names come from."""
 
     classes: dict[str, ast.ClassDef]
@@ -125,18 +125,18 @@ class Source:
         return {name: Part} if name in self.classes or name in self.origins else {}
 
 
-def _find(target: str) -> tuple[Source, ast.ClassDef] | None:
+def _find(target: str) -> tuple[SourceFile, ast.ClassDef] | None:
     module, _, name = target.rpartition(".")
-    source = _source(module) if module.startswith("dhr.") else Source({}, {}, {})
+    source = _source(module) if module.startswith("dhr.") else SourceFile({}, {}, {})
     return (source, source.classes[name]) if name in source.classes else None
 
 
 @cache
-def _source(module: str) -> Source:
+def _source(module: str) -> SourceFile:
     place = PACKAGE.joinpath(*module.split(".")[1:])
     path = next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
     body = ast.parse(path.read_text()).body if path is not None else []
-    return Source(
+    return SourceFile(
         classes={node.name: node for node in body if isinstance(node, ast.ClassDef)},
         assigned={ast.unparse(node.targets[0]): node.value for node in body if isinstance(node, ast.Assign)},
         origins={

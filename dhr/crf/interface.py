@@ -5,14 +5,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-NONSENSE = "the CRF was given a probability that is NaN, infinite or negative"
+INVALID = "the CRF was given a probability that is NaN, infinite or negative"
 
 
 class InvalidProbabilitiesError(ValueError):
     """A probability is NaN, infinite or negative; `images` are the numbers of such images in the batch."""
 
     def __init__(self, images: tuple[int, ...]) -> None:
-        super().__init__(f"{NONSENSE}, in image {', '.join(map(str, images))} of the batch")
+        super().__init__(f"{INVALID}, in image {', '.join(map(str, images))} of the batch")
         self.images = images
 
 
@@ -78,7 +78,7 @@ def normalised(probabilities: Tensor, valid: Tensor, present: Tensor, *, first: 
     """
     sound = (torch.isfinite(probabilities) & (probabilities >= 0)).flatten(1).all(1)
     if probabilities.device.type != "cpu":
-        torch._assert_async(sound.all(), NONSENSE)
+        torch._assert_async(sound.all(), INVALID)
     elif not bool(sound.all()):
         raise InvalidProbabilitiesError(tuple(first + number for number in (~sound).nonzero()[:, 0].tolist()))
     on = (valid[:, None] & present[:, :, None, None]).to(probabilities.dtype)

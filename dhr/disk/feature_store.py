@@ -88,7 +88,7 @@ class FeatureStore:
         self._refuse_misfit(path, (values.shape[0], values.shape[1], values.shape[2]), size)
         return values
 
-    def misfit(self, shape: Shape, size: tuple[int, int] | None) -> str | None:
+    def mismatch(self, shape: Shape, size: tuple[int, int] | None) -> str | None:
         """Why features of a shape (D,h,w) cannot belong to an image of `size` (height, width), None where they can.
 
         Where a record says how they were made, the grid has to be exactly the one that follows from it. Released
@@ -120,7 +120,7 @@ class FeatureStore:
         return self.path(image_id)
 
     def _refuse_misfit(self, path: Path, shape: Shape, size: tuple[int, int] | None) -> None:
-        problem = self.misfit(shape, size)
+        problem = self.mismatch(shape, size)
         if problem is not None:
             raise InputError(f"{path}: {problem}; delete it and {self.cure}")
 

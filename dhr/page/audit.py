@@ -24,7 +24,7 @@ EXAMPLES = 12  # per split
 
 
 @dataclass(frozen=True)
-class SplitClasses:
+class AuditedClasses:
     """Class indices of one split. Where `ends`, shorter lists by title, is not empty, the full table is folded away."""
 
     split: str
@@ -55,7 +55,7 @@ def page_of(audited: Audited) -> bytes:
     )
 
 
-def _classes(split: SplitAudit, table: ClassTable) -> SplitClasses:
+def _classes(split: SplitAudit, table: ClassTable) -> AuditedClasses:
     """The classes of a split without the background, the one with the most images first."""
     statistics = split.statistics
     images = statistics.tagged if statistics.tagged_images else statistics.shown
@@ -64,7 +64,7 @@ def _classes(split: SplitAudit, table: ClassTable) -> SplitClasses:
     order = sorted(present, key=lambda index: (-images[index], index))
     ends = {f"The {RARE} most frequent classes": order[:RARE], f"The {RARE} rarest classes": order[-RARE:]}
     absent = [index for index in classes if index not in present]
-    return SplitClasses(split.name, statistics, order, absent, ends if len(order) > MANY else {})
+    return AuditedClasses(split.name, statistics, order, absent, ends if len(order) > MANY else {})
 
 
 def _examples(split: SplitAudit, audited: Audited) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from dhr.page.line_chart import DRAWN, Chart, Line, line_chart
 from dhr.page.pictures import gallery_of, predictions_of, saved_pictures
 from dhr.page.render import render
 from dhr.page.runs import MAIN_SPLIT, Run, open_data, open_runs
-from dhr.page.scores import Entry, classes_by_split, confusions_of, entries_of, score_table_of, tau_charts
+from dhr.page.scores import ScoreRow, classes_by_split, confusions_of, entries_of, score_table_of, tau_charts
 
 FACTS = (
     "command", "dataset", "wss", "uss", "rebalancing", "backbone", "decoder", "start", "saw", "licences", "seed", "tau",
@@ -86,10 +86,10 @@ def summary(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | None 
     return score_table([(entry.name, entry.scores) for entry in entries_of(*_opened(run, compare, wss_scores))])
 
 
-def _opened(run: Path, compare: Sequence[Path], wss_scores: Path | None) -> tuple[list[Run], Entry | None]:
+def _opened(run: Path, compare: Sequence[Path], wss_scores: Path | None) -> tuple[list[Run], ScoreRow | None]:
     runs = open_runs(run, compare)
     name = f"WSS masks ({words(runs[0].record.get('wss'))})"
-    return runs, Entry(name, None, read_object(wss_scores)) if wss_scores else None
+    return runs, ScoreRow(name, None, read_object(wss_scores)) if wss_scores else None
 
 
 def fact(key: str, value: object) -> str:
@@ -107,7 +107,7 @@ def _label(key: str) -> str:
     return "time" if key == "seconds" else key.replace("_", " ")
 
 
-def _curves(runs: Sequence[Run], wss: Entry | None) -> list[Chart]:
+def _curves(runs: Sequence[Run], wss: ScoreRow | None) -> list[Chart]:
     """A chart of every metric that any of the runs has."""
     charts = []
     for column, title in CURVES.items():
@@ -118,7 +118,7 @@ def _curves(runs: Sequence[Run], wss: Entry | None) -> list[Chart]:
     return charts
 
 
-def _reference(column: str, wss: Entry | None) -> tuple[str, float] | None:
+def _reference(column: str, wss: ScoreRow | None) -> tuple[str, float] | None:
     """The score of the given masks that the pseudo masks of a curve started from."""
     if wss is None or not column.startswith("train/label_") or not str(wss.scores.get("split")).startswith("train"):
         return None

@@ -17,7 +17,7 @@ MISTAKE = 0.01  # share of a class's truth pixels that is listed at least
 
 
 @dataclass(frozen=True)
-class Entry:
+class ScoreRow:
     """Scores of a run, or of the given masks, in one split. `slot` is the colour; None is the grey of the masks."""
 
     name: str
@@ -35,7 +35,7 @@ class ScoreTable:
     """Everything that was scored, and by which definitions."""
 
     columns: Sequence[Column]
-    rows: Sequence[tuple[Entry, Sequence[Cell]]]
+    rows: Sequence[tuple[ScoreRow, Sequence[Cell]]]
     definitions: Sequence[str]
 
     @property
@@ -59,9 +59,9 @@ class SplitClasses:
     """Scores per class of the entries that have the classes of the run; `others` have different ones."""
 
     split: str
-    entries: Sequence[Entry]
+    entries: Sequence[ScoreRow]
     rows: Sequence[ClassRow]
-    others: Sequence[Entry]
+    others: Sequence[ScoreRow]
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,13 @@ class Confusion:
         return round(min(30.0, max(8.0, 620 / len(self.names))), 1)
 
 
-def entries_of(runs: Sequence[Run], wss: Entry | None) -> list[Entry]:
+def entries_of(runs: Sequence[Run], wss: ScoreRow | None) -> list[ScoreRow]:
     """Everything that was scored: the given masks first, then the runs in their order, each with all its splits."""
-    scored = [Entry(run.name, run.slot, run.scores[split]) for run in runs for split in run.splits]
+    scored = [ScoreRow(run.name, run.slot, run.scores[split]) for run in runs for split in run.splits]
     return [wss, *scored] if wss else scored
 
 
-def score_table_of(entries: Sequence[Entry]) -> ScoreTable:
+def score_table_of(entries: Sequence[ScoreRow]) -> ScoreTable:
     """The score table; without entries it has no rows."""
     rows = [(entry.name, entry.scores) for entry in entries]
     columns = columns_of(rows)
@@ -96,7 +96,7 @@ def score_table_of(entries: Sequence[Entry]) -> ScoreTable:
     return ScoreTable(columns, list(zip(entries, cells, strict=True)), definitions(entry.scores for entry in entries))
 
 
-def classes_by_split(entries: Sequence[Entry], splits: Sequence[str]) -> list[SplitClasses]:
+def classes_by_split(entries: Sequence[ScoreRow], splits: Sequence[str]) -> list[SplitClasses]:
     """Scores per class of the splits in which the run of the report has any."""
     tables = []
     for split in splits:
@@ -109,7 +109,7 @@ def classes_by_split(entries: Sequence[Entry], splits: Sequence[str]) -> list[Sp
     return tables
 
 
-def _class_rows(own: Entry, entries: Sequence[Entry]) -> list[ClassRow]:
+def _class_rows(own: ScoreRow, entries: Sequence[ScoreRow]) -> list[ClassRow]:
     """The classes, the smallest in the truth first, those that are not in it last."""
     sizes = {name: number(row.get("truth_pixels")) or 0.0 for name, row in own.classes.items()}
     total = sum(sizes.values()) or 1.0

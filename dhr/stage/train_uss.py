@@ -115,12 +115,12 @@ class _Job:
         """Trains a head, and probes it and the untrained head; scores are None where there are no human masks."""
         pl.seed_everything(self.cfg.seed, workers=True, verbose=False)
         trained, untrained = self.recipe.train(self.runner)
-        results = {"trained": self.judge(trained, weights, "trained")}
+        results = {"trained": self.score_head(trained, weights, "trained")}
         if self.ids:
-            results["untrained"] = self.judge(untrained, self.folder.root / "untrained.pt", "untrained")
+            results["untrained"] = self.score_head(untrained, self.folder.root / "untrained.pt", "untrained")
         return results
 
-    def judge(self, content: File, path: Path, name: str) -> ClusterScores | None:
+    def score_head(self, content: File, path: Path, name: str) -> ClusterScores | None:
         """Writes a head and the cluster probes of its features; scores the clusters where there are human masks.
 
         The head is read back as extract_uss reads it, so that the stored head is scored. Every process writes the same

@@ -21,7 +21,7 @@ from dhr.training.optimizer import OptimizerRecipe
 Relabel = Callable[[Batch, NetworkOutput], Relabelled]
 
 
-class Labels(Protocol):
+class LabelSource(Protocol):
     """The labels that a step learns."""
 
     def __call__(self, batch: Batch, output: NetworkOutput, epoch: int) -> Tensor:
@@ -43,7 +43,7 @@ class SegmentationModule(pl.LightningModule):
         self,
         network: SegmentationNetwork,
         *,
-        labels: Labels,
+        labels: LabelSource,
         optimizer: OptimizerRecipe,
         table: ClassTable,
     ) -> None:

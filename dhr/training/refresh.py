@@ -22,7 +22,7 @@ from dhr.runtime.ranks import Ranks
 from dhr.runtime.signals import stopping
 from dhr.training.average import broadcast_buffers
 from dhr.training.label_maker import GivenMasks, Labeller, RebalancedMasks, eval_mode
-from dhr.training.module import Labels, SegmentationModule
+from dhr.training.module import LabelSource, SegmentationModule
 from dhr.training.whole_images import WholeImages
 
 
@@ -30,7 +30,7 @@ from dhr.training.whole_images import WholeImages
 class LabelPlan:
     """How a training gets its labels: the labels of a step, the crops to train on, and callbacks that make labels."""
 
-    labels: Labels
+    labels: LabelSource
     train: TrainDataset
     callbacks: Sequence[pl.Callback] = ()
 

@@ -27,7 +27,7 @@ from dhr.rebalancing.transport import Transport
 
 FILES = sorted(config_folder().rglob("*.yaml"))
 PARTS = sorted({(target, GROUPS[group].supplied) for group in GROUPS for target in classes_of(group)})
-NONSENSE = (float("nan"), float("inf"), -float("inf"), 10**400, -(10**400), 1e300, -1e300)
+INVALID = (float("nan"), float("inf"), -float("inf"), 10**400, -(10**400), 1e300, -1e300)
 
 
 def sections_in(section: type[Section]) -> Iterator[type[Section]]:
@@ -75,12 +75,12 @@ def test_every_number_has_a_range(name: str, key: str) -> None:
         limits = {type(limit): limit for limit in get_args(kind)[1:]}
         assert Le in limits and (Ge in limits or Gt in limits), f"{name}.{key}: {kind} has no range"
         low, high = limits[Ge].ge if Ge in limits else limits[Gt].gt, limits[Le].le
-        wrong = [low - 1, high + 1, *NONSENSE, *([low] if Gt in limits else [])]
+        wrong = [low - 1, high + 1, *INVALID, *([low] if Gt in limits else [])]
         assert [value for value in wrong if takes(kind, value)] == []
         assert takes(kind, high) and (Gt in limits or takes(kind, low))
         assert not takes(kind, True) and not takes(kind, str(high))
         if kind in alternatives(whole):
-            assert [value for value in NONSENSE if takes(whole, value)] == []
+            assert [value for value in INVALID if takes(whole, value)] == []
     field = SECTIONS[name].model_fields[key]
     default = tuple(field.default) if isinstance(field.default, list) else field.default
     assert field.is_required() or (default is not UNREAD and takes(whole, default))
@@ -92,7 +92,7 @@ def test_the_numbers_are_those_of_every_kind_of_part() -> None:
     assert {
         ("Dataset", "crop_size"),
         ("Train", "tau"),
-        ("Generate", "seed"),
+        ("DrawnScenes", "seed"),
         ("dhr.training.optimizer.AdamWithDecay", "warmup"),
         ("dhr.uss.colour.ColourExtractor", "bandwidth"),
         ("dhr.uss.cause.settings.HeadSettings", "positive"),

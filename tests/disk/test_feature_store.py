@@ -198,8 +198,8 @@ def test_released_features_of_the_image_are_taken(height: int, width: int, scale
     exact = (height * scale / patch, width * scale / patch)
     for rounded in (math.ceil, math.floor, round):
         grid = (max(rounded(exact[0]), 1), max(rounded(exact[1]), 1))
-        assert store.misfit((8, *grid), (height, width)) is None
-    assert store.misfit((8, *patch_grid((height, width), scale=scale, patch=patch)), (height, width)) is None
+        assert store.mismatch((8, *grid), (height, width)) is None
+    assert store.mismatch((8, *patch_grid((height, width), scale=scale, patch=patch)), (height, width)) is None
 
 
 @pytest.mark.parametrize("grid", [(72, 54), (54, 60), (40, 72), (54, 54), (1, 72)])

@@ -21,7 +21,7 @@ from dhr.disk.atomic import read_json
 from dhr.rebalancing.rebalancer import Relabelled
 from dhr.training.average import EmaAverage, broadcast_buffers
 from dhr.training.label_maker import Ema, Labeller, Student, eval_mode
-from dhr.training.module import Labels
+from dhr.training.module import LabelSource
 
 DECAY = 0.9  # of the toy set's optimizer
 
@@ -37,7 +37,7 @@ class Watch(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
         self.average = next(each for each in trainer.callbacks if isinstance(each, EmaAverage))
         self.hand = deepcopy(module.network)
-        self.labels: Labels = module.labels
+        self.labels: LabelSource = module.labels
         copied = self.average._copy().module.labels  # the average makes no labels: it shares the one labeller
         assert copied.relabel is self.labels.relabel  # type: ignore[attr-defined]
         module.labels = lambda *given: self.compared(*given)

@@ -83,7 +83,7 @@ class FeatureAuditor:
     def _note_misfit(self, image_id: str, image: Path, shape: Shape) -> None:
         """Notes features whose shape cannot belong to the image."""
         try:
-            problem = self.store.misfit(shape, image_size(image))
+            problem = self.store.mismatch(shape, image_size(image))
         except BadFileError:
             return  # the look at the images says so
         if problem is not None:

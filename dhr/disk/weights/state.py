@@ -128,10 +128,10 @@ def load_strictly(network: nn.Module, weights: Mapping[str, Tensor], path: Path)
         raise InputError(f"{path}: {_listed('weights are whole numbers', whole)}; save them as floating-point numbers")
     network.load_state_dict(weights, strict=True)
     loaded = network.state_dict()
-    nonsense = sorted(name for name, value in loaded.items() if not bool(torch.isfinite(value).all()))
-    if nonsense:
+    not_finite = sorted(name for name, value in loaded.items() if not bool(torch.isfinite(value).all()))
+    if not_finite:
         cure = "train anew, or take the weights of an earlier epoch"
-        raise InputError(f"{path}: {_listed('weights are NaN or infinite', nonsense)}; {cure}")
+        raise InputError(f"{path}: {_listed('weights are NaN or infinite', not_finite)}; {cure}")
 
 
 def refuse_unfit_checkpoint(content: Mapping[str, Any], module: nn.Module, path: Path) -> None:
