@@ -7,7 +7,7 @@ D feature channels, H W pixels of the crop, h w cells of a feature map, N = h w.
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -41,12 +41,39 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class LoadedBatch:
-    """Samples stacked along a new first axis, as the workers of a loader hand them over; `ids` stay a tuple.
+class Crops:
+    """Samples along a new first axis; `ids` stay a tuple. What both kinds of batch have.
 
     `boxes` (B,4) has top, left, height and width of the part of each canvas that shows image; `most_tags` is the
-    largest number of tags that an image has; `whole` (B,) bool says which crops show the whole image; `hue` says
-    whether any jitter turns hues. They are made here, so that no step has to ask an accelerator for them.
+    largest number of tags that an image has; `whole` (B,) bool says which crops show the whole image.
+    """
+
+    ids: tuple[str, ...]
+    pixels: Tensor
+    tags: Tensor
+    wss_mask: Tensor
+    boxes: Tensor
+    most_tags: int
+    whole: Tensor
+
+    @property
+    def valid(self) -> Tensor:
+        """(B,H,W) bool, true where a crop shows image."""
+        height, width = self.pixels.shape[-2:]
+        return self.cells((height, width))
+
+    def cells(self, grid: tuple[int, int]) -> Tensor:
+        """(B,h,w) bool, true where the centre of a cell of `grid` (h,w) lies on image."""
+        height, width = self.pixels.shape[-2:]
+        return covered(self.boxes, (height, width), grid)
+
+
+@dataclass(frozen=True)
+class LoadedBatch(Crops):
+    """Crops as the workers of a loader hand them over, colours and features not ready yet.
+
+    `hue` says whether any jitter turns hues. It, `boxes`, `most_tags` and `whole` are made where the samples are
+    stacked, so that no step has to ask an accelerator for them.
 
     >>> pixels, mask = torch.zeros(3, 2, 3, dtype=torch.uint8), torch.zeros(2, 3, dtype=torch.uint8)
     >>> whole, tags = Window.whole((2, 3)), torch.tensor([1.0, 0.0, 1.0])
@@ -59,13 +86,6 @@ class LoadedBatch:
     (torch.Size([2, 3, 2, 3]), [[0, 1, 1], [0, 1, 1]], None)
     """
 
-    ids: tuple[str, ...]
-    pixels: Tensor
-    tags: Tensor
-    wss_mask: Tensor
-    boxes: Tensor
-    most_tags: int
-    whole: Tensor
     stored_features: StoredFeatures | None
     jitter: Tensor | None
     hue: bool
@@ -99,12 +119,10 @@ class LoadedBatch:
 
     def ready(self) -> "Batch":
         """What a step sees: colours jittered, where the batch is now; features on the cells of the crops."""
-        height, width = self.pixels.shape[-2:]
-        valid = covered(self.boxes, (height, width), (height, width))
-        pixels = self.pixels if self.jitter is None else colour.jitter(self.pixels, valid, self.jitter, hue=self.hue)
-        features = None if self.stored_features is None else self.stored_features.sampled()
-        batch = Batch(self.ids, pixels, self.tags, self.wss_mask, self.boxes, self.most_tags, self.whole)
-        return batch if features is None else batch.with_features(features)
+        batch = Batch(**{field.name: getattr(self, field.name) for field in fields(Crops)})
+        if self.jitter is not None:
+            batch = replace(batch, pixels=colour.jitter(self.pixels, self.valid, self.jitter, hue=self.hue))
+        return batch if self.stored_features is None else batch.with_features(self.stored_features.sampled())
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> Self:
         changed: dict[str, Any] = {}
@@ -118,42 +136,24 @@ class LoadedBatch:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Crops):
     """What a step sees: crops whose `pixels` (B,3,H,W) uint8 are what network and CRF look at.
 
     `uss_features` (B,D,h,w) float lie on the grid of the crops, 0 at cells whose centre lies off the image; None where
-    no stage needs them. The other fields are those of `LoadedBatch`.
+    no stage needs them.
     """
 
-    ids: tuple[str, ...]
-    pixels: Tensor
-    tags: Tensor
-    wss_mask: Tensor
-    boxes: Tensor
-    most_tags: int
-    whole: Tensor
     uss_features: Tensor | None = None
 
-    @classmethod
-    def of(cls, samples: list[Sample], device: torch.device) -> Self:
+    @staticmethod
+    def of(samples: list[Sample], device: torch.device) -> "Batch":
         """Samples of equal shapes, stacked and made ready on a device."""
-        return cast(Self, LoadedBatch.stack(samples).to(device).ready())
+        return LoadedBatch.stack(samples).to(device).ready()
 
     @cached_property
     def image(self) -> Tensor:
         """(B,3,H,W) float, the normalised pixels, 0 where a crop shows no image."""
         return colour.normalise(self.pixels).masked_fill_(~self.valid[:, None], 0.0)
-
-    @property
-    def valid(self) -> Tensor:
-        """(B,H,W) bool, true where a crop shows image."""
-        height, width = self.pixels.shape[-2:]
-        return self.cells((height, width))
-
-    def cells(self, grid: tuple[int, int]) -> Tensor:
-        """(B,h,w) bool, true where the centre of a cell of `grid` (h,w) lies on image."""
-        height, width = self.pixels.shape[-2:]
-        return covered(self.boxes, (height, width), grid)
 
     def with_features(self, features: Tensor) -> Self:
         """The batch with features (B,D,h,w) of its crops."""
