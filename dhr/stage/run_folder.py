@@ -10,6 +10,8 @@ from omegaconf import DictConfig
 
 from dhr.config.command import command_line
 from dhr.config.provenance import provenance
+from dhr.config.stored import refuse_other_settings
+from dhr.core.errors import InputError
 from dhr.dataset.classes import ClassTable
 from dhr.dataset.split import Split
 from dhr.disk.atomic import update_record
@@ -69,3 +71,24 @@ def recorded(run: RunFolder) -> Iterator[None]:
         seconds = time.monotonic() - start
         if is_first_process():
             update_record(run.record, {"seconds": RunRecord.read(run.record).seconds + seconds, "status": status})
+
+
+def refuse_unasked(run: RunFolder, cfg: DictConfig, kind: str, held: str) -> None:
+    """Makes sure that a training begins, or goes on, only where that was asked for.
+
+    Args:
+        run: its folder.
+        cfg: of the training that is to write to it.
+        kind: what such a folder holds, for messages.
+        held: message where it holds one and `resume` does not ask to continue it.
+
+    Raises:
+        InputError: so; or resume=true and there is none to continue; or its settings are others.
+    """
+    if not run.record.exists():
+        if cfg.resume is True:
+            raise InputError(f"resume=true: {run.root} holds no {kind}; resume=auto begins one where there is none")
+    elif not cfg.resume:
+        raise InputError(held)
+    else:
+        refuse_other_settings(run, cfg)

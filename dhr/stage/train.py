@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.config.parts import build, check_signatures
-from dhr.config.stored import refuse_other_settings, stored_text
+from dhr.config.stored import stored_text
 from dhr.core.errors import InputError
 from dhr.core.words import word
 from dhr.dataset.check import TrainingFiles, scored_ids
@@ -25,7 +25,7 @@ from dhr.disk.run_record import RunRecord
 from dhr.disk.writing import remove_orphans
 from dhr.evaluation.feature_pictures import probes_beside
 from dhr.stage.parts import build_network, open_split, open_validation, stored_features, trainer_of, wss_masks
-from dhr.stage.run_folder import data_mark, describe, recorded
+from dhr.stage.run_folder import data_mark, describe, recorded, refuse_unasked
 from dhr.stage.toy import make_missing
 from dhr.training.average import EmaAverage
 from dhr.training.callbacks import LabelWatch
@@ -161,15 +161,8 @@ def _refuse_other_run(run: RunFolder, cfg: DictConfig) -> None:
         InputError: the folder holds a run and `resume` does not ask to continue it, its settings are others, or
             resume=true and there is no run to continue.
     """
-    if not run.record.exists():
-        if cfg.resume is True:
-            raise InputError(f"resume=true: {run.root} holds no run; resume=auto begins one where there is none")
-        return
-    if not cfg.resume:
-        raise InputError(
-            f"name={cfg.name}: {run.root} holds a run; continue it with resume=true or choose another name"
-        )
-    refuse_other_settings(run, cfg)
+    cure = f"name={cfg.name}: {run.root} holds a run; continue it with resume=true or choose another name"
+    refuse_unasked(run, cfg, "run", cure)
 
 
 @rank_zero_only

@@ -8,10 +8,11 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.config.command import command_line
-from dhr.config.stored import refuse_other_settings, stored_text
+from dhr.config.stored import stored_text
 from dhr.core.errors import InputError
 from dhr.disk.atomic import update_record, write_atomically
 from dhr.disk.layout import RunFolder
+from dhr.stage.run_folder import refuse_unasked
 
 
 def folder_of(cfg: DictConfig) -> RunFolder:
@@ -29,21 +30,16 @@ def refuse_other(run: RunFolder, weights: Path, cfg: DictConfig) -> None:
     """
     if cfg.overwrite:
         return
-    if not run.record.exists():
-        if cfg.resume is True:
-            raise InputError(f"resume=true: {run.root} holds no training; resume=auto begins one where there is none")
-        if weights.exists():
-            raise InputError(
-                f"uss.weights: {weights}: there already, and not from {run.root}; uss.weights=<file> writes another "
-                "file, overwrite=true replaces this one"
-            )
-        return
-    if not cfg.resume:
+    cure = (
+        f"{run.root}: holds a training of uss={cfg.uss.name}; continue it with resume=true, make it anew with "
+        "overwrite=true, or choose another name= and uss.weights="
+    )
+    refuse_unasked(run, cfg, "training", cure)
+    if weights.exists() and not run.record.exists():
         raise InputError(
-            f"{run.root}: holds a training of uss={cfg.uss.name}; continue it with resume=true, make it anew with "
-            "overwrite=true, or choose another name= and uss.weights="
+            f"uss.weights: {weights}: there already, and not from {run.root}; uss.weights=<file> writes another "
+            "file, overwrite=true replaces this one"
         )
-    refuse_other_settings(run, cfg)
 
 
 @rank_zero_only
