@@ -18,6 +18,7 @@ from dhr.core.words import nearest
 # Of Hydra's own keys; callbacks, logging classes and the environment of the job would run what a file says.
 HYDRA_KEYS = ("run", "sweep", "launcher", "sweeper", "mode", "verbose", "output_subdir", "job", "searchpath")
 BY_OPTION = ("launcher", "sweeper")  # hydra/launcher=process, not hydra.launcher={...}: such a node would be called
+CHOSEN_INSIDE = {"wss.source": "wss@wss.source"}  # keys whose values are options of a group, as Hydra writes them
 FROM_RUN = {*groups("stored"), "seed", "tau"} - {*groups("retypable")}
 
 
@@ -66,7 +67,9 @@ def root_key(override: Override) -> str:
 
 def loosen(word: str) -> str:
     """Lets key=value reach what no file lists, for instance trainer.limit_train_batches; check 1 judges it."""
-    key = word.partition("=")[0]
+    key, equals, value = word.partition("=")
+    if key in CHOSEN_INSIDE and equals and value != "null":
+        return f"{CHOSEN_INSIDE[key]}={value}"
     plain = re.fullmatch(r"[A-Za-z_][\w.]*", key) is not None and "=" in word
     return f"++{word}" if plain and not is_group(key) and not key.startswith("hydra.") else word
 

@@ -143,8 +143,12 @@ def _report(values: Mapping[str, Any]) -> None:
 
 
 def _train_wss(values: Mapping[str, Any]) -> None:
-    if values["wss"]["recipe"] is None:
-        raise InputError(f"wss: {values['wss']['name']}: its masks are made elsewhere; use wss=cam, or bring the masks")
+    wss, trainer = values["wss"], values["trainer"]
+    if wss["recipe"] is None:
+        raise InputError(f"wss: {wss['name']}: its masks are made elsewhere; use wss=cam, or bring the masks")
+    if trainer.get("max_epochs") is not None:
+        key = "cam.epochs" if wss["name"] == "cam" else "wss.recipe.epochs"
+        raise InputError(f"trainer.max_epochs: {trainer['max_epochs']}: the method has its own length; set {key}")
 
 
 def _train_uss(values: Mapping[str, Any]) -> None:

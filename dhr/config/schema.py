@@ -72,13 +72,19 @@ class Dataset(Section):
     image_size: Side | None = None
 
 
-class Wss(Section):
+class WssSource(Section):
     """Where the masks of a WSS method lie, and how they are made if we can make them."""
 
     name: Name
     masks: str
     recipe: Part | None
     saw: Saw | None = None
+
+
+class Wss(WssSource):
+    """The WSS method of a command; `source` is another one, whose products it starts from."""
+
+    source: WssSource | None = None
 
 
 class Uss(Section):
@@ -235,11 +241,16 @@ class Audit(Common):
 
 
 class TrainWss(Common):
-    """`dhr.train_wss`. `cam` is what wss=cam does with the dataset."""
+    """`dhr.train_wss`. `cam` is what wss=cam does with the dataset; networks of other methods are those of `train`."""
 
     dataset: Dataset
     cam: Part
+    backbone: Part
+    decoder: Part
+    classifier: Part
+    optimizer: Part
     wss: Wss
+    uss: Uss
     crf: Part
     trainer: Part
     split: Name | None

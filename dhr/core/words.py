@@ -59,6 +59,16 @@ def of_split(folder: str, split: str) -> Path:
     return Path(folder.replace("{split}", split))
 
 
+def duration(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> duration(75), duration(7260)
+    ('1 min 15 s', '2 h 1 min')
+    """
+    hours, minutes = divmod(round(seconds) // 60, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {round(seconds) % 60} s"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The question "did you mean ...? " for a likely misspelling, else an empty text.
 

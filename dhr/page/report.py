@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dhr.core.words import word
+from dhr.core.words import duration, word
 from dhr.disk.atomic import read_object, write_atomically
 from dhr.disk.layout import RunFolder
 from dhr.evaluation.tables import count, number, score_table, words
@@ -99,8 +99,7 @@ def fact(key: str, value: object) -> str:
     seconds = number(value)
     if key != "seconds" or seconds is None:
         return count(value) if key == "steps" else words(value)
-    hours, minutes = divmod(round(seconds) // 60, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {round(seconds) % 60} s"
+    return duration(seconds)
 
 
 def _label(key: str) -> str:

@@ -76,13 +76,14 @@ def open_split_of_run(cfg: DictConfig, run: RunFolder, split: str) -> Split:
     return opened
 
 
-def wss_masks(cfg: DictConfig, split: str) -> MaskFolder:
-    """Folder of the configured WSS masks for a split."""
+def wss_masks(cfg: DictConfig, split: str, node: DictConfig | None = None) -> MaskFolder:
+    """Folder of the configured WSS masks for a split, or of those of another node of their kind, `wss.source`."""
+    key, wss = ("wss", cfg.wss) if node is None else ("wss.source", node)
     table = classes_of(Path(cfg.paths.data) / cfg.dataset.folder, cfg.dataset.classes)
-    cure = f"python -m dhr.train_wss dataset={cfg.dataset.name} wss={cfg.wss.name}"
-    if cfg.wss.recipe is None:
-        cure = "put the masks of this method there, or set wss.masks=<folder>"
-    return MaskFolder(of_split(cfg.wss.masks, split), table.num_classes, cure, colours=MaskColours.of(table))
+    cure = f"python -m dhr.train_wss dataset={cfg.dataset.name} wss={wss.name}"
+    if wss.recipe is None:
+        cure = f"put the masks of this method there, or set {key}.masks=<folder>"
+    return MaskFolder(of_split(wss.masks, split), table.num_classes, cure, colours=MaskColours.of(table))
 
 
 def feature_store(cfg: DictConfig, split: str) -> FeatureStore:

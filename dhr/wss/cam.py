@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,6 +23,8 @@ from dhr.network.multi_scale import mean_of_mirrored, scaled_sizes, sum_over_siz
 from dhr.runtime.pools import map_ahead
 from dhr.training.divergence import DIVERGED, naming_images
 from dhr.training.optimizer import OptimizerRecipe
+from dhr.wss.recipe import Step
+from dhr.wss.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,16 @@ class CamRecipe:
     scales: Scales = (1.0, 0.5, 1.5, 2.0)
     flip: bool = True
     gamma: Gamma = 2.0
+
+    def steps(self, workshop: Workshop) -> Sequence[Step]:
+        """See `Recipe`: the classifier, then the masks."""
+        model = TagClassifier(self, num_tags=workshop.learnt.table.num_tags)
+        # For networks that start from this classifier, as others start from ImageNet: backbone.weights=<file>.
+        layers: Any = model.backbone
+        parts = {"backbone.safetensors": layers.layers}
+        classifier = workshop.training("classifier", model, epochs=self.epochs, parts=parts)
+        masks = partial(masks_of, model, workshop.wanted, crf=workshop.crf)
+        return classifier, workshop.masks(masks, classifier)
 
 
 class TagClassifier(pl.LightningModule):
@@ -121,7 +134,7 @@ def masks_of(model: TagClassifier, split: Split, ids: Sequence[str], *, crf: Crf
     An image without tags is background everywhere, or IGNORE where the data set has no background class.
 
     Args:
-        model: in eval mode, on its device.
+        model: on its device.
         split: images and tags.
         ids: of the images.
         crf: refines the masks.
@@ -129,7 +142,7 @@ def masks_of(model: TagClassifier, split: Split, ids: Sequence[str], *, crf: Crf
     Raises:
         InputError: the scores of an image are no probabilities.
     """
-    device = next(model.parameters()).device
+    device = next(model.eval().parameters()).device
 
     def looked_at() -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
         for image_id in ids:

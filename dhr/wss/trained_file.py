@@ -1,4 +1,4 @@
-"""The classifier of a WSS method on disk, and beside it the settings that it was trained with."""
+"""The network of a WSS method on disk, and beside it the settings that it was trained with."""
 
 import shutil
 from collections.abc import Mapping
@@ -15,29 +15,31 @@ RECIPE = "recipe.json"  # beside the weights: the settings of the training
 
 
 @dataclass(frozen=True)
-class ClassifierFile:
-    """The weights of the classifier, and the record of the settings that it was trained with.
+class TrainedFile:
+    """The weights of the one network that a method trains, and the record of the settings that it was trained with.
 
     Attributes:
         folder: of both files.
-        settings: of the classifier that is wanted.
+        name: of the network.
+        settings: of the network that is wanted.
     """
 
     folder: Path
+    name: str
     settings: Mapping[str, object]
 
     @property
     def weights(self) -> Path:
         """File of the weights."""
-        return self.folder / "classifier.safetensors"
+        return self.folder / f"{self.name}.safetensors"
 
     @property
     def recipe(self) -> Path:
         """File of the settings of the training, with the digest of the weights."""
         return self.folder / RECIPE
 
-    def is_there(self, *, overwrite: bool) -> bool:
-        """Whether a classifier of these settings is stored; False with `overwrite`, which trains it anew.
+    def is_there(self, *, overwrite: bool = False) -> bool:
+        """Whether a network of these settings is stored; False with `overwrite`, which trains it anew.
 
         Raises:
             InputError: the stored weights have other settings or none, or do not match their digest.
@@ -48,14 +50,18 @@ class ClassifierFile:
         if not self.recipe.exists():
             raise InputError(f"{self.weights}: does not say how it was trained (no {RECIPE}); {cure}")
         recorded = read_json(self.recipe)
-        differing = differing_keys(recorded, {**self.settings, "weights": sha256_of(self.weights)})
+        differing = differing_keys(recorded, {**self.settings, "weights": self.digest()})
         if differing == ["weights"]:
-            raise InputError(f"{self.weights}: not the classifier that {self.recipe} tells of; {cure}")
+            raise InputError(f"{self.weights}: not the {self.name} that {self.recipe} tells of; {cure}")
         if differing:
             raise InputError(
                 f"{self.weights}: was made with other settings ({', '.join(differing)} in {self.recipe}); {cure}"
             )
         return True
+
+    def digest(self) -> str:
+        """SHA-256 of the stored weights."""
+        return sha256_of(self.weights)
 
     @property
     def begun(self) -> Path:
@@ -64,6 +70,6 @@ class ClassifierFile:
 
     def conclude(self) -> None:
         """Records the settings and the digest of the stored weights, and removes the checkpoints."""
-        write_json(self.recipe, {**self.settings, "weights": sha256_of(self.weights)})
+        write_json(self.recipe, {**self.settings, "weights": self.digest()})
         for folder in self.folder.glob(".training-*"):
             shutil.rmtree(folder)

@@ -1,0 +1,168 @@
+"""What every WSS method works with: images with tags, what it starts from, and a place for what it learns."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from dhr.crf.interface import Crf
+from dhr.dataset.check import TrainingFiles
+from dhr.dataset.split import MaskFolder, Split, TrainDataset
+from dhr.dataset.transforms import TrainTransform
+from dhr.disk.feature_store import FeatureStore
+from dhr.network.segmentation import SegmentationNetwork
+from dhr.runtime.ranks import Ranks
+from dhr.training.fitting import MakeTrainer
+from dhr.training.optimizer import OptimizerRecipe
+from dhr.wss.recipe import Step
+from dhr.wss.steps import Masks, Products, Training
+from dhr.wss.trained_file import TrainedFile
+
+
+@dataclass(frozen=True)
+class Source:
+    """Another WSS method, whose products this one starts from.
+
+    Attributes:
+        name: of its option.
+        masks: those of the split to learn from.
+        recipe: how it makes them; None where they came from elsewhere.
+    """
+
+    name: str
+    masks: MaskFolder
+    recipe: object
+
+
+@dataclass
+class Workshop:
+    """The data and the settings of one call of train_wss.
+
+    Attributes:
+        learnt: images to learn from.
+        wanted: images whose masks are made; the same, or those of another split.
+        folder: of the wanted masks; what the method learns lies beside it.
+        source: what the method starts from, None where that is nothing.
+        features: those of the USS model, of the images to learn from.
+        network: makes a new segmentation network, for the methods that train one.
+        optimizer: of that network.
+        crf: refines masks.
+        settings: everything that decides what is learnt, by content.
+        network_settings: everything that decides what `network` and `optimizer` make.
+        crf_settings: everything that decides what the CRF does.
+        transform: cuts crops from the images to learn from.
+        batch_size: crops per step, of all processes together.
+        workers: loader processes.
+        seed: of all random numbers.
+        make_trainer: makes a trainer for a training.
+        overwrite: whether what is there is made anew.
+        ranks: the processes at work; known after the first training, or when the masks are due.
+    """
+
+    learnt: Split
+    wanted: Split
+    folder: Path
+    source: Source | None
+    features: FeatureStore
+    network: Callable[[], SegmentationNetwork]
+    optimizer: OptimizerRecipe
+    crf: Crf
+    settings: Mapping[str, object]
+    network_settings: Mapping[str, object]
+    crf_settings: Mapping[str, object]
+    transform: TrainTransform
+    batch_size: int
+    workers: int
+    seed: int
+    make_trainer: MakeTrainer
+    overwrite: bool = False
+    ranks: Ranks | None = field(default=None, init=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks are at work."""
+        if self.ranks is not None:
+            return self.ranks.device
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @cached_property
+    def tagged(self) -> np.ndarray:
+        """Positions of the images that have tags, after all of them were opened once."""
+        return TrainingFiles(self.learnt, None, None).tagged()
+
+    def crops(self, masks: MaskFolder | None) -> TrainDataset:
+        """Crops of the images that have tags, with those of their masks."""
+        return TrainDataset(
+            split=self.learnt,
+            indices=self.tagged,
+            wss_masks=masks,
+            features=None,
+            grid=(1, 1),
+            transform=self.transform,
+            seed=self.seed,
+        )
+
+    def training(
+        self, name: str, module: pl.LightningModule, *, epochs: int, masks: MaskFolder | None = None,
+        parts: Mapping[str, nn.Module] | None = None, **settings: object,
+    ) -> "Training":  # fmt: skip
+        """A step that trains the network of the method.
+
+        Args:
+            name: of the network and of its file.
+            module: as it starts; after the step it has learnt, is in eval mode and on the device.
+            epochs: of the training.
+            masks: that it learns beside the tags; made by an earlier step, or brought.
+            parts: of the module that get a file of their own, by its name.
+            **settings: what decides what is learnt, beside that of the workshop.
+        """
+        file = TrainedFile(self.folder.parent, name, {**self.settings, **settings})
+        return Training(self, file, module, epochs, masks, parts or {})
+
+    def between(self, name: str, make: Masks, **settings: object) -> "Products":
+        """A step that makes masks of the images to learn from, for a later step.
+
+        Args:
+            name: of their folder.
+            make: the masks of some images.
+            **settings: what decides what they are, beside that of the workshop and the CRF.
+        """
+        folder = self.folder.parent / f".{name}" / self.learnt.name
+        whole = {**self.settings, "crf": self.crf_settings, **settings}
+        return Products(self, name, self.learnt, folder, make, lambda: whole, last=False)
+
+    def masks(self, make: Masks, network: "Training | None" = None) -> "Products":
+        """The last step: the masks that were asked for.
+
+        Args:
+            make: the masks of some images.
+            network: that makes them, if the method trains one.
+        """
+
+        def settings() -> Mapping[str, object]:
+            file = None if network is None else network.file
+            learnt = {} if file is None else {file.name: file.digest(), **file.settings}
+            return {**(learnt or self.settings), "crf": self.crf_settings}
+
+        return Products(self, "masks", self.wanted, self.folder, make, settings, last=True)
+
+    def refuse_mixtures(self, steps: Sequence[Step]) -> None:
+        """Refuses, before anything is learnt, what was made with other settings, or by a network not trained yet.
+
+        Raises:
+            InputError: there are such products, and they must not be made anew.
+        """
+        untrained = any(isinstance(step, Training) and step.amount() for step in steps)
+        for step in steps:
+            if isinstance(step, Products) and (untrained or not step.last):
+                step.refuse_others()
+
+    def leave(self) -> None:
+        """Leaves the other processes."""
+        if self.ranks is not None:
+            self.ranks.leave()
