@@ -11,10 +11,10 @@ from dhr.config.parts import build, check_signatures, without_saw
 from dhr.core.errors import InputError
 from dhr.dataset.transforms import TrainTransform
 from dhr.stage.parts import build_network, feature_store, open_split, trainer_of, wss_masks
-from dhr.training.fitting import is_first_process
-from dhr.wss.recipe import Recipe, say_what_is_due
+from dhr.wss.recipe import carry_out
 from dhr.wss.workshop import Source, Workshop
 
+STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # of the trainer, in what is learnt
 CROPS = ("name", "crop_size", "long_side", "batch_size", "jitter", "flip")  # what decides which crops are learnt
 
 
@@ -33,23 +33,18 @@ def train_wss(cfg: DictConfig) -> Path:
     if cfg.wss.recipe is None:
         raise InputError(f"wss={cfg.wss.name}: these masks cannot be made here; put them into {cfg.wss.masks}")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    recipe: Recipe = build(cfg.wss.recipe)
-    workshop = _workshop(cfg)
-    steps = recipe.steps(workshop)
-    workshop.refuse_mixtures(steps)
-    if is_first_process():
-        say_what_is_due(steps)
-    for step in steps:
-        step.run()
-    workshop.leave()
+    workshop = workshop_of(cfg)
+    carry_out(build(cfg.wss.recipe), workshop)
     return workshop.folder
 
 
-def _workshop(cfg: DictConfig) -> Workshop:
+def workshop_of(cfg: DictConfig) -> Workshop:
+    """The data and the settings of a call."""
     settings, learnt = cfg.dataset, open_split(cfg, cfg.dataset.splits.train)
     wanted = open_split(cfg, cfg.split or learnt.name)
     dataset: Any = OmegaConf.to_container(settings, resolve=True)
     crf = {key: value for key, value in cfg.crf.items() if key != "workers"}
+    trainer = {key: cfg.trainer[key] for key in STEPS if cfg.trainer.get(key) is not None}
     return Workshop(
         learnt=learnt,
         wanted=wanted,
@@ -64,6 +59,7 @@ def _workshop(cfg: DictConfig) -> Workshop:
             "dataset": {key: dataset[key] for key in CROPS},
             "recipe": without_saw(cfg.wss.recipe),
             "precision": cfg.trainer.precision,
+            **({"trainer": trainer} if trainer else {}),
         },
         network_settings={key: without_saw(cfg[key]) for key in ("backbone", "decoder", "classifier", "optimizer")},
         crf_settings=crf,

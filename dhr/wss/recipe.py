@@ -1,13 +1,16 @@
 """What a WSS method consists of: steps, planned before any of them is done, and done one after the other."""
 
 import logging
-import timeit
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 
 from dhr.core.words import duration
+from dhr.training.fitting import is_first_process
 
 if TYPE_CHECKING:
     from dhr.wss.workshop import Workshop
@@ -37,8 +40,8 @@ class Step(Protocol):
         """
         ...
 
-    def trial(self) -> None:
-        """Does one unit of the work and keeps nothing of it, so that the time of all of it can be said."""
+    def trial(self) -> float:
+        """Does a little of the work and keeps nothing of it: seconds of one unit, as if all of it were done."""
         ...
 
     def run(self) -> None:
@@ -54,16 +57,40 @@ class Recipe(Protocol):
         ...
 
 
+def carry_out(recipe: Recipe, workshop: "Workshop") -> None:
+    """Says what is due of a method, and does it; what was made with other settings is refused before anything is made.
+
+    Raises:
+        InputError: there are such products, and they must not be made anew.
+    """
+    steps = recipe.steps(workshop)
+    workshop.refuse_mixtures(steps)
+    if is_first_process():
+        say_what_is_due(steps)
+    for step in steps:
+        step.run()
+    workshop.leave()
+
+
 def say_what_is_due(steps: Sequence[Step]) -> None:
-    """Logs how long the steps will take, by a trial of each; nothing where nothing is to be done."""
-    due = [(step, amount) for step in steps if (amount := step.amount())]
-    each = [(step, amount, seconds_of(step)) for step, amount in due]
-    if each:
-        parts = ", ".join(f"{step.name}: {amount} {step.unit} of {one:.2g} s" for step, amount, one in each)
-        log.info(f"about {duration(sum(amount * one for _, amount, one in each))} ({parts})")
+    """Logs how long the steps will take, by trials of each; nothing where nothing is to be done."""
+    due = [(step, amount, seconds_of(step)) for step in steps if (amount := step.amount())]
+    if due:
+        parts = ", ".join(f"{step.name}: {amount} {step.unit} of {one:.2g} s" for step, amount, one in due)
+        log.info(f"about {duration(sum(amount * one for _, amount, one in due))} ({parts})")
 
 
 def seconds_of(step: Step) -> float:
     """Seconds of one unit: the least of some trials, since the first ones start processes, compile and fill caches."""
-    with torch.random.fork_rng():  # what is drawn here must not change what is learnt
-        return min(timeit.repeat(step.trial, number=1, repeat=TRIALS))
+    with _random_numbers_kept():
+        return min(step.trial() for _ in range(TRIALS))
+
+
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """What is drawn inside changes nothing of what is drawn behind it."""
+    plain, arrays = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        yield
+    random.setstate(plain)
+    np.random.set_state(arrays)

@@ -2,16 +2,19 @@
 
 import copy
 import logging
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from dhr.core.sample import Batch
 from dhr.dataset.check import TrainingFiles
@@ -29,6 +32,7 @@ from dhr.wss.trained_file import TrainedFile
 if TYPE_CHECKING:
     from dhr.wss.workshop import Workshop
 
+TRIED = 4  # images of a trial at least: some are larger, some show more classes
 log = logging.getLogger("dhr.train_wss")
 Masks = Callable[[Sequence[str]], Iterator[tuple[str, Tensor]]]  # of ids: each with its (H,W) uint8 mask
 
@@ -56,15 +60,19 @@ class Training:
             return 0
         return self.epochs * (len(self.shop.tagged) // self.shop.batch_size)
 
-    def trial(self) -> None:
-        """See `Step`: a forward and a backward pass of a copy, of crops without masks."""
+    def trial(self) -> float:
+        """See `Step`: both passes of a copy over crops without masks, which the loader's workers share out."""
         crops, copied = self.shop.crops(None), copy.deepcopy(self.module).to(self.shop.device).train()
+        start = time.perf_counter()
         samples = [crops[0, position] for position in range(min(self.shop.batch_size, len(crops)))]
+        read = time.perf_counter()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*self.trainer. reference is not registered")
             loss = copied.training_step(Batch.of(samples, self.shop.device), 0)
         if isinstance(loss, Tensor):
             loss.backward()
+            loss.item()  # when the device is done
+        return (read - start) / max(self.shop.workers, 1) + time.perf_counter() - read
 
     def run(self) -> None:
         """See `Step`."""
@@ -108,6 +116,7 @@ class Products:
     make: Masks
     settings: Callable[[], Mapping[str, object]]
     last: bool
+    network: Training | None = None
     unit: str = "images"
 
     def output(self, settings: Mapping[str, object]) -> Output:
@@ -121,12 +130,13 @@ class Products:
         )
 
     def refuse_others(self) -> None:
-        """Refuses products of other settings; the masks of a network that is not trained yet are such.
+        """Refuses products of other settings; those of a network that is not trained yet are such.
 
         Raises:
             InputError: there are some, and they must not be made anew.
         """
-        settings = {"network": None} if self.last else self.settings()
+        untrained = self.network is not None and not self.network.file.is_there(overwrite=self.shop.overwrite)
+        settings = {"network": None} if untrained else self.settings()
         self.output(settings).refuse_mixture(self.split.all_ids(), overwrite=self.shop.overwrite)
 
     def amount(self) -> int:
@@ -134,28 +144,48 @@ class Products:
         ids = self.split.all_ids()
         return len(ids) - (0 if self.shop.overwrite else self.output({}).there(ids))
 
-    def trial(self) -> None:
-        """See `Step`."""
-        ids = self.split.all_ids()
-        for _ in self.make(ids[len(ids) // 2 :][:1]):
-            pass
+    def trial(self) -> float:
+        """See `Step`: some images spread over the split, at least one for every process of the CRF."""
+        number = min(max(TRIED, self.shop.crf.workers), len(self.split))
+        ids = self.split.all_ids()[:: len(self.split) // number][:number]
+        with _as_it_was(None if self.network is None else self.network.module, self.shop.device):
+            start = time.perf_counter()
+            for _ in self.make(ids):
+                pass
+            return (time.perf_counter() - start) / number
 
     def run(self) -> None:
-        """See `Step`. What is made before a training is made by the first process alone: the others are not there."""
-        if not self.last and not is_first_process():
-            return
+        """See `Step`. Before Lightning has started the other processes, the first one works alone."""
         shop = self.shop
-        if self.last and shop.ranks is None:
+        if shop.ranks is None and (self.last or distributed.is_torchelastic_launched()):
             shop.ranks = Ranks.join()
+        if shop.ranks is None and not is_first_process():
+            return  # the first one was done when it started this one
 
         def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
             for image_id, mask in self.make(todo):
                 keep(image_id, encode_mask(mask.numpy(), self.split.table.palette))
                 yield image_id
 
-        ranks = shop.ranks if self.last and shop.ranks is not None else Ranks(0, 1, shop.device)
+        ranks = shop.ranks or Ranks(0, 1, shop.device)
         title = f"{self.name} {self.split.name}"
         self.output(self.settings()).fill(self.split.all_ids(), make, ranks, title=title, overwrite=shop.overwrite)
+
+
+@contextmanager
+def _as_it_was(network: nn.Module | None, device: torch.device) -> Iterator[None]:
+    """Has a network on the device meanwhile; afterwards its place and the modes of its layers are as before."""
+    layers = {} if network is None else {layer: layer.training for layer in network.modules()}
+    places = [] if network is None else [each.device for each in network.parameters()]
+    if network is not None:
+        network.to(device)
+    try:
+        yield
+    finally:
+        for layer, training in layers.items():
+            layer.training = training
+        if network is not None and places:
+            network.to(places[0])
 
 
 @rank_zero_only

@@ -41,23 +41,25 @@ class TrainedFile:
     def is_there(self, *, overwrite: bool = False) -> bool:
         """Whether a network of these settings is stored; False with `overwrite`, which trains it anew.
 
+        False too for weights that were written in the very end of a training that was not concluded: it goes on.
+
         Raises:
             InputError: the stored weights have other settings or none, or do not match their digest.
         """
         if overwrite or not self.weights.exists():
             return False
         cure = "overwrite=true trains it and makes its masks anew"
-        if not self.recipe.exists():
-            raise InputError(f"{self.weights}: does not say how it was trained (no {RECIPE}); {cure}")
-        recorded = read_json(self.recipe)
+        recorded = read_json(self.recipe) if self.recipe.exists() else None
         differing = differing_keys(recorded, {**self.settings, "weights": self.digest()})
+        if not differing or self.begun.exists():
+            return not differing
+        if recorded is None:
+            raise InputError(f"{self.weights}: does not say how it was trained (no {RECIPE}); {cure}")
         if differing == ["weights"]:
             raise InputError(f"{self.weights}: not the {self.name} that {self.recipe} tells of; {cure}")
-        if differing:
-            raise InputError(
-                f"{self.weights}: was made with other settings ({', '.join(differing)} in {self.recipe}); {cure}"
-            )
-        return True
+        raise InputError(
+            f"{self.weights}: was made with other settings ({', '.join(differing)} in {self.recipe}); {cure}"
+        )
 
     def digest(self) -> str:
         """SHA-256 of the stored weights."""

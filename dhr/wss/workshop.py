@@ -149,17 +149,16 @@ class Workshop:
             learnt = {} if file is None else {file.name: file.digest(), **file.settings}
             return {**(learnt or self.settings), "crf": self.crf_settings}
 
-        return Products(self, "masks", self.wanted, self.folder, make, settings, last=True)
+        return Products(self, "masks", self.wanted, self.folder, make, settings, last=True, network=network)
 
     def refuse_mixtures(self, steps: Sequence[Step]) -> None:
-        """Refuses, before anything is learnt, what was made with other settings, or by a network not trained yet.
+        """Refuses, before anything is made, what was made with other settings, or by a network not trained yet.
 
         Raises:
             InputError: there are such products, and they must not be made anew.
         """
-        untrained = any(isinstance(step, Training) and step.amount() for step in steps)
         for step in steps:
-            if isinstance(step, Products) and (untrained or not step.last):
+            if isinstance(step, Products):
                 step.refuse_others()
 
     def leave(self) -> None:
