@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -58,12 +58,37 @@ class CamRecipe:
         return classifier, workshop.masks(masks, classifier)
 
 
-class TagClassifier(pl.LightningModule):
+class MapSettings(Protocol):
+    """How the maps of a network are added up and become masks; see `CamRecipe`."""
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Factors on the image size."""
+        ...
+
+    @property
+    def flip(self) -> bool:
+        """Whether the mirrored image is added."""
+        ...
+
+    @property
+    def gamma(self) -> float:
+        """Power of the background channel."""
+        ...
+
+
+class MapNetwork(pl.LightningModule):
+    """What masks are made with: from (B,3,H,W) to one map per tag (B,T,h,w), of which the positive part counts."""
+
+    recipe: MapSettings
+
+
+class TagClassifier(MapNetwork):
     """Backbone and bias-free 1x1 classifier, trained on tags with the multi-label soft margin."""
 
     def __init__(self, recipe: CamRecipe, *, num_tags: int) -> None:
         super().__init__()
-        self.recipe = recipe
+        self.recipe: CamRecipe = recipe
         self.backbone = recipe.backbone
         channels: Any = recipe.backbone.channels
         self.classifier = CamClassifier(channels[3], num_tags, scale=1.0)
@@ -86,7 +111,7 @@ class TagClassifier(pl.LightningModule):
 
 
 @torch.no_grad()
-def activation_maps(model: TagClassifier, image: Tensor, tags: Tensor) -> Tensor:
+def activation_maps(model: MapNetwork, image: Tensor, tags: Tensor) -> Tensor:
     """Class activation maps of one image, added up over scales and flips.
 
     Views and maps are resized alike, by the centres of pixels and cells, so that the maps of all scales are aligned.
@@ -128,7 +153,7 @@ def mask_of(maps: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, gamma: floa
     return labels.cpu()[fast_argmax(marginals[0], dim=0)].to(torch.uint8)
 
 
-def masks_of(model: TagClassifier, split: Split, ids: Sequence[str], *, crf: Crf) -> Iterator[tuple[str, Tensor]]:
+def masks_of(model: MapNetwork, split: Split, ids: Sequence[str], *, crf: Crf) -> Iterator[tuple[str, Tensor]]:
     """Ids and (H,W) uint8 masks, in this order; the CRF of some images runs while the network sees the next ones.
 
     An image without tags is background everywhere, or IGNORE where the data set has no background class.
