@@ -1,0 +1,127 @@
+"""RS+EPM as a whole: what is learnt from when on, masks of every image, the same ones however often it is killed."""
+
+import copy
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import NETWORK, TRAIN, Tiny
+
+from dhr.config.compose import compose
+from dhr.config.parts import build
+from dhr.core.errors import InputError
+from dhr.core.sample import Batch
+from dhr.disk.mask import read_mask
+from dhr.runtime.signals import Stopped
+from dhr.stage.train_wss import workshop_of
+from dhr.training.stopping import StepSeeds
+from dhr.wss.rsepm import RecurSeedAndEdgePredictMix
+
+EPOCHS = 4
+SUFFIXES = (".png", ".json", ".safetensors")
+METHOD = (
+    *NETWORK,
+    "wss=rsepm",
+    f"wss.recipe.epochs={EPOCHS}",
+    "wss.recipe.seed_start=0.25",
+    "wss.recipe.mix_start=0.5",
+)
+WORDS = (*METHOD, "wss.recipe.scales=[1.0]", "wss.recipe.flip=false")
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets a SIGTERM come in the step of this number of a call; 0: in none."""
+    begin, state = StepSeeds.on_train_batch_start, {"count": 0, "at": 0}
+
+    def begun(self: StepSeeds, *arguments: Any) -> None:
+        begin(self, *arguments)
+        state["count"] += 1
+        if state["count"] == state["at"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(StepSeeds, "on_train_batch_start", begun)
+    return lambda number: state.update(count=0, at=number)
+
+
+def make(there: Tiny, *words: str) -> dict[str, bytes]:
+    """The files of the method, without the ledger, which says when they were written."""
+    there.call("train_wss", *WORDS, *words)
+    folder = there.wss.parent / "RSEPM"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.suffix in SUFFIXES}
+
+
+def model_of(tiny: Tiny, *words: str) -> tuple[RecurSeedAndEdgePredictMix, Batch]:
+    """The network as it starts, and the first crops."""
+    cfg = compose("train_wss", tiny.words("train_wss", *WORDS, *words))
+    torch.manual_seed(0)
+    shop = workshop_of(cfg)
+    trained: Any = build(cfg.wss.recipe).steps(shop)[0]
+    crops = shop.crops(None)
+    return trained.module, Batch.of([crops[0, position] for position in range(4)], torch.device("cpu"))
+
+
+@pytest.mark.filterwarnings("ignore:.*self.trainer. reference is not registered")
+def test_losses_come_in_at_their_epochs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the decoder learns nothing; outside of a training all of them are there, as in its last steps."""
+    model, batch = model_of(tiny)
+    passes: list[int] = []
+    learns, reconstructs = [], []
+    for epoch in (0, 1, 2, None):
+        trained = copy.deepcopy(model)
+        trained.network.register_forward_pre_hook(lambda *_: passes.append(1))
+        if epoch is not None:
+            monkeypatch.setattr(RecurSeedAndEdgePredictMix, "_done", lambda _, epoch=epoch: epoch / EPOCHS)
+        else:
+            monkeypatch.undo()
+        passes.clear()
+        torch.manual_seed(1)
+        trained.training_step(batch, 0).backward()
+        gradients = [
+            float(each.grad.abs().sum()) for each in trained.network.decoder.parameters() if each.grad is not None
+        ]
+        learns.append((len(passes), sum(gradients) > 0))
+        reconstructs.append(len(gradients) == len([*trained.network.decoder.parameters()]))
+    assert learns == [(1, False), (1, True), (2, True), (2, True)]
+    assert all(reconstructs)  # also while it learns nothing: several processes need a gradient of every parameter
+
+
+def test_masks_are_made_of_tags_and_made_once(tiny: Tiny, tmp_path: Path) -> None:
+    there = tiny.copy(tmp_path)
+    files = make(there)
+    assert {"network.safetensors", "recipe.json", "train.json"} <= files.keys()
+    assert len([name for name in files if name.endswith(".png")]) == TRAIN
+    split = there.layout.split("train")
+    for path in sorted((there.wss.parent / "RSEPM" / "train").glob("*.png")):
+        assert read_mask(path).shape == read_mask(split / "mask" / path.name).shape
+    times = there.times()
+    assert make(there) == files and there.times() == times
+    with pytest.raises(InputError, match="other settings .recipe.*overwrite=true"):
+        make(there, "wss.recipe.mix_start=0.75")
+
+
+def test_a_training_that_was_killed_ends_with_the_same_files(
+    tiny: Tiny, tmp_path: Path, stop_at: Callable[[int], None]
+) -> None:
+    whole = make(tiny.copy(tmp_path / "whole"))
+    there = tiny.copy(tmp_path / "killed")
+    for number in (3, 5, 6):  # among the tags, the seeds, the mixed crops
+        stop_at(number)
+        with pytest.raises(Stopped):
+            make(there)
+    stop_at(0)
+    assert make(there) == whole
+
+
+def test_a_network_without_maps_is_refused(tiny: Tiny) -> None:
+    with pytest.raises(InputError, match="classifier: none: .*use classifier=cam"):
+        tiny.call("train_wss", *WORDS, "classifier=none")
+
+
+def test_masks_from_elsewhere_are_trained_on_as_before(tiny: Tiny) -> None:
+    cfg = compose("train", tiny.words("train", "wss=rsepm"))
+    assert cfg.wss.saw == "I" and cfg.wss.masks.endswith("RSEPM/{split}")
