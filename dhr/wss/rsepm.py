@@ -1,7 +1,7 @@
 """Masks from tags by RS+EPM (Jo et al. 2022): one network whose maps and decoder teach each other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,10 +28,10 @@ class RsEpm:
     """How the network is trained and how its maps become masks.
 
     Attributes:
+        correlation: what is one object with the cells that a map is sure of.
         epochs: of the network.
         seed_start: share of the training after which RecurSeed begins; 1: never.
         mix_start: share of the training after which EdgePredictMix begins; 1: never.
-        correlation: what is one object with the cells that a map is sure of.
         stride: pixels of a crop per pixel that PAMR sees.
         certain_foreground: least value of a map at a pixel that the decoder learns as its class.
         certain_background: largest value of all maps at a pixel that the decoder learns as background.
@@ -41,10 +41,10 @@ class RsEpm:
         gamma: power of the background channel, (1 - max of the maps) ** gamma.
     """
 
+    correlation: SelfCorrelation
     epochs: Count = 25
     seed_start: UnitInterval = 0.2
     mix_start: UnitInterval = 0.6
-    correlation: SelfCorrelation = field(default_factory=SelfCorrelation)
     stride: SmallCount = 4
     certain_foreground: UnitInterval = 0.55
     certain_background: UnitInterval = 0.10

@@ -8,8 +8,6 @@ from torch import Tensor
 from dhr.core.numerics import to_unit_range, unit_vectors
 from dhr.core.ranges import Scale, UnitInterval
 
-SecondOrder = UnitInterval  # in shares of one cell, 1 / (h w)
-
 
 @dataclass(frozen=True)
 class SelfCorrelation:
