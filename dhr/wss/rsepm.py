@@ -42,9 +42,9 @@ class RsEpm:
     """
 
     correlation: SelfCorrelation
-    epochs: Count = 25
-    seed_start: UnitInterval = 0.2
-    mix_start: UnitInterval = 0.6
+    epochs: Count = 20
+    seed_start: UnitInterval = 0.25
+    mix_start: UnitInterval = 0.75
     stride: SmallCount = 4
     certain_foreground: UnitInterval = 0.55
     certain_background: UnitInterval = 0.10
