@@ -21,7 +21,7 @@ from dhr.core.numerics import fast_argmax, resize, resize_labels
 from dhr.core.ranges import Count, Power, UnitInterval
 from dhr.core.sample import Batch
 from dhr.crf.interface import Crf
-from dhr.dataset.split import MaskFolder, Split
+from dhr.dataset.split import MaskFolder
 from dhr.disk.weights.state import load_strictly, read_weights
 from dhr.network.multi_scale import mean_of_mirrored
 from dhr.runtime.ranks import mean_over_ranks
@@ -75,7 +75,7 @@ class IrnRecipe:
         learnt = MaskFolder(confident.folder, workshop.learnt.table.num_classes)
         network, crf = EdgeNetwork(self, classifier, workshop.learnt.table.first_tag), workshop.crf_settings
         edges = workshop.training("edges", network, epochs=self.epochs, masks=learnt, crf=crf, **origin)
-        return confident, edges, workshop.masks(partial(masks_of, network, workshop.wanted, crf=workshop.crf), edges)
+        return confident, edges, workshop.masks(partial(masks_of, network, workshop), edges)
 
 
 def classifier_of(workshop: Workshop) -> tuple[TagClassifier, dict[str, Any]]:
@@ -259,7 +259,9 @@ def confident_masks(
     return looked_at_ahead(split, ids, look, finish, on=classifier, workers=crf.workers)
 
 
-def masks_of(network: EdgeNetwork, split: Split, ids: Sequence[str], *, crf: Crf) -> Iterator[tuple[str, Tensor]]:
-    """Ids and masks of images, see `spread` and `mask_of`."""
+def masks_of(network: EdgeNetwork, workshop: Workshop, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """Ids and masks of the images that are wanted, see `spread` and `mask_of`."""
+    split, crf = workshop.wanted, workshop.crf
     finish = partial(mask_of, crf=crf, floor=network.recipe.floor, first_tag=split.table.first_tag)
-    return looked_at_ahead(split, ids, partial(spread, network.eval()), finish, on=network, workers=crf.workers)
+    look = partial(spread, network.eval().to(workshop.device))
+    return looked_at_ahead(split, ids, look, finish, on=network, workers=crf.workers)
