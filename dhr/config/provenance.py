@@ -26,8 +26,10 @@ def provenance(cfg: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     heads of USS models learn without labels, so they saw what their tokens saw. `licences` has those that timm states
     for the names of the networks.
     """
-    masks = cfg["wss"]
-    parts = {"backbone": cfg["backbone"], "wss": (masks.get("recipe") or {}).get("backbone")}
+    masks, source = cfg["wss"], cfg["wss"].get("source") or {}
+    recipes = [each.get("recipe") or {} for each in (masks, source)]
+    # A method without a backbone of its own stands on the one of its source.
+    parts = {"backbone": cfg["backbone"], "wss": recipes[0].get("backbone") or recipes[1].get("backbone")}
     if cfg["rebalancing"]["rebalancer"] is not None:
         parts["uss"] = cfg["uss"].get("tokens") or cfg["uss"]["extractor"]
     saw = {name: letters_of(part) for name, part in parts.items()}

@@ -22,6 +22,7 @@ NOT_TRUE_HERE = (  # what Lightning warns of
     r"(?s).*your dataloader is not resumable",  # it skips what was done
     "Checkpoint directory .* exists and is not empty",  # of the run that goes on
     "Total length of `list` across ranks is zero",  # whoever gives no validation means it
+    r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen parts are meant to be
     "Experiment logs directory .* exists and is not empty",  # the curves are set aside before
 )
 

@@ -93,7 +93,7 @@ class Training:
         fitting = Fitting(shop.make_trainer, file.begun, seed=shop.seed, logger=False, max_epochs=self.epochs)
         data.share(fitting.processes)
         with only_writer(file.folder, wanted=is_first_process()):
-            fitting.run(self.module, data)
+            fitting.run(self.module.train(), data)  # Lightning leaves the mode alone, and a trial of masks set another
             for name, part in self.parts.items():
                 _save(file.folder / name, part)
             _save(file.weights, self.module)

@@ -34,6 +34,8 @@ VOC = ("dataset=voc", "wss=mars", "uss=dinov2")
             ["dataset=voc", "wss=cam", "uss=cause", "uss/tokens=tipsv2_vitb14"],
             {"backbone": "I", "wss": "I", "uss": "T"},
         ),
+        (["dataset=voc", "wss=irn", "uss=colour"], {"backbone": "I", "wss": "I", "uss": "nothing"}),
+        (["dataset=toy", "wss=irn", "uss=colour"], {"backbone": "nothing", "wss": "nothing", "uss": "nothing"}),
         (["dataset=voc", "wss=dhr", "uss=timm"], {"backbone": "I", "wss": "?", "uss": "?"}),
         (["dataset=voc", "wss=dhr", "wss.saw=T", "uss=colour"], {"backbone": "I", "wss": "T", "uss": "nothing"}),
     ],
