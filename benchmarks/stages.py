@@ -31,10 +31,10 @@ from dhr.disk.layout import DataLayout
 from dhr.disk.mask import read_mask, write_mask
 from dhr.evaluation.scores import JointHistogram
 from dhr.evaluation.small import SmallObjects
+from dhr.network.predictor import Predictor
 from dhr.runtime.pools import cores
 from dhr.stage.evaluate import _scored
 from dhr.stage.parts import build_network
-from dhr.stage.predict import Predictor
 
 TABLE = load_classes("voc")
 BATCH = 16  # of the published recipe
@@ -81,7 +81,7 @@ def predict(split: Split, images: int) -> list[Row]:
     crf_seconds = time.perf_counter() - start
     torch.set_num_threads(cores())
     start = time.perf_counter()
-    done = list(together.masks(split, ids))
+    done = list(together.masks((image_id, split.pixels(image_id), None) for image_id in ids))
     wall = time.perf_counter() - start
     ideal = (network_seconds + crf_seconds) / cores()
     detail = (

@@ -1,9 +1,13 @@
 """What every dense CRF offers, and the one channel convention they share."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from dhr.core.errors import InputError
 
 INVALID = "the CRF was given a probability that is NaN, infinite or negative"
 
@@ -86,3 +90,17 @@ def normalised(probabilities: Tensor, valid: Tensor, present: Tensor, *, first: 
     total = mass.sum(1, keepdim=True)
     count = on.sum(1, keepdim=True).clamp_min(1)
     return torch.where(total > 0, mass / total.masked_fill(total == 0, 1.0), on / count)
+
+
+@contextmanager
+def naming_images(ids: Sequence[str], cure: str) -> Iterator[None]:
+    """Names the images for which a CRF refuses to make labels.
+
+    Raises:
+        InputError: it does, inside this block.
+    """
+    try:
+        yield
+    except InvalidProbabilitiesError as error:
+        names = ", ".join(ids[number] for number in error.images)
+        raise InputError(f"image {names}: the network's scores are NaN, infinite or negative; {cure}") from error

@@ -1,9 +1,7 @@
 """Losses and scores that are NaN or infinite: the images they come from, and what helps."""
 
 import logging
-from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -13,7 +11,6 @@ from torch import Tensor
 
 from dhr.core.errors import InputError
 from dhr.core.sample import Batch
-from dhr.crf.interface import InvalidProbabilitiesError
 from dhr.disk.atomic import write_json
 from dhr.disk.layout import RunFolder
 
@@ -74,17 +71,3 @@ class StopOnNonFiniteLoss(pl.Callback):
             path = self.run.failed(trainer.global_rank)
             write_json(path, {"step": step, "ids": list(ids), "error": str(exception)})
             log.info(f"{path}: the images of step {step}")
-
-
-@contextmanager
-def naming_images(ids: Sequence[str], cure: str) -> Iterator[None]:
-    """Names the images for which a CRF refuses to make labels.
-
-    Raises:
-        InputError: it does, inside this block.
-    """
-    try:
-        yield
-    except InvalidProbabilitiesError as error:
-        names = ", ".join(ids[number] for number in error.images)
-        raise InputError(f"image {names}: the network's scores are NaN, infinite or negative; {cure}") from error

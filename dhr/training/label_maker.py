@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from dhr.core.sample import Batch, NetworkOutput
+from dhr.crf.interface import naming_images
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.rebalancing.rebalancer import Relabelled
 from dhr.training.average import EmaAverage, broadcast_buffers
-from dhr.training.divergence import DIVERGED, naming_images
+from dhr.training.divergence import DIVERGED
 from dhr.training.features import Complete
 from dhr.training.module import Relabel
 

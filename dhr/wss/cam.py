@@ -17,11 +17,11 @@ from dhr.core.losses import tag_loss
 from dhr.core.numerics import fast_argmax, resize
 from dhr.core.ranges import Count, Gamma, Scales
 from dhr.core.sample import Batch
-from dhr.crf.interface import Crf
+from dhr.crf.interface import Crf, naming_images
 from dhr.dataset.split import Split
 from dhr.network.multi_scale import mean_of_mirrored, scaled_sizes, sum_over_sizes
 from dhr.runtime.pools import map_ahead
-from dhr.training.divergence import DIVERGED, naming_images
+from dhr.training.divergence import DIVERGED
 from dhr.training.optimizer import OptimizerRecipe
 from dhr.wss.recipe import Step
 from dhr.wss.workshop import Workshop

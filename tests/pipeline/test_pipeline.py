@@ -26,9 +26,9 @@ from dhr.disk.mask import read_mask
 from dhr.disk.weights.state import read_checkpoint
 from dhr.evaluation.gallery import load_gallery
 from dhr.network.multi_scale import multi_scale_probabilities
+from dhr.network.predictor import Predictor
 from dhr.network.weights import network_weights
 from dhr.stage.parts import build_network
-from dhr.stage.predict import Predictor
 from dhr.stage.train import WATCHED
 from dhr.training.curves import join_metrics
 

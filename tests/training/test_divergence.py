@@ -8,14 +8,13 @@ import torch
 from tiny import Tiny
 
 from dhr.core.errors import InputError
-from dhr.crf.interface import Crf, InvalidProbabilitiesError
+from dhr.crf.interface import Crf, InvalidProbabilitiesError, naming_images
 from dhr.crf.native import NativeCrf
 from dhr.crf.none import NoCrf
 from dhr.crf.pydensecrf import PyDenseCrf
 from dhr.crf.torch import TorchCrf
 from dhr.dataset import classes
 from dhr.disk.atomic import read_json
-from dhr.training.divergence import naming_images
 
 CRFS = (NoCrf(), PyDenseCrf(workers=0), NativeCrf(workers=0), TorchCrf())
 
