@@ -1,5 +1,6 @@
 """The cells of an image and the vectors of texts, as frozen image-text models see them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,19 @@ def test_texts_are_what_transformers_makes_of_them(folders: dict[str, Path], kin
         means.append(functional.normalize((vectors[0] + vectors[1]) / 2, dim=0))
     made = vectors_of(model, ["cat", "Traffic Light"], TEMPLATES)
     torch.testing.assert_close(made, torch.stack(means), rtol=1e-4, atol=1e-5)
+
+
+def test_large_letters_make_no_difference(tmp_path: Path) -> None:
+    """SigLIP 2 as published: its tokenizer keeps large letters, and its training never saw one."""
+    folder = saved_model(tmp_path / "model", "siglip")
+    words = json.loads((folder / "tokenizer.json").read_text())
+    words["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    (folder / "tokenizer.json").write_text(json.dumps(words))
+    stated = {**json.loads((folder / "tokenizer_config.json").read_text()), "tokenizer_class": "GemmaTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(stated))
+    model = loaded(folder)
+    assert model.tokenizer("A Cat")["input_ids"] != model.tokenizer("a cat")["input_ids"]
+    torch.testing.assert_close(model.embed(["A Photo of a CAT."]), model.embed(["a photo of a cat."]), rtol=0, atol=0)
 
 
 def test_names_are_written_as_people_write_them() -> None:
