@@ -15,6 +15,7 @@ LETTERS = {
 }
 MEANINGS = ", ".join(f"{letter} ({meaning})" for letter, meaning in LETTERS.items())
 Saw = Annotated[str, Rule(lambda text: text != "" and {*text} <= {*LETTERS}, f" of the letters {MEANINGS}")]
+ON_HUB = {"openai/clip-": "mit", "google/siglip": "apache-2.0", "google/tipsv2": "apache-2.0"}  # of their publishers
 UNKNOWN = "?"  # nobody said
 NOTHING = "nothing"
 
@@ -23,18 +24,20 @@ def provenance(cfg: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """The entries `saw` and `licences` of run.json, by a configuration of train.
 
     `saw` has the letters of the backbone, of the WSS masks, and, where labels are made with them, of the USS features;
-    heads of USS models learn without labels, so they saw what their tokens saw. `licences` has those that timm states
-    for the names of the networks.
+    heads of USS models learn without labels, so they saw what their tokens saw. `licences` has those that timm or the
+    publisher states for the names of the networks.
     """
     masks, source = cfg["wss"], cfg["wss"].get("source") or {}
-    recipes = [each.get("recipe") or {} for each in (masks, source)]
+    recipe = masks.get("recipe") or {}
     # A method without a backbone of its own stands on the one of its source.
-    parts = {"backbone": cfg["backbone"], "wss": recipes[0].get("backbone") or recipes[1].get("backbone")}
+    behind = recipe.get("backbone") or (source.get("recipe") or {}).get("backbone")
+    parts = {"backbone": cfg["backbone"], "wss": behind}
     if cfg["rebalancing"]["rebalancer"] is not None:
         parts["uss"] = cfg["uss"].get("tokens") or cfg["uss"]["extractor"]
     saw = {name: letters_of(part) for name, part in parts.items()}
     saw |= {} if masks.get(SAW) is None else {"wss": masks[SAW]}
-    return {"saw": saw, "licences": {name: found for name, part in parts.items() if (found := licence_of(part))}}
+    named = {**parts, "wss": behind or recipe}
+    return {"saw": saw, "licences": {name: found for name, part in named.items() if (found := licence_of(part))}}
 
 
 def letters_of(part: Mapping[str, Any] | None) -> str:
@@ -61,7 +64,10 @@ def in_words(letters: str) -> str:
 
 
 def licence_of(part: Mapping[str, Any] | None) -> str | None:
-    """What timm states for the weights of a network's name; None without weights, or where it states nothing."""
+    """What timm or the publisher states for the weights of a name; None without weights, or where nothing is stated."""
+    published = [licence for start, licence in ON_HUB.items() if str((part or {}).get("name")).startswith(start)]
+    if published:
+        return published[0]
     if part is None or part.get("weights") in (None, "random") or part.get("name") is None:
         return None
     import timm

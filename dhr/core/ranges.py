@@ -32,8 +32,11 @@ def all_differ(values: Sequence[object]) -> bool:
 MANY = 1_000_000_000
 NAMED = Rule(is_name, " of letters, digits and . _ -")
 ONCE = Rule(all_differ, ", none twice")  # a value that stands twice would count twice
+GAP = Rule(lambda text: text.count("{}") == 1, " with one {} in it")
 
 Name = Annotated[str, NAMED]
+Texts = Annotated[tuple[str, ...], MinLen(1), ONCE]
+Templates = Annotated[tuple[Annotated[str, GAP], ...], MinLen(1), ONCE]
 UnitInterval = Annotated[float, Ge(0), Le(1)]
 Decay = Annotated[float, Ge(0), Le(0.999999)]  # at 1 nothing would ever be learnt
 Dropout = Annotated[float, Ge(0), Le(0.99)]  # at 1 nothing would be left

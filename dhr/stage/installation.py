@@ -24,6 +24,7 @@ NEEDED = (
     "rich",
 )
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
+IMAGE_TEXT = ("openai/clip-vit-base-patch16", "google/siglip2-base-patch16-224")
 REINSTALL = "make setup, or: pip install -e ."
 
 
@@ -84,6 +85,11 @@ def findings(data: Path, weights: Path, places: Mapping[str, Place]) -> Iterator
         found = cached[0].name if cached else "not here; fetched at first use, or bring a file"
         fetch = f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\", or: backbone.weights=<file>"
         yield DoctorRow("weights", f"{name} (ImageNet)", "ok" if cached else "optional", found, "" if cached else fetch)
+    for name in IMAGE_TEXT:
+        here = [*(cache / f"models--{name.replace('/', '--')}").glob("snapshots/*/model*.safetensors")]
+        found = here[0].parent.name if here else "not here; fetched at first use, or bring a folder"
+        fetch = f"python -m dhr.train_wss wss=text wss.recipe.name={name}, or: wss.recipe.name=<folder>"
+        yield DoctorRow("weights", f"{name} (wss=text)", "ok" if here else "optional", found, "" if here else fetch)
     files = sorted(path.name for path in weights.glob("*") if path.is_file())
     yield DoctorRow("weights", str(weights), "ok" if files else "optional", ", ".join(files) or "no file")
     for place in places.values():

@@ -1,15 +1,11 @@
 """What all models of unsupervised features share: they are frozen, and compute in a chosen precision."""
 
-from contextlib import AbstractContextManager
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
-import torch
 from torch import nn
 
 from dhr.core.extractor import Extractor
-
-Precision = Literal["fp32", "bf16", "fp16"]
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from dhr.network.precision import Precision
 
 
 class Tokens(Extractor, Protocol):
@@ -34,8 +30,3 @@ class Frozen(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode, also as a part of a module that is trained."""
         return super().train(False)
-
-
-def mixed(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
-    """Matrix products in "fp32", "bf16" or "fp16", whatever autocast surrounds the call."""
-    return torch.autocast(device.type, dtype=DTYPES[precision], enabled=precision != "fp32")

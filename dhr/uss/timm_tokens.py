@@ -12,7 +12,8 @@ from dhr.core.colour import MEAN, STD
 from dhr.core.errors import InputError
 from dhr.core.ranges import Name
 from dhr.disk.weights.state import load_strictly, only_tensors
-from dhr.uss.frozen import Frozen, mixed
+from dhr.network.precision import mixed
+from dhr.uss.frozen import Frozen
 from dhr.uss.zoo import PLACE, create, read_file, refuse_no_weights
 
 

@@ -12,7 +12,8 @@ from torch.nn import functional
 from dhr.core.errors import InputError
 from dhr.core.ranges import Name
 from dhr.disk.weights.state import load_strictly, only_tensors
-from dhr.uss.frozen import Frozen, mixed
+from dhr.network.precision import mixed
+from dhr.uss.frozen import Frozen
 from dhr.uss.zoo import PLACE, create, read_file, refuse_no_weights
 
 OFFSET = 0.1  # cells; both families resample their positions as if the new grid were that much larger

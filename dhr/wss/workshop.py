@@ -136,20 +136,21 @@ class Workshop:
         whole = {**self.settings, "crf": self.crf_settings, **settings}
         return Products(self, name, self.learnt, folder, make, lambda: whole, last=False)
 
-    def masks(self, make: Masks, network: "Training | None" = None) -> "Products":
+    def masks(self, make: Masks, network: "Training | None" = None, **settings: object) -> "Products":
         """The last step: the masks that were asked for.
 
         Args:
             make: the masks of some images.
             network: that makes them, if the method trains one.
+            **settings: what decides what they are, beside that of the workshop, the network and the CRF.
         """
 
-        def settings() -> Mapping[str, object]:
+        def whole() -> Mapping[str, object]:
             file = None if network is None else network.file
             learnt = {} if file is None else {file.name: file.digest(), **file.settings}
-            return {**(learnt or self.settings), "crf": self.crf_settings}
+            return {**(learnt or self.settings), "crf": self.crf_settings, **settings}
 
-        return Products(self, "masks", self.wanted, self.folder, make, settings, last=True, network=network)
+        return Products(self, "masks", self.wanted, self.folder, make, whole, last=True, network=network)
 
     def refuse_mixtures(self, steps: Sequence[Step]) -> None:
         """Refuses, before anything is made, what was made with other settings, or by a network not trained yet.

@@ -53,6 +53,16 @@ def test_licences_are_those_of_the_names() -> None:
     assert provenance(compose("train", ["dataset=toy"]))["licences"] == {}
 
 
+def test_masks_of_an_image_text_model() -> None:
+    told = provenance(compose("train", ["dataset=toy", "wss=text", "rebalancing=none"]))
+    assert told == {"saw": {"backbone": "nothing", "wss": "T"}, "licences": {"wss": "mit"}}
+    words = ["wss.recipe.name=google/siglip2-base-patch16-224", "wss.saw=null"]
+    told = provenance(compose("train", ["dataset=toy", "wss=text", "rebalancing=none", *words]))
+    assert told == {"saw": {"backbone": "nothing", "wss": "?"}, "licences": {"wss": "apache-2.0"}}
+    brought = provenance(compose("train", ["dataset=toy", "wss=text", "rebalancing=none", "wss.recipe.name=my/folder"]))
+    assert brought["licences"] == {}
+
+
 @pytest.mark.parametrize("group", ["backbone", "uss/tokens"])
 def test_every_option_with_weights_can_be_told_of(group: str) -> None:
     for option in options(group):

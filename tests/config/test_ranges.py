@@ -176,6 +176,8 @@ LISTS = [
     ("train", "backbone=swin_tiny decoder=mask2former backbone.depths"),
     ("train", "backbone=swin_tiny decoder=mask2former backbone.heads"),
     ("train_wss", "cam.scales"),
+    ("train_wss", "wss=text wss.recipe.templates"),
+    ("train_wss", "wss=text wss.recipe.background"),
     ("train_uss", "cause.crops.ratios"),
     ("predict", "weights=setup.py scales"),
     ("labels", "weights=setup.py options"),

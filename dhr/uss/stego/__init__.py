@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from dhr.core.errors import InputError
 from dhr.core.extractor import Extractor as Extractor
 from dhr.disk.weights.state import load_strictly, only_tensors
-from dhr.uss.frozen import Frozen, Tokens, mixed
+from dhr.network.precision import mixed
+from dhr.uss.frozen import Frozen, Tokens
 from dhr.uss.head_file import PATCH, read_head, refuse_other_tokens
 
 DROPOUT = 0.1
