@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dhr.config.check import shown
 from dhr.config.groups import GROUPS, groups
 from dhr.config.label_options import OF_NETWORK, rebalancers_of, refuse_doubles
 from dhr.config.tree import PACKAGE, config_folder, options
@@ -13,6 +14,7 @@ from dhr.core.words import nearest
 
 HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
 SWIN = "dhr.backbone.swin.Swin"  # strides up to 32, whatever is asked for
+LENGTHS = ("max_epochs", "max_steps", "max_time", "min_epochs", "min_steps", "limit_train_batches", "fast_dev_run")
 COMMON_SPLITS = ("train", "validation", "test")  # folders that exist beside those a dataset file names
 
 
@@ -146,9 +148,10 @@ def _train_wss(values: Mapping[str, Any]) -> None:
     wss, trainer = values["wss"], values["trainer"]
     if wss["recipe"] is None:
         raise InputError(f"wss: {wss['name']}: its masks are made elsewhere; use wss=cam, or bring the masks")
-    if trainer.get("max_epochs") is not None:
-        key = "cam.epochs" if wss["name"] == "cam" else "wss.recipe.epochs"
-        raise InputError(f"trainer.max_epochs: {trainer['max_epochs']}: the method has its own length; set {key}")
+    key = "cam.epochs" if wss["name"] == "cam" else "wss.recipe.epochs"
+    for name in LENGTHS:
+        if trainer.get(name) not in (None, False, -1):
+            raise InputError(f"trainer.{name}: {shown(trainer[name])}: the method has its own length; set {key}")
 
 
 def _train_uss(values: Mapping[str, Any]) -> None:
