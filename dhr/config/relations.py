@@ -66,12 +66,13 @@ def _check_split(values: Mapping[str, Any]) -> None:
         raise InputError(f"split: {split}: no such split; {nearest(split, known)}allowed: {', '.join(known)}")
 
 
-def _exactly_one(values: Mapping[str, Any], first: str, second: str) -> None:
-    given = [key for key in (first, second) if values[key] is not None]
-    if len(given) == 2:
-        raise InputError(f"{second}: {values[second]}: {first} is given too; leave one of the two out")
+def _exactly_one(values: Mapping[str, Any], *keys: str) -> None:
+    given = [key for key in keys if values[key] is not None]
+    if len(given) > 1:
+        raise InputError(f"{given[1]}: {values[given[1]]}: {given[0]} is given too; leave one of the two out")
     if not given:
-        raise InputError(f"{first}: null: what to work on? use {first}=<folder> or {second}=<path>")
+        others = " or ".join(f"{key}=<path>" for key in keys[1:])
+        raise InputError(f"{keys[0]}: null: what to work on? use {keys[0]}=<folder> or {others}")
 
 
 def _train(values: Mapping[str, Any]) -> None:
@@ -129,14 +130,15 @@ def _labels(values: Mapping[str, Any]) -> None:
 
 
 def _evaluate(values: Mapping[str, Any]) -> None:
-    _exactly_one(values, "run", "masks")
-    if values["masks"] is None:
+    _exactly_one(values, "run", "masks", "maps")
+    if values["run"] is not None:
         return
-    if not Path(values["masks"]).is_dir():
-        raise InputError(f"masks: {values['masks']}: no such folder; use masks=<folder of <id>.png>")
+    key, files = ("masks", "<id>.png") if values["maps"] is None else ("maps", "<id>.safetensors")
+    if not Path(values[key]).is_dir():
+        raise InputError(f"{key}: {values[key]}: no such folder; use {key}=<folder of {files}>")
     if values.get("dataset") is None:
         names = ", ".join(options("dataset"))
-        raise InputError(f"dataset: null: whose classes do the masks have? use dataset=<name>, one of {names}")
+        raise InputError(f"dataset: null: whose classes do the {key} have? use dataset=<name>, one of {names}")
 
 
 def _report(values: Mapping[str, Any]) -> None:
