@@ -16,6 +16,7 @@ from dhr.core.labels import IGNORE
 from dhr.dataset.check import refuse_no_truth
 from dhr.dataset.split import Split
 from dhr.disk.atomic import write_json
+from dhr.disk.layout import scores_beside
 from dhr.disk.products import Products
 from dhr.disk.soft_maps import SUFFIX, read_maps
 from dhr.evaluation.powers import PowerCounts, power_counts, scores_of_powers
@@ -74,7 +75,7 @@ def evaluate_maps(cfg: DictConfig) -> dict[str, object]:
         "powers": rows,
     }
     if ranks.first:
-        path = folder.with_name(f"{folder.name}.{split.name}.powers.json")
+        path = scores_beside(folder, split.name, "powers")
         write_json(path, result)
         log.info(f"{table_of(rows, best)}\n{note}\n{path}")
     ranks.leave()

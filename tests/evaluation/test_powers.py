@@ -142,7 +142,7 @@ def test_maps_are_stored_and_scored(mapped: Tiny, caplog: pytest.LogCaptureFixtu
         assert load_file(path)["maps"].shape[1:] == grid_of((height, width))
     with caplog.at_level(logging.INFO, "dhr.evaluate"):
         mapped.call("evaluate", f"maps={folder}", "dataset=toy", "split=train", "powers=[2.0,0.5]")
-    result = read_json(folder.with_name("train.train.powers.json"))
+    result = read_json(folder.with_name("train.powers.json"))
     table = load_classes("toy")
     for row, power in zip(result["powers"], (0.5, 2.0), strict=True):
         pairs = []
