@@ -8,7 +8,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check ablation second-stage bench
+.PHONY: help setup demo test check ablation second-stage wss-table bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,6 +24,7 @@ help:
 	@echo "make bench      the performance table: ratios taken side by side on this machine"
 	@echo "make ablation   every configs/rebalancing option on the drawn scenes, over three seeds, in one table"
 	@echo "make second-stage  DeepLabv3+ and Mask2Former on the masks of the demo's DHR run, in one table"
+	@echo "make wss-table  masks of all WSS methods that lie on disk, scored in one table; WSS_DATASET=voc names the data set"
 	@echo "make photos PHOTOS=<VOCdevkit>  the experiment on real photographs, on two CPU cores; PHOTOS_LIMIT=40: a quick look"
 	@echo "make reproduce-voc | reproduce-coco | reproduce-context | reproduce-ade | reproduce-stuff"
 	@echo "                the paper's runs; TRAIN='trainer=ddp' adds settings to the training"
@@ -160,6 +161,13 @@ $(SECOND_SCORES): $(RUNS)/$(SECOND)-%/scores/validation.json: $(DHR_MASKS)
 second-stage: $(SECOND_SCORES) $(RUNS)/demo-dhr/scores/validation.json
 	@echo "masks: demo-dhr; $(SECOND_EPOCHS) epochs; validation scores, mean and standard deviation over the seeds"
 	@$(RUN) scripts/ablation_table.py $(RUNS) $(SECOND) | tee $(RUNS)/../$(SECOND).txt
+
+# Masks of the training split, of every WSS method that lies on disk, against human masks: a table and a few pictures.
+# WSS_SETTINGS: settings of the data set, such as dataset.folder=VOCPhotos_40
+WSS_DATASET ?= toy
+WSS_SETTINGS ?=
+wss-table: $(INSTALLED)
+	@$(RUN) scripts/wss_table.py dataset=$(WSS_DATASET) $(WSS_SETTINGS)
 
 # The experiment on real photographs, on two CPU cores: masks from tags, features, every option over three seeds, a report
 # and a table. PHOTOS is a VOCdevkit, or a folder that holds it; masks of SBD in SegmentationClassAug beside are found.

@@ -51,8 +51,16 @@ def check_typed(verb: str, words: Sequence[str]) -> list[Override]:
         elif override.value() is None and not override.is_delete() and is_group(override.key_or_group):
             allowed = ", ".join(options(override.key_or_group))
             raise InputError(f"{override.key_or_group}: null: one of its options is due; allowed: {allowed}")
+        elif override.key_or_group in CHOSEN_INSIDE and override.is_sweep_override():
+            _check_swept_choice(override)
     _refuse_stored(overrides)
     return overrides
+
+
+def _check_swept_choice(override: Override) -> None:
+    if "null" in override.sweep_string_iterator():
+        key = override.key_or_group
+        raise InputError(f"{key}: {value_of(override)}: null cannot be one of several; run {key}=null on its own")
 
 
 def value_of(override: Override) -> str:
@@ -68,10 +76,22 @@ def root_key(override: Override) -> str:
 def loosen(word: str) -> str:
     """Lets key=value reach what no file lists, for instance trainer.limit_train_batches; check 1 judges it."""
     key, equals, value = word.partition("=")
-    if key in CHOSEN_INSIDE and equals and value != "null":
+    if key in CHOSEN_INSIDE and equals and value != "null" and not value.startswith(("{", "[")):
         return f"{CHOSEN_INSIDE[key]}={value}"
     plain = re.fullmatch(r"[A-Za-z_][\w.]*", key) is not None and "=" in word
     return f"++{word}" if plain and not is_group(key) and not key.startswith("hydra.") else word
+
+
+def tighten(word: str) -> str:
+    """What `loosen` made of a word, as it was typed.
+
+    >>> tighten("wss@wss.source=cam"), tighten("++tau=0.7"), tighten("wss=cam")
+    ('wss.source=cam', 'tau=0.7', 'wss=cam')
+    """
+    for key, inside in CHOSEN_INSIDE.items():
+        if word.startswith(f"{inside}="):
+            return key + word.removeprefix(inside)
+    return word.removeprefix("++")
 
 
 def explain(error: Exception) -> str:
@@ -87,7 +107,14 @@ def _message(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options)
+        if f"In '{group}/" in str(error):  # asked for by another option of the group
+            group = next((key for key, inside in CHOSEN_INSIDE.items() if inside.startswith(f"{group}@")), group)
         return f"{group}: {option}: no such option; {nearest(option, options)}allowed: {', '.join(options)}"
+    for key, inside in CHOSEN_INSIDE.items():
+        if f"Could not override '{inside}'" in str(error):
+            return (
+                f"{key}: this method starts from no other; leave it out, or choose {inside.partition('@')[0]}=<another>"
+            )
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
     cause = "" if isinstance(error, InputError) or error.__cause__ is None else f"\n{error.__cause__}"

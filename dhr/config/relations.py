@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dhr.config.check import shown
 from dhr.config.groups import GROUPS, groups
 from dhr.config.label_options import OF_NETWORK, rebalancers_of, refuse_doubles
 from dhr.config.tree import PACKAGE, config_folder, options
@@ -13,6 +14,7 @@ from dhr.core.words import nearest
 
 HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
 SWIN = "dhr.backbone.swin.Swin"  # strides up to 32, whatever is asked for
+LENGTHS = ("max_epochs", "max_steps", "max_time", "min_epochs", "min_steps", "limit_train_batches", "fast_dev_run")
 COMMON_SPLITS = ("train", "validation", "test")  # folders that exist beside those a dataset file names
 
 
@@ -64,12 +66,13 @@ def _check_split(values: Mapping[str, Any]) -> None:
         raise InputError(f"split: {split}: no such split; {nearest(split, known)}allowed: {', '.join(known)}")
 
 
-def _exactly_one(values: Mapping[str, Any], first: str, second: str) -> None:
-    given = [key for key in (first, second) if values[key] is not None]
-    if len(given) == 2:
-        raise InputError(f"{second}: {values[second]}: {first} is given too; leave one of the two out")
+def _exactly_one(values: Mapping[str, Any], *keys: str) -> None:
+    given = [key for key in keys if values[key] is not None]
+    if len(given) > 1:
+        raise InputError(f"{given[1]}: {values[given[1]]}: {given[0]} is given too; leave one of the two out")
     if not given:
-        raise InputError(f"{first}: null: what to work on? use {first}=<folder> or {second}=<path>")
+        others = " or ".join(f"{key}=<path>" for key in keys[1:])
+        raise InputError(f"{keys[0]}: null: what to work on? use {keys[0]}=<folder> or {others}")
 
 
 def _train(values: Mapping[str, Any]) -> None:
@@ -127,14 +130,15 @@ def _labels(values: Mapping[str, Any]) -> None:
 
 
 def _evaluate(values: Mapping[str, Any]) -> None:
-    _exactly_one(values, "run", "masks")
-    if values["masks"] is None:
+    _exactly_one(values, "run", "masks", "maps")
+    if values["run"] is not None:
         return
-    if not Path(values["masks"]).is_dir():
-        raise InputError(f"masks: {values['masks']}: no such folder; use masks=<folder of <id>.png>")
+    key, files = ("masks", "<id>.png") if values["maps"] is None else ("maps", "<id>.safetensors")
+    if not Path(values[key]).is_dir():
+        raise InputError(f"{key}: {values[key]}: no such folder; use {key}=<folder of {files}>")
     if values.get("dataset") is None:
         names = ", ".join(options("dataset"))
-        raise InputError(f"dataset: null: whose classes do the masks have? use dataset=<name>, one of {names}")
+        raise InputError(f"dataset: null: whose classes do the {key} have? use dataset=<name>, one of {names}")
 
 
 def _report(values: Mapping[str, Any]) -> None:
@@ -146,9 +150,10 @@ def _train_wss(values: Mapping[str, Any]) -> None:
     wss, trainer = values["wss"], values["trainer"]
     if wss["recipe"] is None:
         raise InputError(f"wss: {wss['name']}: its masks are made elsewhere; use wss=cam, or bring the masks")
-    if trainer.get("max_epochs") is not None:
-        key = "cam.epochs" if wss["name"] == "cam" else "wss.recipe.epochs"
-        raise InputError(f"trainer.max_epochs: {trainer['max_epochs']}: the method has its own length; set {key}")
+    key = "cam.epochs" if wss["name"] == "cam" else "wss.recipe.epochs"
+    for name in LENGTHS:
+        if trainer.get(name) not in (None, False, -1):
+            raise InputError(f"trainer.{name}: {shown(trainer[name])}: the method has its own length; set {key}")
 
 
 def _train_uss(values: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from dhr.core.ranges import (
     BatchSize,
     Count,
     Epoch,
+    Gamma,
     Name,
     Scale,
     Scales,
@@ -204,6 +205,8 @@ class Evaluate(Common):
 
     run: str | None
     masks: str | None
+    maps: str | None
+    powers: Annotated[tuple[Gamma, ...], MinLen(1), ONCE]
     split: Name
     strict: bool
     allow_missing: bool
@@ -254,6 +257,7 @@ class TrainWss(Common):
     crf: Part
     trainer: Part
     split: Name | None
+    maps: bool
 
 
 class TrainUss(Common):

@@ -144,10 +144,13 @@ class RunFolder:
         return self.root / "scores" / f"{split}.json"
 
 
-def scores_beside(masks: Path, split: str) -> Path:
-    """Scores of a folder of masks that belongs to no run: one file for each folder and split, beside the folder."""
+def scores_beside(masks: Path, split: str, kind: str = "scores") -> Path:
+    """Scores of a folder of masks that belongs to no run: one file for each folder and split, beside the folder.
+
+    `kind` is the last word of its name: `powers` for scores of soft maps.
+    """
     folder = Path(os.path.abspath(masks))
-    return folder.with_name(f"{split}.scores.json" if folder.name == split else f"{folder.name}.{split}.scores.json")
+    return folder.with_name(f"{split}.{kind}.json" if folder.name == split else f"{folder.name}.{split}.{kind}.json")
 
 
 def probes_path(weights: Path) -> Path:

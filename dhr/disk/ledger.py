@@ -3,7 +3,8 @@
 Every line is JSON. {"opened": token, "settings": digest} begins a making with these settings: files of earlier lines
 are out of date. Every other line is one file with the token of its making; the last line of a name counts. While files
 are made, every process only appends lines, to a ledger of its own, <folder>.files.<rank>.jsonl; these are joined at the
-end. A killed process leaves at most a torn line, which is skipped, and a file that is not entered, which is made again.
+end. {"took": [images, seconds], "of": token} says how long a process was at so many images. A killed process leaves at
+most a torn line, which is skipped, and a file that is not entered, which is made again.
 """
 
 import hashlib
@@ -56,6 +57,7 @@ class Known:
         files: name -> what was made under it by the last making.
         outdated: names of files that only earlier makings made.
         moved: files whose content is the same but whose stamps changed; filled by `problem`.
+        took: images that calls of the last making made to their end, and the seconds these took, of all processes.
     """
 
     path: Path
@@ -64,6 +66,12 @@ class Known:
     files: Mapping[str, Made]
     outdated: frozenset[str]
     moved: list[Made] = field(default_factory=list)
+    took: tuple[int, float] = (0, 0.0)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of one process for one image; None where no call came to its end."""
+        return self.took[1] / self.took[0] if self.took[0] else None
 
     def problem(self, file: Path, *, sources: Sequence[Path] = (), thorough: bool = False) -> str | None:
         """What is wrong with a file, None where it is as it was made.
@@ -113,18 +121,22 @@ class Ledger:
         token, digest = "", ""
         files: dict[str, Made] = {}
         names: set[str] = set()
+        took = (0, 0.0)
         for values in self._lines():
             if "opened" in values:
-                token, digest, files = values["opened"], values["settings"], {}
+                token, digest, files, took = values["opened"], values["settings"], {}, (0, 0.0)
                 continue
             try:
+                if "took" in values:
+                    took = _added(took, values["took"]) if values["of"] == token else took
+                    continue
                 made = Made.parse(values)
             except NO_LINE:
                 continue
             names.add(made.name)
             if values.get("of") == token:
                 files[made.name] = made
-        return Known(self.path, token, digest, files, frozenset(names - files.keys())) if token else None
+        return Known(self.path, token, digest, files, frozenset(names - files.keys()), took=took) if token else None
 
     def open(self, settings: str) -> None:
         """Begins a making: what was made before is out of date."""
@@ -142,7 +154,8 @@ class Ledger:
             return
         opened = _text({"opened": known.token, "settings": known.settings})
         old = (_text({"name": name, "of": "", **_NOTHING}) for name in sorted(known.outdated))
-        self._rewrite([*old, opened, *(known.files[name].line(known.token) for name in sorted(known.files))])
+        took = [_text({"took": known.took, "of": known.token})] if known.took[0] else []
+        self._rewrite([*old, opened, *(known.files[name].line(known.token) for name in sorted(known.files)), *took])
 
     def _rewrite(self, lines: Sequence[bytes]) -> None:
         parts = self._parts()
@@ -185,12 +198,19 @@ class Additions:
 
     def enter(self, made: Made) -> None:
         """Adds a file; the line survives the end of this process."""
+        self._write(made.line(self._token))
+
+    def took(self, images: int, seconds: float) -> None:
+        """Adds how long some images took."""
+        self._write(_text({"took": (images, seconds), "of": self._token}))
+
+    def _write(self, line: bytes) -> None:
         with self._lock, writing(self._path):
             if self._file is None:
                 self._file = self._path.open("ab")
                 # Behind a line that a killed process left torn.
                 self._file.write(b"\n" if self._path.stat().st_size else b"")
-            self._file.write(made.line(self._token))
+            self._file.write(line)
             self._file.flush()
 
 
@@ -204,6 +224,10 @@ def _beside(folder: Path, ending: str) -> Path:
     """<folder>.<ending>, also for a folder that is given as "." or with ".." at its end."""
     folder = Path(os.path.abspath(folder)) if folder.name in {"", ".."} else folder
     return folder.parent / f"{folder.name}.{ending}"
+
+
+def _added(took: tuple[int, float], more: Sequence[Any]) -> tuple[int, float]:
+    return took[0] + int(more[0]), took[1] + float(more[1])
 
 
 def _text(values: Mapping[str, Any]) -> bytes:

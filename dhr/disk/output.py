@@ -123,7 +123,10 @@ class Output:
                 rest = [image_id for image_id in todo if image_id not in tried]
                 for _ in progress(make(rest, keep), title, total=len(rest), visible=ranks.first):
                     pass
-            rate = f" ({len(todo) / max(time.monotonic() - start, 1e-9):.2f} images/s)" if todo else ""
+                seconds = max(time.monotonic() - start, 1e-9)
+                if rest:
+                    additions.took(len(rest), seconds)
+            rate = f" ({len(rest) / seconds:.2f} images/s)" if rest else ""
             ranks.wait()
             if ranks.first:
                 self.ledger.join()

@@ -69,6 +69,7 @@ def workshop_of(cfg: DictConfig) -> Workshop:
         seed=cfg.seed,
         make_trainer=trainer_of(cfg.trainer),
         overwrite=cfg.overwrite,
+        with_maps=cfg.maps,
     )
 
 

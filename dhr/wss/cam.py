@@ -58,7 +58,8 @@ class CamRecipe:
         parts = {"backbone.safetensors": layers.layers}
         classifier = workshop.training("classifier", model, epochs=self.epochs, parts=parts)
         masks = partial(masks_of, model, workshop.wanted, crf=workshop.crf)
-        return classifier, workshop.masks(masks, classifier)
+        maps = workshop.soft_maps(partial(maps_of, model, workshop.wanted), classifier)
+        return classifier, *maps, workshop.masks(masks, classifier)
 
 
 class MapSettings(Protocol):
@@ -159,6 +160,14 @@ def refined(scores: Tensor, labels: Tensor, pixels: Tensor, crf: Crf) -> Tensor:
     valid = torch.ones(1, *pixels.shape[1:], dtype=torch.bool)
     marginals = crf.on(pixels[None], valid)(scores[None].cpu(), torch.ones(1, len(labels), dtype=torch.bool))
     return labels.cpu()[fast_argmax(marginals[0], dim=0)].to(torch.uint8)
+
+
+def maps_of(model: MapNetwork, split: Split, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """Ids and (T,H,W) activation maps, in this order; `model` is on its device."""
+    device = next(model.eval().parameters()).device
+    for image_id in ids:
+        image = normalise(split.pixels(image_id)).to(device)
+        yield image_id, activation_maps(model, image, split.tags(image_id).to(device)).cpu()
 
 
 def masks_of(model: MapNetwork, split: Split, ids: Sequence[str], *, crf: Crf) -> Iterator[tuple[str, Tensor]]:

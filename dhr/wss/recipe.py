@@ -61,10 +61,11 @@ def carry_out(recipe: Recipe, workshop: "Workshop") -> None:
     """Says what is due of a method, and does it; what was made with other settings is refused before anything is made.
 
     Raises:
-        InputError: there are such products, and they must not be made anew.
+        InputError: there are such products, and they must not be made anew; or tags are wrong.
     """
     steps = recipe.steps(workshop)
     workshop.refuse_mixtures(steps)
+    workshop.look_at_tags()
     if is_first_process():
         say_what_is_due(steps)
     for step in steps:

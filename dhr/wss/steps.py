@@ -107,7 +107,7 @@ class Training:
 
 @dataclass
 class Products:
-    """Makes one mask an image."""
+    """Makes one file an image: its mask, or what `encode` makes of it."""
 
     shop: "Workshop"
     name: str
@@ -117,6 +117,8 @@ class Products:
     settings: Callable[[], Mapping[str, object]]
     last: bool
     network: Training | None = None
+    encode: Callable[[Tensor], bytes] | None = None
+    suffix: str = ".png"
     unit: str = "images"
 
     def output(self, settings: Mapping[str, object]) -> Output:
@@ -126,6 +128,8 @@ class Products:
             folder=self.folder,
             settings=settings,
             sources=lambda image_id: [layout.image(split, image_id), layout.tags(split, image_id)],
+            what="masks" if self.encode is None else self.name,
+            suffix=self.suffix,
             elsewhere="wss.masks=<folder>",
         )
 
@@ -164,7 +168,8 @@ class Products:
 
         def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
             for image_id, mask in self.make(todo):
-                keep(image_id, encode_mask(mask.numpy(), self.split.table.palette))
+                data = encode_mask(mask.numpy(), self.split.table.palette) if self.encode is None else self.encode(mask)
+                keep(image_id, data)
                 yield image_id
 
         ranks = shop.ranks or Ranks(0, 1, shop.device)

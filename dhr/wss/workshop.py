@@ -1,8 +1,9 @@
 """What every WSS method works with: images with tags, what it starts from, and a place for what it learns."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from dhr.core.errors import InputError
 from dhr.crf.interface import Crf
 from dhr.dataset.check import TrainingFiles
 from dhr.dataset.split import MaskFolder, Split, TrainDataset
 from dhr.dataset.transforms import TrainTransform
 from dhr.disk.feature_store import FeatureStore
+from dhr.disk.soft_maps import STRIDE, SUFFIX, encode_maps
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.runtime.ranks import Ranks
 from dhr.training.fitting import MakeTrainer
@@ -61,6 +64,7 @@ class Workshop:
         seed: of all random numbers.
         make_trainer: makes a trainer for a training.
         overwrite: whether what is there is made anew.
+        with_maps: whether the soft maps behind the masks are kept.
         ranks: the processes at work; known after the first training, or when the masks are due.
     """
 
@@ -81,6 +85,7 @@ class Workshop:
     seed: int
     make_trainer: MakeTrainer
     overwrite: bool = False
+    with_maps: bool = False
     ranks: Ranks | None = field(default=None, init=False)
 
     @property
@@ -146,21 +151,54 @@ class Workshop:
         """
 
         def whole() -> Mapping[str, object]:
-            file = None if network is None else network.file
-            learnt = {} if file is None else {file.name: file.digest(), **file.settings}
-            return {**(learnt or self.settings), "crf": self.crf_settings, **settings}
+            return {**self._learnt(network), "crf": self.crf_settings, **settings}
 
         return Products(self, "masks", self.wanted, self.folder, make, whole, last=True, network=network)
+
+    def soft_maps(self, make: Masks, network: "Training | None" = None) -> "tuple[Products, ...]":
+        """A step that keeps what the masks are made from, before the CRF; none unless it is asked for.
+
+        Args:
+            make: of some images, each with its (T,H,W) maps in [0,1], 0 for classes that it does not show.
+            network: that makes them, if the method trains one.
+        """
+
+        def settings() -> Mapping[str, object]:
+            return {**self._learnt(network), "stride": STRIDE}
+
+        encode = partial(encode_maps, first_tag=self.wanted.table.first_tag)
+        folder = self.folder.parent / ".maps" / self.wanted.name
+        step = Products(self, "maps", self.wanted, folder, make, settings, False, network, encode, SUFFIX)
+        return (step,) if self.with_maps else ()
+
+    def _learnt(self, network: "Training | None") -> Mapping[str, object]:
+        """What decides what comes from a network, with the digest of its weights, or without a network."""
+        if network is None:
+            return self.settings
+        return {network.file.name: network.file.digest(), **network.file.settings}
 
     def refuse_mixtures(self, steps: Sequence[Step]) -> None:
         """Refuses, before anything is made, what was made with other settings, or by a network not trained yet.
 
         Raises:
-            InputError: there are such products, and they must not be made anew.
+            InputError: there are such products, and they must not be made anew; or maps are asked for and not made.
         """
+        if self.with_maps and not any(step.name == "maps" for step in steps):
+            raise InputError("maps: true: this method makes its masks without maps; leave it out")
         for step in steps:
             if isinstance(step, Products):
                 step.refuse_others()
+
+    def look_at_tags(self) -> None:
+        """Reads the tags of the images whose masks are made, where the training does not do so already.
+
+        Raises:
+            InputError: some are missing or wrong; after hours of training it would be too late to say so.
+        """
+        if self.wanted.name != self.learnt.name:
+            with ThreadPoolExecutor() as pool:
+                for _ in pool.map(self.wanted.tags, self.wanted.all_ids()):
+                    pass
 
     def leave(self) -> None:
         """Leaves the other processes."""

@@ -191,7 +191,7 @@ def scores_of(there: Tiny, folder: Path, *words: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("damage", "said"), [
-    (Path.unlink, r"1 masks are missing \(validation_00001\); predict them, .*allow_missing=true"),
+    (Path.unlink, r"1 masks are missing \(validation_00001\); predict them with .*allow_missing=true"),
     (fill(255), f"validation_00001: the prediction has label 255 on {SIDE * SIDE} scored pixels; allowed are 0 to 9"),
     (fill(10), "validation_00001: the prediction has label 10"),
     (fill(1, (10, 12)), r"validation_00001.png: size \(10, 12\): the truth has \(48, 48\)"),

@@ -164,7 +164,7 @@ def test_no_list_but_one_may_be_empty_and_no_value_counts_twice(name: str, key: 
 
 
 MAY_BE_EMPTY = {"compare"}
-TWICE = ("scales", "test_scales", "options", "dilations")
+TWICE = ("scales", "test_scales", "options", "dilations", "powers")
 LISTS = [
     ("train", "dataset.test_scales"),
     ("train", "dataset.long_side"),
@@ -181,6 +181,7 @@ LISTS = [
     ("train_uss", "cause.crops.ratios"),
     ("predict", "weights=setup.py scales"),
     ("labels", "weights=setup.py options"),
+    ("evaluate", "maps=. dataset=toy powers"),
     ("train", "crf=pamr crf.dilations"),
 ]
 

@@ -1,5 +1,6 @@
 """A WSS method with masks before its training, and a call of it as a script: python seeded.py <words>."""
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,5 +52,6 @@ def workshop(words: Sequence[str]) -> tuple[CamRecipe, Workshop]:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     cam, shop = workshop(sys.argv[1:])
     carry_out(Seeded(cam), shop)

@@ -1,9 +1,13 @@
 """Two processes do what one does: every image once, one run folder, the same scores."""
 
+import re
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import seeded
 from several import TWO, finish, with_two
 from tiny import EPOCHS, STEPS, TRAIN, VALIDATION, Tiny
 
@@ -74,3 +78,19 @@ def test_masks_from_tags(tiny: Tiny, tmp_path: Path) -> None:
     assert sorted(path.stem for path in (there.wss / "train").iterdir()) == there.layout.ids("train")
     again = finish(with_two(there.command("train_wss", *TWO)))
     assert again.count(f"0 made, {TRAIN // 2} were there") == 2, again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("started", [list, with_two], ids=["by Lightning", "by torchrun"])
+def test_masks_that_a_training_learns(tiny: Tiny, tmp_path: Path, started: Callable[[list[str]], list[str]]) -> None:
+    """What is made before the training is whole when any of the processes begins to learn from it."""
+    there = tiny.copy(tmp_path)
+    shutil.rmtree(there.wss)
+    command = started([sys.executable, str(Path(seeded.__file__)), *there.words("train_wss", *TWO)])
+    said = finish(command)
+    shares = [TRAIN // 2] * 4 if started is with_two else [TRAIN, TRAIN // 2, TRAIN // 2]
+    assert sorted(re.findall(r"(\d+) made, 0 were there", said), key=int) == sorted(map(str, shares), key=int), said
+    for folder in (there.wss / ".seeds" / "train", there.wss / "train"):
+        assert sorted(path.stem for path in folder.iterdir()) == there.layout.ids("train")
+    again = finish(command)
+    assert set(re.findall(r"(\d+) made, ", again)) == {"0"}, again

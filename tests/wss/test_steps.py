@@ -127,12 +127,11 @@ def test_amounts_and_what_is_there(there: Tiny) -> None:
 
 
 def test_overwrite_makes_everything_anew(there: Tiny) -> None:
-    recipe, shop = seeded(there)
-    carry_out(recipe, shop)
+    carry_out(*seeded(there))
     before = {path: path.stat().st_mtime_ns for path in there.wss.rglob("*") if path.is_file()}
-    carry_out(recipe, seeded(there)[1])
+    carry_out(*seeded(there))
     assert {path: path.stat().st_mtime_ns for path in there.wss.rglob("*") if path.is_file()} == before
-    carry_out(recipe, seeded(there, "overwrite=true")[1])
+    carry_out(*seeded(there, "overwrite=true"))
     after = {path: path.stat().st_mtime_ns for path in there.wss.rglob("*") if path.is_file()}
     assert after.keys() == before.keys() and not set(after.values()) & set(before.values())
 
@@ -140,7 +139,13 @@ def test_overwrite_makes_everything_anew(there: Tiny) -> None:
 OTHERS: dict[str, tuple[Callable[[Tiny], None], tuple[str, ...], int, str]] = {
     "between": (lambda there: None, (), 7, r"\.seeds/train: its masks .*other settings \(colour"),
     "CRF": (lambda there: None, ("crf.iterations=2",), 0, r"\.seeds/train: its masks .*other settings \(crf"),
-    "training": (lambda there: None, ("cam.epochs=3",), 0, "classifier.safetensors: .*other settings"),
+    "recipe": (lambda there: None, ("cam.epochs=3",), 0, r"\.seeds/train: its masks .*other settings \(recipe"),
+    "training": (
+        lambda there: shutil.rmtree(there.wss / ".seeds"),
+        ("cam.epochs=3",),
+        0,
+        "classifier.safetensors: .*other settings",
+    ),
     "untrained": (lambda there: (there.wss / "classifier.safetensors").unlink(), (), 0, "CAM/train: .*other settings"),
     "unknown": (lambda there: (there.wss / "train.json").unlink(), (), 0, "CAM/train: .*do not say how they were made"),
 }
@@ -151,7 +156,7 @@ def test_other_settings_are_refused_before_anything_is_made(there: Tiny, case: s
     damage, words, colour, said = OTHERS[case]
     carry_out(*seeded(there))
     damage(there)
-    (there.wss / ".seeds" / "train" / "train_00001.png").unlink()  # would be made again first
+    (there.wss / ".seeds" / "train" / "train_00001.png").unlink(missing_ok=True)  # would be made again first
     before = files(there.root)
     with pytest.raises(InputError, match=f"{said}.*overwrite=true"):
         carry_out(*seeded(there, *words, colour=colour))

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dhr.config.compose import compose, run_name
 from dhr.config.groups import groups
-from dhr.config.overrides import parse, value_of
+from dhr.config.overrides import parse, tighten, value_of
 from dhr.core.errors import InputError
 from dhr.disk.layout import RunFolder
 from dhr.runtime.signals import Stopped, handed_on
@@ -57,7 +57,7 @@ class ProcessLauncher(Launcher):
             SystemExit: at the end, with 2 if every job that failed did so for wrong input, else with 1.
         """
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        jobs = [[word.removeprefix("++") for word in job] for job in job_overrides]
+        jobs = [[tighten(word) for word in job] for job in job_overrides]
         swept = {word for job in jobs for word in job if not all(word in other for other in jobs)}
         failed: dict[str, int] = {}
         for number, words in enumerate(jobs, start=1):
