@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhr.core.labels import IGNORE
-from dhr.core.numerics import fast_argmax, resize, resize_labels, to_unit_range
+from dhr.core.numerics import fast_argmax, resize, resize_labels
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.crf.interface import Field
 from dhr.crf.pamr import Pamr
@@ -40,15 +40,12 @@ class Look:
     def seeds(self, correlation: SelfCorrelation) -> Tensor:
         """The maps M_rs (B,M-1,h,w) in [0,1] of the slots' tags, on the pixels of PAMR: CAM -> SCG -> PAMR.
 
-        The mean of the self-correlation maps of C4 and C5, both on the cells of C5. The CAMs are min-max scaled for it,
-        so that one that is high everywhere has cells of the background all the same; without them the decoder would
-        learn it as it is, and the CAM that it is right.
+        The mean of the self-correlation maps of C4 and C5, both on the cells of C5.
         """
         c4, c5 = self.output.features
         size = (c5.shape[-2], c5.shape[-1])
         on_image = self.batch.cells(size)
-        cams = resize(self.slots.of_tags(self.output.cams), size).relu()
-        cams = to_unit_range(cams, on_image[:, None]) * (cams > 0)  # a map of zeros is constant, which would make it 1
+        cams = unit_maps(resize(self.slots.of_tags(self.output.cams), size), on_image)
         of_c4, of_c5 = (correlation.maps(cams, resize(each, size), on_image) for each in (c4, c5))
         return smoothed(self.field, resize((of_c4 + of_c5) / 2, self.grid))
 

@@ -30,8 +30,8 @@ class RsEpm:
     Attributes:
         correlation: what is one object with the cells that a map is sure of.
         epochs: of the network.
-        seed_start: share of the training after which RecurSeed begins; 1: never.
-        mix_start: share of the training after which EdgePredictMix begins; 1: never.
+        seed_start: share of the training after which RecurSeed begins, with an epoch.
+        mix_start: share of the training after which EdgePredictMix begins, likewise; 1: never.
         stride: pixels of a crop per pixel that PAMR sees.
         certain_foreground: least value of a map at a pixel that the decoder learns as its class.
         certain_background: largest value of all maps at a pixel that the decoder learns as background.
@@ -53,12 +53,22 @@ class RsEpm:
     flip: bool = True
     gamma: Gamma = 2.0
 
+    @property
+    def last_start(self) -> float:
+        """Share of the training that is done when its last epoch begins."""
+        return (self.epochs - 1) / self.epochs
+
     def steps(self, workshop: Workshop) -> Sequence[Step]:
         """See `Recipe`: the network, then the masks.
 
         Raises:
-            InputError: the network has no class activation maps.
+            InputError: the network has no class activation maps, or its decoder would never learn.
         """
+        if self.last_start < self.seed_start:
+            raise InputError(
+                f"wss.recipe.seed_start: {self.seed_start}: none of {self.epochs} epochs begins there, so the decoder "
+                "would learn nothing; use more wss.recipe.epochs, or a smaller wss.recipe.seed_start"
+            )
         network = workshop.network()
         if isinstance(network.classifier, NoClassifier):
             raise InputError("classifier: none: wss=rsepm learns class activation maps; use classifier=cam")
@@ -116,8 +126,9 @@ class RecurSeedAndEdgePredictMix(MapNetwork):
         return loss
 
     def _done(self) -> float:
-        """Share of the training that is done; 1 outside of a training: a trial shall take as long as its last steps."""
-        return self.current_epoch / self.recipe.epochs if self._trainer is not None else 1.0
+        """Share of the training that was done when the epoch began; outside of a training that of the last epoch."""
+        # A trial of a step is to say how long they take, and the last ones take longest.
+        return self.recipe.last_start if self._trainer is None else self.current_epoch / self.recipe.epochs
 
     def configure_optimizers(self) -> Any:
         """Optimizer and per-iteration schedule."""

@@ -100,15 +100,6 @@ def test_seeds_cover_what_looks_like_the_cells_of_the_cam() -> None:
     )
 
 
-def test_a_cam_that_is_high_everywhere_still_has_a_background() -> None:
-    features = torch.zeros(1, 2, 4, 4)
-    features[0, 0, :, :2], features[0, 1, :, 2:] = 1.0, 1.0
-    cams = features[:, :1] * 2 + 3
-    look = look_at([[1.0]], width=16, stride=4, cams=cams, features=(features, features))
-    look.field = Pamr(0).on(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.ones(1, 4, 4) > 0)
-    assert torch.equal(look.seeds(SelfCorrelation()), features[:, :1])
-
-
 def test_a_cam_of_zeros_seeds_nothing() -> None:
     features = torch.rand(1, 2, 4, 4)
     look = look_at([[1.0]], width=16, stride=4, cams=torch.full((1, 1, 4, 4), -1.0), features=(features, features))

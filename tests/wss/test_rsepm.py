@@ -122,6 +122,13 @@ def test_a_network_without_maps_is_refused(tiny: Tiny) -> None:
         tiny.call("train_wss", *WORDS, "classifier=none")
 
 
+@pytest.mark.parametrize("words", [["wss.recipe.epochs=1"], ["wss.recipe.seed_start=0.76"]])
+def test_a_decoder_that_would_never_learn_is_refused(tiny: Tiny, words: list[str]) -> None:
+    """Its masks would be noise."""
+    with pytest.raises(InputError, match="seed_start: .*would learn nothing; use more wss.recipe.epochs"):
+        tiny.call("train_wss", *WORDS, *words)
+
+
 def test_masks_from_elsewhere_are_trained_on_as_before(tiny: Tiny) -> None:
     cfg = compose("train", tiny.words("train", "wss=rsepm"))
     assert cfg.wss.saw == "I" and cfg.wss.masks.endswith("RSEPM/{split}")
