@@ -85,7 +85,7 @@ class Training:
         fitting = Fitting(shop.make_trainer, file.begun, seed=shop.seed, logger=False, max_epochs=self.epochs)
         data.share(fitting.processes)
         with only_writer(file.folder, wanted=is_first_process()):
-            fitting.run(self.module, data)
+            fitting.run(self.module.train(), data)  # a trial of its masks leaves it in eval mode
             for name, part in self.parts.items():
                 _save(file.folder / name, part)
             _save(file.weights, self.module)
