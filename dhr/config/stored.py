@@ -22,7 +22,7 @@ DEEPEST = 32  # nodes inside nodes; ours have six
 SHOWN = 5  # differing keys named in one message
 HOW = (  # how a run is made, where and what is watched meanwhile; none of it changes what is learnt
     *("resume", "debug", "overwrite", "name", "paths", "logger", "choices", "dataset.workers", "dataset.download"),
-    *("crf.workers", "wss.recipe", "dataset.test_scales"),
+    *("crf.workers", "wss.recipe", "wss.source", "dataset.test_scales"),
     *(
         f"trainer.{key}"
         for key in (
