@@ -101,7 +101,7 @@ WRONG = [  # command, what is typed, what the message has to say
     ("train_uss", "cause.head.bank=-1", ("cause.head.bank", "from 0 to")),
     ("train_uss", "cause.crops.ratios=[0,1]", ("cause.crops.ratios", "> 0")),
     ("train_uss", "stego.head.own._target_=os.system", ("stego.head.own._target_", "not a part")),
-    ("train_wss", "wss=mars", ("wss", "mars", "cam")),
+    ("train_wss", "wss=dhr", ("wss", "dhr", "cam")),
     ("extract_uss", "uss=cause", ("uss.weights", "CAUSE_Toy.pt", "dhr.train_uss dataset=toy uss=cause")),
     ("extract_uss", "uss=dino uss.extractor=null", ("uss", "dino", "colour")),
     ("extract_uss", "uss=dino uss/tokens=dino_vitb9", ("uss/tokens", "dino_vitb9", "did you mean dino_vitb8?")),
