@@ -72,7 +72,7 @@ class Dataset(Section):
     image_size: Side | None = None
 
 
-class WssSource(Section):
+class WssMasks(Section):
     """Where the masks of a WSS method lie, and how they are made if we can make them."""
 
     name: Name
@@ -81,7 +81,13 @@ class WssSource(Section):
     saw: Saw | None = None
 
 
-class Wss(WssSource):
+class WssSource(WssMasks):
+    """A WSS method that another one starts from; `source` is what it started from itself."""
+
+    source: WssMasks | None = None
+
+
+class Wss(WssMasks):
     """The WSS method of a command; `source` is another one, whose products it starts from."""
 
     source: WssSource | None = None
