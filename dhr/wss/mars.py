@@ -174,10 +174,15 @@ def _source_of(workshop: Workshop) -> MaskFolder:
     """The masks that are debiased.
 
     Raises:
-        InputError: there are none, or the data set has no background that they could be told from.
+        InputError: there are none, they are those that are to be made, or the data set has no background.
     """
     if workshop.source is None:
         raise InputError("wss.source: null: wss=mars improves the masks of another method; use wss.source=cam")
+    if workshop.source.masks.folder.parent == workshop.folder.parent:
+        raise InputError(
+            f"wss.source: {workshop.source.name}: its masks lie where those of wss=mars go; use wss.source=cam, or "
+            "wss.masks=<folder>/{split} for a second round"
+        )
     if not workshop.learnt.table.has_background:
         raise InputError(
             "wss=mars: needs a background class, from which it tells the classes of a mask, and this data set has "

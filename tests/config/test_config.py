@@ -214,6 +214,23 @@ def test_a_run_that_is_older_than_a_key_of_a_part_goes_on(tmp_path: Path) -> Non
         )
 
 
+def test_how_masks_were_made_changes_nothing_of_a_run_that_learns_them(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(stored_text(compose("train", ["wss=mars"])))
+    other = compose("train", ["wss=mars", "wss.source=simulated", "wss.recipe.kept=0.5", "resume=true"])
+    assert other.wss.source.name == "simulated"
+    refuse_other_settings(RunFolder(tmp_path), other)
+
+
+def test_a_source_of_masks_may_have_a_source() -> None:
+    wss = compose("train_wss", ["wss=mars", "wss.source=mars"]).wss
+    assert (wss.name, wss.source.name, wss.source.source.name, wss.source.source.source) == (
+        "mars",
+        "mars",
+        "cam",
+        None,
+    )
+
+
 def test_a_model_needs_the_plain_keys_alone(tmp_path: Path) -> None:
     (tmp_path / "uss").mkdir()
     keys = "name: mine\nscales: [1.0]\nflip: false\nstride: 4\nstore: features/{split}\n"

@@ -190,6 +190,7 @@ def nothing(there: Tiny) -> None:
     ([], remove_source, "this WSS mask is missing; python -m dhr.train_wss dataset=toy wss=cam"),
     ([], bring_masks, "MARS/train: holds masks of 16 of 16 images that do not say how they were made"),
     (["wss.source=null"], nothing, "wss.source: null: wss=mars improves the masks of another method; use wss.source=c"),
+    (["wss.source=mars"], nothing, "wss.source: mars: its masks lie where those of wss=mars go; use wss.source=cam"),
     (["dataset.classes=ade"], nothing, "wss=mars: needs a background class.*; use wss=cam"),
     (["wss.source=dhr"], nothing, "DHR/train/train_00000.png: this WSS mask is missing; put the masks of this method"),
 ])  # fmt: skip
