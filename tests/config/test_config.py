@@ -223,12 +223,7 @@ def test_how_masks_were_made_changes_nothing_of_a_run_that_learns_them(tmp_path:
 
 def test_a_source_of_masks_may_have_a_source() -> None:
     wss = compose("train_wss", ["wss=mars", "wss.source=mars"]).wss
-    assert (wss.name, wss.source.name, wss.source.source.name, wss.source.source.source) == (
-        "mars",
-        "mars",
-        "cam",
-        None,
-    )
+    assert (wss.name, wss.source.name, wss.source.source.name) == ("mars", "mars", "cam")
 
 
 def test_a_model_needs_the_plain_keys_alone(tmp_path: Path) -> None:
