@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dhr.config.check import check
 from dhr.config.overrides import explain, loosen, parse, root_key, value_of
-from dhr.config.schema import OptionOfLabels
+from dhr.config.sections import OptionOfLabels
 from dhr.config.tree import opened, options
 from dhr.core.errors import InputError
 from dhr.core.labels import GIVEN

@@ -8,11 +8,17 @@ from dhr.core.numerics import masked_mean, resize_labels
 from dhr.runtime.ranks import mean_over_ranks
 
 
-def segmentation_loss(logits: Tensor, pseudo_mask: Tensor) -> Tensor:
+def segmentation_loss(logits: Tensor, pseudo_mask: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross entropy of (B,K,h,w) logits against (B,H,W) labels resized nearest to them.
 
     The mean over the labelled cells of all processes together: every cell counts the same, whichever process has it
     and however much padding lies beside it. 0, and differentiable, where every label is IGNORE.
+
+    Args:
+        logits: of the network.
+        pseudo_mask: the labels.
+        weights: (B,H,W) float, of the entropy at each label, resized as the labels are; the entropies are still
+            divided by the number of labelled cells. None: 1 everywhere.
 
     >>> import torch
     >>> logits = torch.tensor([[[[0.0, 0.0]], [[0.0, 9.0]]]])  # undecided; sure of class 1
@@ -20,9 +26,16 @@ def segmentation_loss(logits: Tensor, pseudo_mask: Tensor) -> Tensor:
     tensor(0.6931)
     >>> segmentation_loss(logits, torch.tensor([[[IGNORE, IGNORE]]]))
     tensor(0.)
+    >>> segmentation_loss(logits, torch.tensor([[[0, 0]]]), torch.tensor([[[1.0, 0.0]]]))  # the second: half of nothing
+    tensor(0.3466)
     """
-    labels = resize_labels(pseudo_mask, (logits.shape[-2], logits.shape[-1])).long()
-    total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
+    size = (logits.shape[-2], logits.shape[-1])
+    labels = resize_labels(pseudo_mask, size).long()
+    if weights is None:
+        total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
+    else:
+        entropy = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
+        total = (entropy * resize_labels(weights, size)).sum()
     count = mean_over_ranks((labels != IGNORE).sum())
     return total / count.masked_fill(count == 0, 1.0)
 

@@ -15,6 +15,6 @@ class Decoder(nn.Module):
 
     stride: int
 
-    def loss(self, output: NetworkOutput, labels: Tensor) -> Tensor:
-        """A scalar, from the output of the network and the labels (B,H,W), 255 ignored."""
-        return segmentation_loss(output.logits, labels)
+    def loss(self, output: NetworkOutput, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        """A scalar, from the output of the network, the labels (B,H,W), 255 ignored, and their weights (B,H,W)."""
+        return segmentation_loss(output.logits, labels, weights)

@@ -116,9 +116,9 @@ class Mask2Former(Decoder):
         layers = self.layers(maps)
         return Decoded(semantic_logits(layers[-1]), layers)
 
-    def loss(self, output: NetworkOutput, labels: Tensor) -> Tensor:
+    def loss(self, output: NetworkOutput, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """See `MaskLoss`; the logits play no part in it."""
-        return self.criterion(output.queries, labels)
+        return self.criterion(output.queries, labels, weights)
 
 
 def semantic_logits(queries: Queries) -> Tensor:

@@ -23,8 +23,8 @@ class Targets:
     Attributes:
         classes: (B,M) int64 in rising order, 0 where there is none.
         present: (B,M) bool, false where an image has fewer classes.
-        masks: (B,M,H,W) float 0/1.
-        known: (B,1,H,W) float, 0 on IGNORE, else 1.
+        masks: (B,M,H,W) float, `known` on the class, else 0.
+        known: (B,1,H,W) float, 0 on IGNORE, else the weight of the label.
     """
 
     classes: Tensor
@@ -33,8 +33,8 @@ class Targets:
     known: Tensor
 
     @classmethod
-    def of(cls, labels: Tensor) -> Self:
-        """From (B,H,W) integer labels; IGNORE is no class."""
+    def of(cls, labels: Tensor, weights: Tensor | None = None) -> Self:
+        """From (B,H,W) integer labels, of which IGNORE is no class, and their weights, 1 without any."""
         labels = labels.long()
         seen = torch.zeros(len(labels), IGNORE + 1, dtype=torch.uint8, device=labels.device)
         seen.scatter_(1, labels.flatten(1), 1)
@@ -42,8 +42,10 @@ class Targets:
         slots = max(int(seen.sum(1).max()), 1)
         present, classes = (values[:, :slots] for values in seen.sort(dim=1, descending=True, stable=True))
         masks = (labels[:, None] == classes[..., None, None]) & (present[..., None, None] > 0)
-        known = labels[:, None] != IGNORE
-        return cls(classes * present, present > 0, masks.float(), known.float())
+        known = (labels[:, None] != IGNORE).float()
+        if weights is None:
+            return cls(classes * present, present > 0, masks.float(), known)
+        return cls(classes * present, present > 0, masks * weights[:, None], known * weights[:, None])
 
     def at(self, pairs: "Pairs") -> tuple[Tensor, Tensor]:
         """(N,1,H,W) masks of the matched classes, and which of their pixels are known."""
@@ -87,15 +89,17 @@ class MaskLoss:
     oversample: Annotated[float, Ge(1), Le(100)] = 3.0
     importance: UnitInterval = 0.75
 
-    def __call__(self, layers: tuple[Queries, ...], labels: Tensor) -> Tensor:
+    def __call__(self, layers: tuple[Queries, ...], labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """Sum over the layers, in float32 whatever the precision of the network.
 
         Args:
             layers: queries of the same images after each layer.
             labels: (B,H,W) integers, at any resolution.
+            weights: (B,H,W) of the labels in [0,1]: a label of weight 0 is an IGNORE, but its class is still one of
+                the image. None: 1 everywhere.
         """
         with torch.autocast(labels.device.type, enabled=False):
-            targets = Targets.of(labels)
+            targets = Targets.of(labels, weights)
             count = mean_over_ranks(targets.present.sum()).clamp_min(1)
             losses = []
             for layer in layers:

@@ -42,6 +42,10 @@ class EmaAverage(WeightAveraging):
         """Exchanges the trained and the averaged weights; a second call undoes the first."""
         self._swap_models(module)
 
+    def settle(self, module: pl.LightningModule) -> None:
+        """Gives a module the averaged weights; Lightning does not where a continued training has no step left."""
+        self._copy_average_to_current(module)
+
     def _copy(self) -> Any:
         # Lightning has no public name for the averaged module; a copy of our own would be the third set of weights.
         if self._average_model is None:

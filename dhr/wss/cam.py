@@ -1,7 +1,6 @@
 """Masks from tags alone: a classifier's class activation maps, summed over scales and refined by a dense CRF."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -12,22 +11,17 @@ from torch import Tensor, nn
 
 from dhr.classifier.cam import CamClassifier
 from dhr.core.colour import normalise
-from dhr.core.labels import IGNORE
 from dhr.core.losses import tag_loss
-from dhr.core.numerics import fast_argmax, resize
+from dhr.core.numerics import resize
 from dhr.core.ranges import Count, Gamma, Scales
 from dhr.core.sample import Batch
-from dhr.crf.interface import Crf, naming_images
+from dhr.crf.interface import Crf
 from dhr.dataset.split import Split
 from dhr.network.multi_scale import mean_of_mirrored, scaled_sizes, sum_over_sizes
-from dhr.runtime.pools import map_ahead
-from dhr.training.divergence import DIVERGED
 from dhr.training.optimizer import OptimizerRecipe
+from dhr.wss.masks import Look, labels_of, masks_ahead, refined
 from dhr.wss.recipe import Step
 from dhr.wss.workshop import Workshop
-
-Look = Callable[[Tensor, Tensor], Tensor]
-Finish = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -146,76 +140,27 @@ def mask_of(maps: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, gamma: floa
 
     With a background class its channel is (1 - max) ** gamma; without one every pixel gets a tag.
     """
-    chosen = tags.nonzero()[:, 0]
-    scores = maps[chosen]
-    labels = chosen + first_tag
+    scores = maps[tags > 0]
     if first_tag:
         background = (1 - scores.amax(0, keepdim=True)).clamp_min(0) ** gamma
-        scores, labels = torch.cat([background, scores]), torch.cat([labels.new_zeros(1), labels])
-    return refined(scores, labels, pixels, crf)
-
-
-def refined(scores: Tensor, labels: Tensor, pixels: Tensor, crf: Crf) -> Tensor:
-    """(M,H,W) scores, their (M) labels and (3,H,W) uint8 pixels -> (H,W) uint8 mask of the likeliest after the CRF."""
-    valid = torch.ones(1, *pixels.shape[1:], dtype=torch.bool)
-    marginals = crf.on(pixels[None], valid)(scores[None].cpu(), torch.ones(1, len(labels), dtype=torch.bool))
-    return labels.cpu()[fast_argmax(marginals[0], dim=0)].to(torch.uint8)
+        scores = torch.cat([background, scores])
+    return refined(scores, labels_of(tags, first_tag=first_tag), pixels, crf)
 
 
 def maps_of(model: MapNetwork, split: Split, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
     """Ids and (T,H,W) activation maps, in this order; `model` is on its device."""
-    device = next(model.eval().parameters()).device
+    look = looking(model)
     for image_id in ids:
-        image = normalise(split.pixels(image_id)).to(device)
-        yield image_id, activation_maps(model, image, split.tags(image_id).to(device)).cpu()
+        yield image_id, look(split.pixels(image_id), split.tags(image_id)).cpu()
 
 
 def masks_of(model: MapNetwork, split: Split, ids: Sequence[str], *, crf: Crf) -> Iterator[tuple[str, Tensor]]:
-    """Ids and (H,W) uint8 masks of `mask_of`, see `looked_at_ahead`.
-
-    Args:
-        model: on its device.
-        split: images and tags.
-        ids: of the images.
-        crf: refines the masks.
-    """
+    """Ids and (H,W) uint8 masks of `mask_of`, see `masks_ahead`; `model` is on its device."""
     finish = partial(mask_of, crf=crf, gamma=model.recipe.gamma, first_tag=split.table.first_tag)
-    return looked_at_ahead(split, ids, partial(activation_maps, model.eval()), finish, on=model, workers=crf.workers)
+    return masks_ahead(split, ids, looking(model), finish, workers=crf.workers)
 
 
-def looked_at_ahead(
-    split: Split, ids: Sequence[str], look: Look, finish: Finish, *, on: nn.Module, workers: int
-) -> Iterator[tuple[str, Tensor]]:
-    """Ids and (H,W) uint8 masks, in this order; the CRF of some images runs while the network sees the next ones.
-
-    An image without tags is background everywhere, or IGNORE where the data set has no background class.
-
-    Args:
-        split: images and tags.
-        ids: of the images.
-        look: (3,H,W) normalised image and (T) tags, on the device of the network -> (T,H,W) maps.
-        finish: maps, tags and (3,H,W) uint8 pixels -> mask; called in `workers` threads.
-        on: the network; says the device.
-        workers: threads, at least one.
-
-    Raises:
-        InputError: the scores of an image are no probabilities.
-    """
-
-    def looked_at() -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
-        device = next(on.parameters()).device
-        for image_id in ids:
-            pixels, tags = split.pixels(image_id), split.tags(image_id)
-            maps = look(normalise(pixels).to(device), tags.to(device)).cpu() if bool(tags.any()) else tags
-            yield image_id, pixels, tags, maps
-
-    def finished(image: tuple[str, Tensor, Tensor, Tensor]) -> tuple[str, Tensor]:
-        image_id, pixels, tags, maps = image
-        if not bool(tags.any()):
-            empty = 0 if split.table.has_background else IGNORE
-            return image_id, torch.full(pixels.shape[1:], empty, dtype=torch.uint8)
-        with naming_images([image_id], DIVERGED):
-            return image_id, finish(maps, tags, pixels)
-
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        yield from map_ahead(pool, finished, looked_at(), workers=max(workers, 1))
+def looking(model: MapNetwork) -> Look:
+    """`activation_maps` of pixels (3,H,W) uint8 and tags (T), with the network in eval mode."""
+    device = next(model.eval().parameters()).device
+    return lambda pixels, tags: activation_maps(model, normalise(pixels).to(device), tags.to(device))

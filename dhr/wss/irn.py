@@ -15,6 +15,7 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
+from dhr.core.colour import normalise
 from dhr.core.errors import InputError
 from dhr.core.labels import IGNORE
 from dhr.core.numerics import fast_argmax, resize, resize_labels
@@ -26,7 +27,8 @@ from dhr.disk.weights.state import load_strictly, read_weights
 from dhr.network.multi_scale import mean_of_mirrored
 from dhr.runtime.ranks import mean_over_ranks
 from dhr.training.optimizer import OptimizerRecipe
-from dhr.wss.cam import CamRecipe, TagClassifier, activation_maps, looked_at_ahead, refined
+from dhr.wss.cam import CamRecipe, TagClassifier, activation_maps, looking
+from dhr.wss.masks import labels_of, masks_ahead, refined
 from dhr.wss.random_walk import HERE, RandomWalk, affinity, half_disk, pairs
 from dhr.wss.recipe import Step
 from dhr.wss.trained_file import TrainedFile
@@ -193,19 +195,18 @@ def confident_labels(
     Returns:
         (H,W) uint8.
     """
-    chosen = tags.nonzero()[:, 0]
+    tagged, labels = maps[tags > 0], labels_of(tags, first_tag=first_tag)
 
-    def labelled(scores: Tensor, labels: Tensor) -> Tensor:
+    def labelled(scores: Tensor) -> Tensor:
         rest = (1 - recipe.certainty) / max(len(labels) - 1, 1)
         hits = fast_argmax(scores, dim=0) == torch.arange(len(labels))[:, None, None]
         return refined(torch.where(hits, recipe.certainty, rest), labels, pixels, crf)
 
     if not first_tag:
         sure = maps.amax(0) >= recipe.foreground
-        return torch.where(sure, labelled(maps[chosen], chosen), IGNORE).to(torch.uint8)
-    labels = torch.cat([chosen.new_zeros(1), chosen + first_tag])
+        return torch.where(sure, labelled(tagged), IGNORE).to(torch.uint8)
     foreground, background = (
-        labelled(torch.cat([torch.full_like(maps[:1], score), maps[chosen]]), labels)
+        labelled(torch.cat([torch.full_like(maps[:1], score), tagged]))
         for score in (recipe.foreground, recipe.background)
     )
     unsure = (foreground == 0) & (background > 0)
@@ -241,12 +242,10 @@ def mask_of(maps: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, floor: floa
 
     With a background class its score is `floor`; without one every pixel gets a tag.
     """
-    chosen = tags.nonzero()[:, 0]
-    scores, labels = maps[chosen], chosen + first_tag
+    scores = maps[tags > 0]
     if first_tag:
         scores = torch.cat([torch.full_like(maps[:1], floor), scores])
-        labels = torch.cat([labels.new_zeros(1), labels])
-    return refined(scores, labels, pixels, crf)
+    return refined(scores, labels_of(tags, first_tag=first_tag), pixels, crf)
 
 
 def confident_masks(
@@ -255,13 +254,16 @@ def confident_masks(
     """Ids and `confident_labels` of the images to learn from."""
     split, crf = workshop.learnt, workshop.crf
     finish = partial(confident_labels, recipe=recipe, crf=crf, first_tag=split.table.first_tag)
-    look = partial(activation_maps, classifier.to(workshop.device))
-    return looked_at_ahead(split, ids, look, finish, on=classifier, workers=crf.workers)
+    return masks_ahead(split, ids, looking(classifier.to(workshop.device)), finish, workers=crf.workers)
 
 
 def masks_of(network: EdgeNetwork, workshop: Workshop, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
     """Ids and masks of the images that are wanted, see `spread` and `mask_of`."""
     split, crf = workshop.wanted, workshop.crf
     finish = partial(mask_of, crf=crf, floor=network.recipe.floor, first_tag=split.table.first_tag)
-    look = partial(spread, network.eval().to(workshop.device))
-    return looked_at_ahead(split, ids, look, finish, on=network, workers=crf.workers)
+    device, network = workshop.device, network.eval().to(workshop.device)
+
+    def look(pixels: Tensor, tags: Tensor) -> Tensor:
+        return spread(network, normalise(pixels).to(device), tags.to(device))
+
+    return masks_ahead(split, ids, look, finish, workers=crf.workers)

@@ -26,6 +26,7 @@ from dhr.disk.mask import encode_mask
 from dhr.disk.output import Keep, Output
 from dhr.disk.weights.state import load_strictly, read_weights
 from dhr.runtime.ranks import Ranks
+from dhr.training.average import EmaAverage
 from dhr.training.fitting import Fitting, is_first_process
 from dhr.wss.trained_file import TrainedFile
 
@@ -47,6 +48,7 @@ class Training:
     epochs: int
     given: MaskFolder | None
     parts: Mapping[str, nn.Module]
+    average: EmaAverage | None = None
     unit: str = "steps"
 
     @property
@@ -90,10 +92,15 @@ class Training:
         if self.given is not None:
             TrainingFiles(shop.learnt, self.given, None).tagged()
         data = SegmentationData(train=crops, validation=None, batch_size=shop.batch_size, workers=shop.workers)
-        fitting = Fitting(shop.make_trainer, file.begun, seed=shop.seed, logger=False, max_epochs=self.epochs)
+        fitting = Fitting(
+            shop.make_trainer, file.begun, seed=shop.seed, average=self.average,
+            logger=False, max_epochs=self.epochs,
+        )  # fmt: skip
         data.share(fitting.processes)
         with only_writer(file.folder, wanted=is_first_process()):
             fitting.run(self.module.train(), data)  # Lightning leaves the mode alone, and a trial of masks set another
+            if self.average is not None:
+                self.average.settle(self.module)
             for name, part in self.parts.items():
                 _save(file.folder / name, part)
             _save(file.weights, self.module)

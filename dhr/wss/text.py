@@ -1,7 +1,6 @@
 """Masks from tags and the names of the classes: cells of an image compared with texts; nothing is trained."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Annotated, Literal
@@ -11,17 +10,15 @@ from annotated_types import Gt, Le
 from torch import Tensor
 
 from dhr.core.errors import InputError
-from dhr.core.labels import IGNORE
-from dhr.core.numerics import fast_argmax, resize, to_unit_range
+from dhr.core.numerics import resize, to_unit_range
 from dhr.core.ranges import Gamma, Scales, Templates, Texts
-from dhr.crf.interface import naming_images
 from dhr.dataset.classes import ClassTable
 from dhr.network.multi_scale import multi_scale_features
-from dhr.runtime.pools import map_ahead
 from dhr.wss.image_text.folder import ModelFolder
 from dhr.wss.image_text.load import load_model
 from dhr.wss.image_text.model import ImageText
 from dhr.wss.image_text.prompts import readable, vectors_of
+from dhr.wss.masks import labels_of, masks_ahead, refined
 from dhr.wss.recipe import Step
 from dhr.wss.workshop import Workshop
 
@@ -135,30 +132,13 @@ class Likeness:
 
 
 def masks_of(compared: Comparison, workshop: Workshop, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-    """Ids and (H,W) uint8 masks, in this order; the CRF of some images runs while the model sees the next ones.
+    """Ids and (H,W) uint8 masks of the scores after the CRF, see `masks_ahead`."""
+    split, crf = workshop.wanted, workshop.crf
 
-    An image without tags is background everywhere, or IGNORE where the data set has no background class.
+    def look(pixels: Tensor, tags: Tensor) -> Tensor:
+        return compared.scores(pixels, tags, workshop.device)
 
-    Raises:
-        InputError: the scores of an image are no probabilities.
-    """
-    split, crf, first_tag = workshop.wanted, workshop.crf, compared.table.first_tag
+    def finish(scores: Tensor, tags: Tensor, pixels: Tensor) -> Tensor:
+        return refined(scores, labels_of(tags, first_tag=split.table.first_tag), pixels, crf)
 
-    def looked_at() -> Iterator[tuple[str, Tensor, Tensor, Tensor | None]]:
-        for image_id in ids:
-            pixels, tags = split.pixels(image_id), split.tags(image_id)
-            labels = tags.nonzero()[:, 0] + first_tag
-            scores = compared.scores(pixels, tags, workshop.device).cpu() if len(labels) else None
-            yield image_id, pixels, torch.cat([torch.zeros(first_tag, dtype=torch.long), labels]), scores
-
-    def refined(seen: tuple[str, Tensor, Tensor, Tensor | None]) -> tuple[str, Tensor]:
-        image_id, pixels, labels, scores = seen
-        if scores is None:
-            return image_id, torch.full(pixels.shape[1:], 0 if first_tag else IGNORE, dtype=torch.uint8)
-        with naming_images([image_id], NOT_FINITE):
-            everywhere, present = torch.ones(1, *pixels.shape[1:], dtype=torch.bool), torch.ones(1, len(labels))
-            marginals = crf.on(pixels[None], everywhere)(scores[None], present.bool())
-            return image_id, labels[fast_argmax(marginals[0], dim=0)].to(torch.uint8)
-
-    with ThreadPoolExecutor(crf.workers or 1) as pool:
-        yield from map_ahead(pool, refined, looked_at(), workers=crf.workers or 1)
+    return masks_ahead(split, ids, look, finish, workers=crf.workers, cure=NOT_FINITE)

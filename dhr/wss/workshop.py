@@ -20,6 +20,7 @@ from dhr.disk.feature_store import FeatureStore
 from dhr.disk.soft_maps import STRIDE, SUFFIX, encode_maps
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.runtime.ranks import Ranks
+from dhr.training.average import EmaAverage
 from dhr.training.fitting import MakeTrainer
 from dhr.training.optimizer import OptimizerRecipe
 from dhr.wss.recipe import Step
@@ -114,7 +115,7 @@ class Workshop:
 
     def training(
         self, name: str, module: pl.LightningModule, *, epochs: int, masks: MaskFolder | None = None,
-        parts: Mapping[str, nn.Module] | None = None, **settings: object,
+        parts: Mapping[str, nn.Module] | None = None, average: EmaAverage | None = None, **settings: object,
     ) -> "Training":  # fmt: skip
         """A step that trains the network of the method.
 
@@ -124,10 +125,11 @@ class Workshop:
             epochs: of the training.
             masks: that it learns beside the tags; made by an earlier step, or brought.
             parts: of the module that get a file of their own, by its name.
+            average: of the weights of the module, which becomes this average at the end; None where none is kept.
             **settings: what decides what is learnt, beside that of the workshop.
         """
         file = TrainedFile(self.folder.parent, name, {**self.settings, **settings})
-        return Training(self, file, module, epochs, masks, parts or {})
+        return Training(self, file, module, epochs, masks, parts or {}, average)
 
     def between(self, name: str, make: Masks, **settings: object) -> "Products":
         """A step that makes masks of the images to learn from, for a later step.

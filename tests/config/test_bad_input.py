@@ -144,7 +144,8 @@ def test_without_any_tag_there_is_nothing_to_learn(there: Tiny) -> None:
 @pytest.mark.parametrize(("words", "said"), [
     (["dataset.batch_size=17"], f"dataset.batch_size: 17: there are only {TRAIN} images .*; use dataset.batch_size=16"),
     (["dataset.splits.validation=val"], "split=val: no folder .*; make it with python -m dhr.prepare"),
-    (["wss=mars"], "MARS.*: this WSS mask is missing; put the masks of this method there, or set wss.masks="),
+    (["wss=mars"], "MARS.*: this WSS mask is missing; python -m dhr.train_wss dataset=toy wss=mars"),
+    (["wss=dhr"], "DHR.*: this WSS mask is missing; put the masks of this method there, or set wss.masks="),
     (["uss=cause", "uss/tokens=colour"], r"CAUSE_Toy\.pt: these weights are missing; .* python -m dhr\.train_uss"),
     (["trainer.devices=abc"], "trainer: .*devices"),
     (["trainer.devices=2", "trainer.strategy=ddp", "dataset.batch_size=9"], "use dataset.batch_size=10, or another"),

@@ -101,7 +101,7 @@ WRONG = [  # command, what is typed, what the message has to say
     ("train_uss", "cause.head.bank=-1", ("cause.head.bank", "from 0 to")),
     ("train_uss", "cause.crops.ratios=[0,1]", ("cause.crops.ratios", "> 0")),
     ("train_uss", "stego.head.own._target_=os.system", ("stego.head.own._target_", "not a part")),
-    ("train_wss", "wss=mars", ("wss", "mars", "cam")),
+    ("train_wss", "wss=dhr", ("wss", "dhr", "cam")),
     ("extract_uss", "uss=cause", ("uss.weights", "CAUSE_Toy.pt", "dhr.train_uss dataset=toy uss=cause")),
     ("extract_uss", "uss=dino uss.extractor=null", ("uss", "dino", "colour")),
     ("extract_uss", "uss=dino uss/tokens=dino_vitb9", ("uss/tokens", "dino_vitb9", "did you mean dino_vitb8?")),
@@ -212,6 +212,18 @@ def test_a_run_that_is_older_than_a_key_of_a_part_goes_on(tmp_path: Path) -> Non
         refuse_other_settings(
             RunFolder(tmp_path / "run"), compose("train", ["seed=4", "resume=true", "crf.gaussian_sxy=2"])
         )
+
+
+def test_how_masks_were_made_changes_nothing_of_a_run_that_learns_them(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(stored_text(compose("train", ["wss=mars"])))
+    other = compose("train", ["wss=mars", "wss.source=simulated", "wss.recipe.kept=0.5", "resume=true"])
+    assert other.wss.source.name == "simulated"
+    refuse_other_settings(RunFolder(tmp_path), other)
+
+
+def test_a_source_of_masks_may_have_a_source() -> None:
+    wss = compose("train_wss", ["wss=mars", "wss.source=mars"]).wss
+    assert (wss.name, wss.source.name, wss.source.source.name) == ("mars", "mars", "cam")
 
 
 def test_a_model_needs_the_plain_keys_alone(tmp_path: Path) -> None:

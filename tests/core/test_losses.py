@@ -36,6 +36,21 @@ def test_cross_entropy_over_labelled_cells() -> None:
     assert float(segmentation_loss(logits, labels)) == pytest.approx(sum(terms) / 29, rel=1e-5)
 
 
+def test_every_label_has_its_weight() -> None:
+    logits, weights = noise(2, 3, 4, 5), torch.rand(2, 4, 5, generator=torch.Generator().manual_seed(1))
+    labels = torch.randint(0, 3, (2, 4, 5), generator=torch.Generator().manual_seed(0))
+    labels[0, :2] = IGNORE
+    terms = [
+        float(weights[b, y, x]) * -math.log(float(logits[b, :, y, x].softmax(0)[labels[b, y, x]]))
+        for b, y, x in (labels != IGNORE).nonzero().tolist()
+    ]
+    wide = [each.repeat_interleave(4, 1).repeat_interleave(4, 2) for each in (labels.to(torch.uint8), weights)]
+    assert float(segmentation_loss(logits, *wide)) == pytest.approx(sum(terms) / 30, rel=1e-5)
+    ones, none = torch.ones(2, 16, 20), torch.full((2, 4, 5), IGNORE)
+    assert float(segmentation_loss(logits, wide[0], ones)) == pytest.approx(float(segmentation_loss(logits, wide[0])))
+    assert float(segmentation_loss(logits, none, weights)) == 0
+
+
 def test_nothing_to_learn_is_no_loss_but_a_gradient() -> None:
     logits = noise(1, 3, 2, 2).requires_grad_()
     loss = segmentation_loss(logits, torch.full((1, 8, 8), IGNORE, dtype=torch.uint8))
@@ -122,6 +137,8 @@ def test_decoder_and_classifier_bring_their_losses(scale: float) -> None:
     with_cams, without = CamClassifier(6, 3, scale=scale), NoClassifier(6, 3)
     output = NetworkOutput(logits=logits, cams=with_cams(c5).detach(), features=(c5, c5))
     assert float(Decoder().loss(output, labels)) == float(segmentation_loss(logits, labels)) > 0
+    half = torch.full((2, 16, 16), 0.5)
+    assert float(Decoder().loss(output, labels, half)) == pytest.approx(float(segmentation_loss(logits, labels)) / 2)
     assert float(with_cams.loss(output, valid, tags)) == float(tag_loss(output.cams, valid, tags)) > 0
     assert without(c5).shape == (2, 0, 4, 4) and list(without.parameters()) == []
     assert float(without.loss(NetworkOutput(logits, without(c5), (c5, c5)), valid, tags)) == 0

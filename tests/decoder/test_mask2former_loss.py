@@ -127,6 +127,17 @@ def with_hole(labels: Tensor) -> Tensor:
     return holed
 
 
+def test_a_label_of_no_weight_is_an_unknown_one() -> None:
+    """Where its class has other pixels in the image; and weights of 1 change nothing."""
+    said, labels = queries(2), blocks(2, classes=2)
+    holed, weights = with_hole(labels), (with_hole(labels) != IGNORE).float()
+    for expected, given in ((holed, weights), (labels, torch.ones_like(weights))):
+        torch.manual_seed(0)
+        without = LOSS((said,), expected)
+        torch.manual_seed(0)
+        assert torch.equal(LOSS((said,), labels, given), without)
+
+
 def test_costs_are_those_of_the_known_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     side, labels = 8, with_hole(blocks(1, seed=1)[:, 4:12, 4:12])
     said = Queries(random(1, 3, CLASSES + 1), 2 * random(1, 3, side, side))
