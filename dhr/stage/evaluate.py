@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from dhr.dataset.split import Split
 from dhr.disk.atomic import write_json
 from dhr.disk.layout import RunFolder, scores_beside
 from dhr.disk.products import Products
+from dhr.evaluation.inventory import Inventory
 from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram_of, scores_of
 from dhr.evaluation.small import LABELS, SmallObjects
 from dhr.evaluation.tables import score_table
@@ -26,49 +26,9 @@ from dhr.runtime.ranks import Ranks
 from dhr.stage.parts import open_split
 from dhr.stage.source import Source
 
-SHOWN = 5  # ids named in one message
 CHUNK = 16  # pairs that are counted together
 Counted = tuple[np.ndarray, np.ndarray, np.ndarray, int]  # what `joint_histogram_of` counts, and of how many images
 log = logging.getLogger("dhr.evaluate")
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """Which ids of a split have a mask: `found`, `missing`, and `extra` masks of no id, sorted."""
-
-    found: list[str]
-    missing: list[str]
-    extra: list[str]
-
-    @classmethod
-    def of(cls, split: Split, folder: Path) -> "Inventory":
-        """Compares a split with a folder of masks.
-
-        Raises:
-            InputError: there is no such folder.
-        """
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder of masks; make it with python -m dhr.predict run=<folder>")
-        wanted = set(split.all_ids())
-        stored = {path.stem for path in folder.glob("*.png")}
-        return cls(found=sorted(wanted & stored), missing=sorted(wanted - stored), extra=sorted(stored - wanted))
-
-    def check(self, folder: Path, *, strict: bool, allow_missing: bool) -> None:
-        """Refuses missing masks, and with `strict` extra ones.
-
-        Raises:
-            InputError: names the first ids.
-        """
-        if self.missing and not allow_missing:
-            first = ", ".join(self.missing[:SHOWN])
-            raise InputError(
-                f"{folder}: {len(self.missing)} masks are missing ({first}); predict them, "
-                "or count and leave them out with allow_missing=true"
-            )
-        if self.extra and strict:
-            raise InputError(f"{folder}: {len(self.extra)} masks of no image ({', '.join(self.extra[:SHOWN])})")
-        if not self.found:
-            raise InputError(f"{folder}: holds no mask of an image of this split")
 
 
 def evaluate(cfg: DictConfig) -> dict[str, object]:
