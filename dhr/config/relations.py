@@ -141,6 +141,17 @@ def _evaluate(values: Mapping[str, Any]) -> None:
         raise InputError(f"dataset: null: whose classes do the {key} have? use dataset=<name>, one of {names}")
 
 
+def _submit(values: Mapping[str, Any]) -> None:
+    if values["archive"] is not None:
+        if values["run"] is None and values["masks"] is None:
+            values = {**values, "masks": str(Path(values["archive"]).parent)}
+        else:
+            raise InputError(f"archive: {values['archive']}: is only checked; leave run and masks out")
+        if values["output"] is not None:
+            raise InputError(f"output: {values['output']}: archive is only checked; leave one of the two out")
+    _evaluate(values)
+
+
 def _report(values: Mapping[str, Any]) -> None:
     if values["run"] is None:
         raise InputError("run: null: the report of which run? use run=<outputs>/<dataset>/runs/<name>")
@@ -198,6 +209,7 @@ _RULES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "labels": _labels,
     "evaluate": _evaluate,
     "report": _report,
+    "submit": _submit,
     "audit": _audit,
     "train_wss": _train_wss,
     "train_uss": _train_uss,

@@ -91,6 +91,18 @@ class Evaluate(Common):
     dataset: Dataset | None = None
 
 
+class Submit(Common):
+    """`dhr.submit`."""
+
+    run: str | None
+    masks: str | None
+    archive: str | None
+    split: Name
+    competition: Literal["comp5", "comp6"]
+    output: str | None
+    dataset: Dataset | None = None
+
+
 class Report(Common):
     """`dhr.report`."""
 
@@ -167,6 +179,7 @@ SCHEMAS: dict[str, type[Common]] = {
     "labels": Labels,
     "evaluate": Evaluate,
     "report": Report,
+    "submit": Submit,
     "prepare": Prepare,
     "audit": Audit,
     "train_wss": TrainWss,

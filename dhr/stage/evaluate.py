@@ -16,6 +16,7 @@ from dhr.dataset.split import Split
 from dhr.disk.atomic import write_json
 from dhr.disk.layout import RunFolder, scores_beside
 from dhr.disk.products import Products
+from dhr.evaluation.inventory import Inventory
 from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram_of, scores_of
 from dhr.evaluation.small import LABELS, SmallObjects
 from dhr.evaluation.tables import score_table
