@@ -24,7 +24,6 @@ from dhr.runtime.pools import cores, map_ahead
 from dhr.runtime.progress import progress
 from dhr.runtime.ranks import Ranks
 from dhr.stage.evaluate_maps import evaluate_maps
-from dhr.stage.inventory import Inventory
 from dhr.stage.parts import open_split
 from dhr.stage.source import Source
 

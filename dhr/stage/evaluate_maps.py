@@ -19,6 +19,7 @@ from dhr.disk.atomic import write_json
 from dhr.disk.layout import scores_beside
 from dhr.disk.products import Products
 from dhr.disk.soft_maps import SUFFIX, read_maps
+from dhr.evaluation.inventory import Inventory
 from dhr.evaluation.powers import PowerCounts, power_counts, scores_of_powers
 from dhr.evaluation.scores import DEFINITION
 from dhr.evaluation.small import number_or_null
@@ -26,7 +27,6 @@ from dhr.evaluation.tables import percent, ratio
 from dhr.runtime.pools import cores, map_ahead
 from dhr.runtime.progress import progress
 from dhr.runtime.ranks import Ranks
-from dhr.stage.inventory import Inventory
 from dhr.stage.parts import open_split
 
 MEANS = ("miou", "mfpr", "mfnr", "small_mfnr")
