@@ -4,7 +4,7 @@ import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,14 +86,23 @@ def _clean(stated: Stated) -> Stated:
     image = unicodedata.normalize("NFC", stated.image.strip()).replace("\\", "/")
     if not image.rstrip("/"):
         raise InputError(f"{stated.place}: no name of an image; write its file name, for instance cat.jpg")
-    tags = [" ".join(unicodedata.normalize("NFC", tag).split()) for tag in stated.tags]
-    for tag in tags:
-        if len(tag) > LONGEST or not tag.isprintable():
-            shown = printable(tag[:80])
-            raise InputError(f"{stated.place}: '{shown}': not the name of a class; use at most {LONGEST} plain letters")
-        if tag.casefold() == BACKGROUND:
-            raise InputError(f"{stated.place}: {tag}: is label 0 of every image and no tag; leave it out")
+    tags = [as_class(tag, stated.place) for tag in stated.tags]
     return Stated(stated.place, image, tuple(tag for tag in tags if tag))
+
+
+def as_class(text: str, place: str) -> str:
+    """The name of a class without blanks around it and with single ones inside; it may be empty.
+
+    Raises:
+        InputError: it is too long, has control characters, or is that of the background; `place` is where it stands.
+    """
+    name = " ".join(unicodedata.normalize("NFC", text).split())
+    if len(name) > LONGEST or not name.isprintable():
+        shown = printable(name[:80])
+        raise InputError(f"{place}: '{shown}': not the name of a class; use at most {LONGEST} plain letters")
+    if name.casefold() == BACKGROUND:
+        raise InputError(f"{place}: {name}: is label 0 of every image and no tag; leave it out")
+    return name
 
 
 def _of_known(stated: Iterable[Stated], classes: Sequence[str]) -> dict[str, str]:
@@ -126,7 +135,7 @@ class ImageNames:
 
     `images` are paths below the folder of the images, with slashes. A name means the image of that path, whatever the
     case and the ending of a picture; a name with other folders in front, absolute or not, means the image at its end.
-    Nothing is opened, so no name leads out of the folder.
+    Nothing is opened, so no name leads out of the folder. `place` is where the names stand, for messages.
 
     >>> names = ImageNames(["cats/1.jpg", "2.JPG"])
     >>> names.find("/home/me/pictures/cats/1.png"), names.find("2"), names.find("../3.jpg")
@@ -134,6 +143,7 @@ class ImageNames:
     """
 
     images: Sequence[str]
+    place: str = "images"
     _known: tuple[dict[str, list[str]], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -160,7 +170,8 @@ class ImageNames:
                 found = known.get(level(tail), [])
                 if len(found) > 1:
                     several = ", ".join(map(printable, found[:3]))
-                    raise InputError(f"{printable(name)}: may be {several}; write the whole path of the image")
+                    shown = printable(name)
+                    raise InputError(f"{self.place}: {shown}: may be {several}; write the whole path of the image")
                 if found:
                     return found[0]
         return None
@@ -192,14 +203,23 @@ LEVELS = (_whole, _folded, _bare, _base, _bare_base)  # ways to compare names, t
 
 
 def tags_of_images(
-    stated: dict[str, tuple[str, ...]], images: Sequence[str]
+    stated: Mapping[str, tuple[str, ...]], images: Sequence[str], place: Path | str = "tags"
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Tags of every image that is named in a tag file, and the names there that are no image."""
-    names, tags, absent = ImageNames(images), dict[str, dict[str, None]](), []
-    for name, stated_tags in stated.items():
+    """Tags of every image that is named in a tag file, and the names there that are no image.
+
+    Args:
+        stated: as `read_tag_file` reads it.
+        images: paths of the images below their folder.
+        place: of the tag file, for messages.
+
+    Raises:
+        InputError: a name may mean several images.
+    """
+    names, tags, absent = ImageNames(images, str(place)), dict[str, dict[str, None]](), []
+    for name, of_name in stated.items():
         image = names.find(name)
         if image is None:
             absent.append(name)
         else:
-            tags.setdefault(image, {}).update(dict.fromkeys(stated_tags))
+            tags.setdefault(image, {}).update(dict.fromkeys(of_name))
     return {image: tuple(of_image) for image, of_image in tags.items()}, absent

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dhr.core.errors import InputError
+from dhr.disk.reading import read_file
 
+LIST_BYTES = 1 << 26  # of a list of names
 DELIMITERS = ",;\t"
 PICTURE = re.compile(r"\.(jpe?g|png|webp|bmp|tiff?|gif)$", re.IGNORECASE)
 # Heads of columns, in the words of common tools; compared without case, blanks, _ and -.
@@ -81,6 +83,16 @@ def decoded(data: bytes, path: Path) -> str:
         return data[len(bom) :].decode(coding)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start + len(bom)}: not {coding.upper()}; save it as UTF-8") from None
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file that say something, without blanks around them.
+
+    Raises:
+        InputError: missing, empty or unreadable.
+    """
+    text = decoded(read_file(path, "list", absent="no such file", cure="write a name a line", limit=LIST_BYTES), path)
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _delimiter(text: str) -> str:

@@ -185,8 +185,8 @@ def test_names_mean_images_of_the_folder(name: str, image: str | None) -> None:
 
 @pytest.mark.parametrize(("name", "several"), [("3.png", "cats/3.png, dogs/3.png"), ("b", r"b\.jpg, b\.png")])
 def test_a_name_that_means_several_images_is_refused(name: str, several: str) -> None:
-    with pytest.raises(InputError, match=f"{name}: may be {several}; write the whole path"):
-        ImageNames(IMAGES).find(name)
+    with pytest.raises(InputError, match=f"^tags: {name}: may be {several}; write the whole path"):
+        ImageNames(IMAGES, "tags").find(name)
 
 
 def test_tags_of_all_names_of_an_image_are_joined() -> None:
