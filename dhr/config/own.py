@@ -22,6 +22,8 @@ from dhr.core.errors import InputError
 from dhr.core.words import open_home, quoted
 
 FOLDER = "configs"  # in the folder of the data
+BATCHES = (16, 8, 4, 2)  # sizes of batches; chosen, the first is that of the forms
+STEPS = 4  # of an epoch at least, where the images suffice; chosen
 PATH_KEY = "hydra.searchpath"
 PRESET = "/preset@_global_"
 PACKAGE = re.compile(r"^\s*#\s*@package", re.MULTILINE)  # of Hydra: the keys of a file would stand elsewhere
@@ -36,6 +38,30 @@ def own_options(data: str | Path, group: str) -> list[str]:
     """Names of the user's that can stand behind `<group>=`; ours come first, so one of ours is not among them."""
     found = {path.stem for path in (Path(data) / FOLDER / group).glob("*.yaml")}
     return sorted(found - {*options(group)})
+
+
+def own_settings(name: str, form: str, images: int) -> str:
+    """The settings of images of the user's own, as YAML.
+
+    A small set is learnt in smaller batches, so that an epoch has some steps.
+
+    Args:
+        name: of the data set and of its folder.
+        form: data set of ours that all other settings are taken from.
+        images: how many there are to learn from.
+    """
+    batch = next((size for size in BATCHES if images >= size * STEPS), BATCHES[-1])
+    forms = ", or ".join(option for option in options("dataset") if option.startswith("folder"))
+    lines = [
+        f"# Images of your own: dataset={name} in every command. What stands here wins over the settings of {form}.",
+        f"defaults: # {forms}",
+        f"  - {form}",
+        "  - _self_",
+        f"name: {name}",
+        f"folder: {name}",
+        *([f"batch_size: {batch} # for {images} images"] if batch < BATCHES[0] else []),
+    ]
+    return "\n".join([*lines, ""])
 
 
 def with_own(words: Sequence[str], folder: str | None = None) -> list[str]:
