@@ -61,7 +61,7 @@ def compose(verb: str, words: Sequence[str] = (), *, folder: str | None = None) 
             key, _, values = str(override.input_line).partition("=")
             raise InputError(f"{key}: {values}: several values; add -m to sweep over them, or write a list as [a,b]")
     with opened(verb):
-        raw = hydra_compose(verb, [*map(loosen, with_own(words, folder))], return_hydra_config=True)
+        raw = hydra_compose(verb, with_own([*map(loosen, words)], folder), return_hydra_config=True)
         check_hydra(raw.hydra)
         return finish(verb, raw, raw.hydra)
 

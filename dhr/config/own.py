@@ -68,7 +68,8 @@ def with_own(words: Sequence[str], folder: str | None = None) -> list[str]:
     """Typed words with the folder of the user's files as the last place where Hydra looks for options.
 
     Args:
-        words: what was typed; the last of `paths.data=` says where the data are, else DHR_DATA, else `data`.
+        words: what was typed, as Hydra is to see it; the last of `paths.data=` says where the data are, else DHR_DATA,
+            else `data`.
         folder: further folder of YAML files, as --config-dir gives it; it comes first.
 
     Raises:
@@ -81,8 +82,9 @@ def with_own(words: Sequence[str], folder: str | None = None) -> list[str]:
         value = override.value()
         if override.get_key_element() == PATH_KEY and isinstance(value, list):
             places += value
-        elif isinstance(value, str) and is_group(override.key_or_group):
-            _check_file(own.parent, override.key_or_group, value)
+        elif is_group(override.key_or_group):
+            for option in value if isinstance(value, list) else [value]:
+                _check_file(own.parent, override.key_or_group, str(option))
     places += [f"file://{own.absolute()}"] if own.is_dir() else []
     if not places:
         return [*words]
@@ -119,8 +121,9 @@ def _check_file(data: Path, group: str, option: str) -> None:
         raise InputError(f"{path}: not readable as YAML ({type(error).__name__}); correct it") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: not plain keys and values; leave out ${{...}}, anchors and @package")
-    for named in values.get("defaults") or []:
-        _check_named(named, group, path)
+    named = values.get("defaults", [])
+    for each in named if isinstance(named, list) else [named]:
+        _check_named(each, group, path)
     known = {*Dataset.model_fields, "defaults"} if group == "dataset" else {*map(str, values)}
     for key, value in values.items():
         if key not in known:
@@ -133,7 +136,6 @@ def _check_named(named: Any, group: str, path: Path) -> None:
     for key, option in pairs:
         allowed = options("preset") if key == PRESET else [*options(group), "_self_"] if key == group else []
         if option not in allowed:
-            cure = (
-                f"allowed are _self_, {', '.join(options(group))}, and {PRESET}: one of {', '.join(options('preset'))}"
-            )
+            presets = f"{PRESET}: {', or '.join(options('preset'))}"
+            cure = f"allowed are _self_, {', '.join(options(group))}, and {presets}"
             raise InputError(f"{path}: defaults: {shown(named)}: not one of ours; {cure}")

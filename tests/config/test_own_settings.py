@@ -67,6 +67,21 @@ def test_what_is_typed_and_a_folder_of_settings_come_first(tmp_path: Path) -> No
     assert with_own(["tau=0.6"]) == ["tau=0.6"]
 
 
+@pytest.mark.parametrize(
+    ("group", "word"),
+    [
+        ("wss", "wss=mine"),
+        ("wss", "wss.source=mine"),
+        ("experiment", "experiment=[mine]"),
+        ("uss/tokens", "uss/tokens=mine"),
+    ],
+)
+def test_a_file_of_any_group_is_looked_at(tmp_path: Path, group: str, word: str) -> None:
+    put(tmp_path, "name: ${oc.env:HOME}\n", group=group)
+    with pytest.raises(InputError, match=r"mine\.yaml: not plain keys and values"):
+        compose("train" if "exp" in word else "train_wss", [f"paths.data={tmp_path}", word])
+
+
 def test_ours_cannot_be_replaced(tmp_path: Path) -> None:
     put(tmp_path, "name: mine\n", name="voc")
     assert compose("train", [f"paths.data={tmp_path}", "dataset=voc"]).dataset.name == "voc"
@@ -88,13 +103,14 @@ HOSTILE = {
     "a variable": ("name: ${oc.env:HOME}\n", r"mine\.yaml: not plain keys and values"),
     "anchors": ("a: &a [1]\nb: *a\n", r"mine\.yaml: not plain keys and values"),
     "deep": ("a: " + "[" * 40 + "]" * 40, r"mine\.yaml: not plain keys and values"),
-    "Python": ("name: !!python/object/apply:os.system [ls]\n", r"mine\.yaml: not readable as YAML \\(Constr"),
+    "Python": ("name: !!python/object/apply:os.system [ls]\n", r"mine\.yaml: not readable as YAML .Constr"),
     "no YAML": ("a: [\n", r"mine\.yaml: not readable as YAML"),
     "a list": ("- a\n", r"mine\.yaml: not plain keys and values"),
     "empty": ("", r"mine\.yaml: not plain keys and values"),
     "long": ("# " + "x" * 100_000, r"mine\.yaml: \d+ bytes: too long for settings"),
     "another group": ("defaults: [{/backbone: resnet18}]\n", r"mine\.yaml: defaults: .*not one of ours; allowed are _"),
     "a file of theirs": ("defaults: [theirs]\n", r"mine\.yaml: defaults: theirs: not one of ours"),
+    "no list": ("defaults: 5\n", r"mine\.yaml: defaults: 5: not one of ours"),
     "a path": ("defaults: [../../../etc/passwd]\n", r"mine\.yaml: defaults: .*not one of ours"),
     "a wrong value": ("defaults: [folder, _self_]\nbatch_size: many\n", "dataset.batch_size: many: does not fit here"),
 }  # fmt: skip
