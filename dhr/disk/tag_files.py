@@ -17,6 +17,7 @@ from dhr.disk.tag_tables import Stated, read_table
 
 BACKGROUND = "background"  # label 0 of every mask, so that no image can be tagged with it
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")  # endings that a name may leave out
+HIDDEN = (".", "__MACOSX")  # beginnings of names that are passed over
 TABLES = (".csv", ".tsv", ".txt")
 LONGEST = 200  # letters of the name of a class
 TAG_BYTES = 1 << 26  # of a tag file that is read as a whole
@@ -69,12 +70,17 @@ def _stated(path: Path, known: Sequence[str]) -> Iterator[Stated]:
 
 
 def _read_folders(folder: Path) -> Iterator[Stated]:
-    """Images in a folder per class: a folder's name is the tag of all images in it, however deep they lie."""
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-        if path.suffix.lower() in PICTURES and len(parts) > 1 and not hidden and path.is_file():
-            yield Stated(str(path), "/".join(parts), (parts[0],))
+    """Images in a folder per class: a folder's name is the tag of all images in it, however deep they lie.
+
+    A folder that all of these lie in, as in an archive, is no class.
+    """
+    paths = [path.relative_to(folder).parts for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURES]
+    deep = [parts for parts in paths if len(parts) > 1 and not any(part.startswith(HIDDEN) for part in parts)]
+    depth = 0
+    while len({parts[depth] for parts in deep}) == 1 and min(map(len, deep)) > depth + 2:
+        depth += 1
+    for parts in deep:
+        yield Stated(str(folder.joinpath(*parts)), "/".join(parts), (parts[depth],))
 
 
 def _clean(stated: Stated) -> Stated:

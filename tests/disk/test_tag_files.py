@@ -137,6 +137,11 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
     expected = {"cat/1.jpg": ("cat",), "cat/deep/2.PNG": ("cat",), "dog/1.jpg": ("dog",)}
     assert read_tag_file(tmp_path) == expected
+    (tmp_path / "loose.jpg").unlink()
+    (tmp_path / "box" / "photos").mkdir(parents=True)
+    for name in ("cat", "dog"):
+        (tmp_path / name).rename(tmp_path / "box" / "photos" / name)
+    assert read_tag_file(tmp_path) == {f"box/photos/{name}": tags for name, tags in expected.items()}
 
 
 @pytest.mark.parametrize(
