@@ -33,16 +33,18 @@ def _escaped(match: re.Match[str]) -> str:
 def ids_of_paths(paths: Sequence[str]) -> dict[str, str]:
     """An id for every path, made of its letters that an id can have; the same whatever other paths there are.
 
-    Only where two paths give one id, those after the first of them have a digest of the path behind it.
+    Only where two paths give one id, in any case, those after the first of them have a digest of the path behind it.
 
     >>> ids_of_paths(["a.jpg", "a.png", "cats/Küche (1).jpg"])
-    {'a': 'a.jpg', 'a-97ba20': 'a.png', 'cats_Kuche__1_': 'cats/Küche (1).jpg'}
+    {'a': 'a.jpg', 'a-b99644': 'a.png', 'cats_Kuche__1_': 'cats/Küche (1).jpg'}
     """
     ids: dict[str, str] = {}
+    known: set[str] = set()
     for path in sorted(paths, key=lambda path: (_id_of(path) != os.path.splitext(path)[0], path)):
         image_id = _id_of(path)
-        if image_id in ids:
+        if image_id.lower() in known:
             image_id += "-" + hashlib.blake2b(os.fsencode(path), digest_size=3).hexdigest()
+        known.add(image_id.lower())
         ids[image_id] = path
     return ids
 

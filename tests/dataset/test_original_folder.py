@@ -87,7 +87,7 @@ STRANGE: dict[str, tuple[str, Callable[[Path], object], tuple[int, int], str]] =
     "16 bits": ("x.png", lambda path: Image.fromarray(GREY16).save(path), SIZE, ".png"),
     "transparent": ("x.png", lambda path: Image.fromarray(picture(0)).convert("RGBA").save(path), SIZE, ".png"),
     "turned": ("x.jpg", turned, SIZE[::-1], ".jpg"),
-    "another name for JPEG": ("x.jfif", lambda path: Image.fromarray(picture(0)).save(path, "JPEG"), SIZE, ".jpeg"),
+    "another name for JPEG": ("x.jfif", lambda path: Image.fromarray(picture(0)).save(path, "JPEG"), SIZE, ".jpg"),
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from dhr.disk.reading import BadFileError
 
 ORIENTATION = 0x0112  # of EXIF: 1 stands as it is
 QUALITY = 95  # of JPEGs that are written anew, with all their colours: hardly to be told from the original
-JPEG = "JPEG"
+ENDINGS = {"PNG": ".png"}  # of what is read as it is; all else are JPEGs, by one name or another
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,16 @@ def as_plain(data: bytes, path: Path, longest: int | None) -> Plain:
     if picture is not None and _is_plain(picture) and (longest is None or max(picture.size) <= longest):
         size = (picture.height, picture.width)
         ending = path.suffix.lower()
-        return Plain(data, ending if ending in IMAGES else f".{str(picture.format).lower()}", size, size)
+        return Plain(data, ending if ending in IMAGES else ENDINGS.get(str(picture.format), ".jpg"), size, size)
     pixels = Image.fromarray(read_any_image(path))
     width, height = pixels.size
     if longest is not None and max(pixels.size) > longest:
         sides = [max(round(side * longest / max(width, height)), 1) for side in (width, height)]
         pixels = pixels.resize((sides[0], sides[1]), Image.Resampling.LANCZOS)
-    lossy = picture is not None and picture.format == JPEG
+    lossy = picture is not None and picture.format not in ENDINGS
     buffer = io.BytesIO()
     if lossy:
-        pixels.save(buffer, JPEG, quality=QUALITY, subsampling=0)
+        pixels.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
     else:
         pixels.save(buffer, "PNG", compress_level=1)
     return Plain(buffer.getvalue(), ".jpg" if lossy else ".png", (pixels.height, pixels.width), (height, width))
