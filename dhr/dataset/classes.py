@@ -133,10 +133,20 @@ def classes_of(folder: Path, name: str) -> ClassTable:
     Raises:
         InputError: there is no such table, or the data set's names are not its classes.
     """
-    path, names = folder / f"{folder.name}.json", read_names(folder)
+    return table_as_stated(name, read_names(folder), folder / f"{folder.name}.json")
+
+
+def table_as_stated(name: str, names: Sequence[str] | None, path: Path) -> ClassTable:
+    """The class table `name` in the order of `names`, which the file `path` states; ours where it states none.
+
+    Of the table OWN these are the classes themselves.
+
+    Raises:
+        InputError: there is no such table, or `names` are not its classes.
+    """
     if name == OWN and names is None:
         cure = "python -m dhr.prepare dataset=folder name=<yours> images=<folder> tags=<file>, then dataset=<yours>"
-        raise InputError(f"{path}: no such file, and it states the classes of images of one's own; {cure}")
+        raise InputError(f"{path}: states no classes, as it has to for images of one's own; {cure}")
     if names is None:
         return load_classes(name)
     return own_table(names, path) if name == OWN else load_classes(name).reordered(names, path)

@@ -172,7 +172,7 @@ def test_a_validation_without_all_masks_is_refused(own: Own) -> None:
 
 
 def test_every_other_command_says_how_to_begin(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"folder\.json: no such file, .* python -m dhr\.prepare dataset=folder name"):
+    with pytest.raises(InputError, match=r"folder\.json: states no classes, .* python -m dhr\.prepare dataset=folder name"):
         classes_of(tmp_path / "folder", "own")
     with pytest.raises(InputError, match="source: null: where is the download"):
         cfg = compose("prepare", [f"paths.data={tmp_path}", "dataset=folder", "name=x", "images=."])
