@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from downloads import SIZE, picture, save
+from downloads import SIZE, pack, picture, save
 from photographs import CLASSES, TAGS, Own
 from PIL import Image
 
@@ -138,6 +138,24 @@ def test_what_was_made_beside_the_images_is_not_taken_for_one(own: Own) -> None:
     assert not any("left out" in remark for remark in prepared.remarks)
 
 
+def test_an_archive_of_images_is_taken(own: Own) -> None:
+    archive = pack(own.photos, own.root / "photos.zip")
+    own.prepare(f"images={archive}")
+    assert own.placed() == {f"photos_{name}": tuple(sorted(tags)) for name, tags in TAGS.items()}
+    assert own.layout.image("train", "photos_a").is_file()
+    assert {path.name for path in (own.root / "data").iterdir()} == {"configs", "mine"}
+
+
+def test_the_same_in_several_processes(own: Own) -> None:
+    for number in range(70):
+        save(own.photos / f"more{number}.png", picture(number))
+    own.write(*(f"{path.name},{'cat' if number % 2 else 'dog'}" for number, path in enumerate(own.photos.iterdir())))
+    own.prepare()
+    own.prepare("name=other", "workers=2")
+    left, right = (own.root / "data" / name / "train" / "manifest.jsonl" for name in ("mine", "other"))
+    assert left.read_text().splitlines()[1:] == right.read_text().splitlines()[1:]
+
+
 @pytest.mark.parametrize(
     ("masked", "words", "validated", "kept"),
     [
@@ -172,7 +190,9 @@ def test_a_validation_without_all_masks_is_refused(own: Own) -> None:
 
 
 def test_every_other_command_says_how_to_begin(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"folder\.json: states no classes, .* python -m dhr\.prepare dataset=folder name"):
+    with pytest.raises(
+        InputError, match=r"folder\.json: states no classes, .* python -m dhr\.prepare dataset=folder name"
+    ):
         classes_of(tmp_path / "folder", "own")
     with pytest.raises(InputError, match="source: null: where is the download"):
         cfg = compose("prepare", [f"paths.data={tmp_path}", "dataset=folder", "name=x", "images=."])
