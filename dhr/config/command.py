@@ -5,7 +5,7 @@ import shlex
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dhr.config.compose import compose, find_plugins, finish, jobs
 from dhr.config.overrides import check_typed, explain, loosen
+from dhr.config.own import with_own
 from dhr.config.texts import as_typed
 from dhr.config.tree import config_folder
 from dhr.core.errors import InputError
@@ -70,7 +71,7 @@ class Command:
             for_hydra = {
                 word: loosen(as_typed(self.name, word, sweep=arguments.multirun)) for word in arguments.overrides
             }
-            sys.argv[1:] = [for_hydra.get(word, word) for word in sys.argv[1:]]
+            sys.argv[1:] = _for_hydra(sys.argv[1:], for_hydra)
             hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=self.name)(job)()
 
 
@@ -102,6 +103,18 @@ def exit_codes(wrong_input: tuple[type[Exception], ...], *, debug: bool) -> Iter
             traceback.print_exc()
         sys.stderr.write(f"{explain(error)}\n")
         raise SystemExit(WRONG_INPUT) from None
+
+
+def _for_hydra(line: Sequence[str], words: Mapping[str, str]) -> list[str]:
+    """The command line as Hydra is to see it: every word of `words` in its other form, and where further options are.
+
+    Hydra takes the first of several search paths; words that no option parts from each other are read together.
+    """
+    *_, path = with_own([*words.values()]) or [""]
+    found = [number for number, word in enumerate(line) if word in words] or [len(line)]
+    further = [path] if path.startswith("hydra.searchpath=") else []
+    seen = [words.get(word, word) for word in line]
+    return [*seen[: found[0]], *further, *seen[found[0] :]]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from dhr.config.check import check
 from dhr.config.groups import GROUPS, groups
 from dhr.config.overrides import FROM_RUN, check_typed, loosen, parse, root_key
+from dhr.config.own import with_own
 from dhr.config.relations import check_relations
 from dhr.config.schema import SCHEMAS
 from dhr.config.texts import as_typed
@@ -59,9 +60,8 @@ def compose(verb: str, words: Sequence[str] = (), *, folder: str | None = None) 
         if override.is_sweep_override():
             key, _, values = str(override.input_line).partition("=")
             raise InputError(f"{key}: {values}: several values; add -m to sweep over them, or write a list as [a,b]")
-    further = [f"hydra.searchpath=[{folder}]"] if folder else []
     with opened(verb):
-        raw = hydra_compose(verb, [*map(loosen, words), *further], return_hydra_config=True)
+        raw = hydra_compose(verb, with_own([*map(loosen, words)], folder), return_hydra_config=True)
         check_hydra(raw.hydra)
         return finish(verb, raw, raw.hydra)
 

@@ -7,9 +7,11 @@ from typing import Any
 from dhr.config.check import shown
 from dhr.config.groups import GROUPS, groups
 from dhr.config.label_options import OF_NETWORK, rebalancers_of, refuse_doubles
+from dhr.config.own import own_options
+from dhr.config.own_images import check_own_images
 from dhr.config.tree import PACKAGE, config_folder, options
 from dhr.core.errors import InputError
-from dhr.core.labels import GIVEN
+from dhr.core.labels import GIVEN, OWN
 from dhr.core.words import nearest
 
 HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
@@ -43,7 +45,7 @@ def _check_dataset(dataset: Mapping[str, Any]) -> None:
     if dataset["generate"] is not None and dataset.get("image_size") is None:
         raise InputError("dataset.image_size: null: how large are the generated images? use dataset.image_size=96")
     name = dataset["classes"]
-    if name not in tables:
+    if name not in (*tables, OWN):
         cure = f"{nearest(name, tables)}known: {', '.join(tables)}"
         raise InputError(f"dataset.classes: {name}: no such class table; {cure}")
 
@@ -137,7 +139,7 @@ def _evaluate(values: Mapping[str, Any]) -> None:
     if not Path(values[key]).is_dir():
         raise InputError(f"{key}: {values[key]}: no such folder; use {key}=<folder of {files}>")
     if values.get("dataset") is None:
-        names = ", ".join(options("dataset"))
+        names = ", ".join([*options("dataset"), *own_options(values["paths"]["data"], "dataset")])
         raise InputError(f"dataset: null: whose classes do the {key} have? use dataset=<name>, one of {names}")
 
 
@@ -211,6 +213,7 @@ _RULES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "report": _report,
     "submit": _submit,
     "audit": _audit,
+    "prepare": check_own_images,
     "train_wss": _train_wss,
     "train_uss": _train_uss,
     "extract_uss": _extract_uss,

@@ -111,13 +111,18 @@ class Report(Common):
 
 
 class Prepare(Common):
-    """`dhr.prepare`."""
+    """`dhr.prepare`. `images` to `validation` are about images of the user's own, see `dhr.config.own_images`."""
 
     dataset: Dataset
     source: str | None
     sbd: str | None
     aug: str | None
     class_order: Literal["by_459_id", "voc_first"] | None
+    images: str | None
+    tags: str | None
+    masks: str | None
+    classes: str | None
+    validation: str | None
     limit: Count | None
     transfer: Literal["link", "copy"]
     workers: Workers | None

@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dhr.config.check import check, shown
 from dhr.config.parts import without_saw
+from dhr.config.plain_yaml import LONGEST, is_plain
 from dhr.config.schema import Common, Train, TrainUss
 from dhr.config.signatures import with_part_defaults
 from dhr.config.walk import changed, leaves
@@ -17,8 +18,6 @@ from dhr.core.errors import InputError
 from dhr.core.words import word
 from dhr.disk.layout import RunFolder
 
-LONGEST = 100_000  # bytes; ours have some thousand
-DEEPEST = 32  # nodes inside nodes; ours have six
 SHOWN = 5  # differing keys named in one message
 HOW = (  # how a run is made, where and what is watched meanwhile; none of it changes what is learnt
     *("resume", "debug", "overwrite", "name", "paths", "logger", "choices", "dataset.workers", "dataset.download"),
@@ -126,7 +125,7 @@ def _read(run: Path, path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: {path.stat().st_size} bytes: too long for a configuration; train the run again")
     text = path.read_text("utf-8", errors="replace")
     try:
-        values = OmegaConf.to_container(OmegaConf.create(text)) if _is_plain(text) else None
+        values = OmegaConf.to_container(OmegaConf.create(text)) if is_plain(text) else None
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not readable as YAML ({type(error).__name__}); train the run again") from None
     if not isinstance(values, dict):
@@ -139,13 +138,3 @@ def _moved(place: str, value: Any) -> Any:
     names = MOVED if place.rpartition(".")[2] == "_target_" and isinstance(value, str) else {}
     old = next((name for name in names if value.startswith(name)), "")
     return names[old] + value.removeprefix(old) if old else value
-
-
-def _is_plain(text: str) -> bool:
-    """False for what we never write: anchors and boxes in boxes, which can take for ever, and interpolations."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
-            return False
-    return "${" not in text

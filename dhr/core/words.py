@@ -11,6 +11,8 @@ from dhr.core.errors import InputError
 
 PLAIN = re.compile(r"(?!null$)[^\\'\",$][^\\,$]*(?<!['\"])", re.IGNORECASE)  # read as it stands, see dhr.config.texts
 
+LARGEST_SHARE = 0.9  # of the images of a data set may be set aside
+
 
 def word(key: str, value: object) -> str:
     """`key=value` to be copied and run: quoted for the shell and, where needed, for Hydra's grammar too.
@@ -57,6 +59,16 @@ def of_split(folder: str, split: str) -> Path:
     'masks/train/{other}'
     """
     return Path(folder.replace("{split}", split))
+
+
+def as_share(text: str) -> float | None:
+    """The share of images that a text asks to set aside, from 0 to LARGEST_SHARE; None where it is something else.
+
+    >>> as_share("0.2"), as_share(".25"), as_share("0"), as_share("1"), as_share("list.txt")
+    (0.2, 0.25, 0.0, None, None)
+    """
+    is_number = re.fullmatch(r"0?\.\d{1,9}|0", text) is not None
+    return float(text) if is_number and float(text) <= LARGEST_SHARE else None
 
 
 def duration(seconds: float) -> str:

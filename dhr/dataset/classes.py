@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dhr.core.errors import InputError
-from dhr.core.labels import IGNORE
+from dhr.core.labels import IGNORE, OWN
 from dhr.disk.atomic import read_json
 
 TABLES = Path(__file__).parent / "tables"
+BACKGROUND = "background"
 Palette = tuple[tuple[int, int, int], ...]
 
 
@@ -127,11 +128,47 @@ def load_classes(name: str) -> ClassTable:
 def classes_of(folder: Path, name: str) -> ClassTable:
     """The class table `name` in the order that the data set in `folder` states, ours where it states none.
 
+    Of the table OWN the data set states the classes themselves.
+
     Raises:
         InputError: there is no such table, or the data set's names are not its classes.
     """
-    table, names = load_classes(name), read_names(folder)
-    return table if names is None else table.reordered(names, folder / f"{folder.name}.json")
+    return table_as_stated(name, read_names(folder), folder / f"{folder.name}.json")
+
+
+def table_as_stated(name: str, names: Sequence[str] | None, path: Path) -> ClassTable:
+    """The class table `name` in the order of `names`, which the file `path` states; ours where it states none.
+
+    Of the table OWN these are the classes themselves.
+
+    Raises:
+        InputError: there is no such table, or `names` are not its classes.
+    """
+    if name == OWN and names is None:
+        cure = "python -m dhr.prepare dataset=folder name=<yours> images=<folder> tags=<file>, then dataset=<yours>"
+        raise InputError(f"{path}: states no classes, as it has to for images of one's own; {cure}")
+    if names is None:
+        return load_classes(name)
+    return own_table(names, path) if name == OWN else load_classes(name).reordered(names, path)
+
+
+def own_table(names: Sequence[str], path: Path) -> ClassTable:
+    """The class table that the file `path` of a data set of one's own states, in VOC's colours.
+
+    Raises:
+        InputError: the first class is not the background, a name stands twice, or there are more than masks can hold.
+    """
+    problem = None
+    if not names or names[0] != BACKGROUND:
+        problem = f"{names[0] if names else 'names'}: the first class has to be {BACKGROUND}"
+    elif len({*names}) < len(names):
+        problem = f"{next(name for name in names if names.count(name) > 1)}: this class stands there twice"
+    elif len(names) > IGNORE:
+        problem = f"{len(names)} classes; masks hold at most {IGNORE}, labels 0 to 254"
+    if problem is not None:
+        raise InputError(f"{path}: {problem}; restore this file, or prepare the images again under another name")
+    colours = bit_palette(len(names))
+    return ClassTable(path.stem, tuple(names), has_background=True, palette=colours, groups=None, sizes={}, orders={})
 
 
 def read_names(folder: Path) -> tuple[str, ...] | None:

@@ -52,6 +52,7 @@ class Entry:
         image: mark of the image file.
         mask: mark of the mask file, None without one.
         tags_from: where the tags come from: "xml", "download" (it states them in another way), "mask" or "nowhere".
+        original: name of the user's file where the image is called otherwise or was converted, else None.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Entry:
     image: FileMark
     mask: FileMark | None
     tags_from: str = "xml"
+    original: str | None = None
 
     def line(self) -> str:
         """The entry as one line of JSON."""
@@ -69,6 +71,7 @@ class Entry:
         values["image"] = (self.image.length, self.image.digest)
         values["mask"] = self.mask and (self.mask.length, self.mask.digest)
         values["tags_from"] = self.tags_from
+        values.update({} if self.original is None else {"original": self.original})
         return json.dumps(values, separators=(",", ":"))
 
     @classmethod
@@ -91,6 +94,7 @@ class Entry:
             image=FileMark(*mark_of(values["image"])),
             mask=None if mask is None else FileMark(*mark_of(mask)),
             tags_from=values["tags_from"],
+            original=None if values.get("original") is None else text(values["original"]),
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dhr.core.labels import OWN
 from dhr.dataset.classes import load_classes
 from dhr.disk.file_names import IMAGES
 from dhr.training.wandb_account import wandb_mode
@@ -139,11 +140,13 @@ def _wandb() -> DoctorRow:
 
 
 def _dataset(data: Path, place: Place) -> Iterator[DoctorRow]:
-    sizes = load_classes(place.classes).sizes
+    sizes: Mapping[str, int] = {} if place.classes == OWN else load_classes(place.classes).sizes
     for split in place.splits:
         folder, published = data / place.folder / split, sizes.get(split)
         images = _count(folder / "image", IMAGES)
-        cure = f"python -m dhr.prepare dataset={place.name}{'' if place.is_drawn else ' source=<its download>'}"
+        given = "" if place.is_drawn else " source=<its download>"
+        given = " images=<folder> tags=<file>" if place.classes == OWN else given
+        cure = f"python -m dhr.prepare dataset={place.name}{given}"
         if images == 0:
             yield DoctorRow(place.name, split, "missing", f"no images in {folder / 'image'}", cure)
             continue

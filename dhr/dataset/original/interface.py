@@ -47,6 +47,7 @@ class Example:
         mask: how its mask is made, None where there is none, as in a test split.
         annotation: VOC style XML with its tags, None where there is none.
         tags: class names that the download states in another way, None where it does not.
+        is_plain: whether the image has to be as our reader wants it; False: it is converted where it is not.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Example:
     mask: MaskSource | None
     annotation: Path | None = None
     tags: tuple[str, ...] | None = None
+    is_plain: bool = True
 
 
 class Original(Protocol):
@@ -128,13 +130,31 @@ def _any_case(ending: re.Match[str]) -> str:
 
 
 @dataclass(frozen=True)
+class Brought:
+    """Images of the user's own, and what says which classes they show; None where nothing.
+
+    Attributes:
+        tags: file or folder, see `dhr.disk.tag_files`.
+        masks: folder of PNGs of class indices.
+        classes: names with commas between them, or a file with a name a line.
+        validation: share of the images, or a file that lists them.
+    """
+
+    tags: Path | None = None
+    masks: Path | None = None
+    classes: str | None = None
+    validation: str | None = None
+
+
+@dataclass(frozen=True)
 class Given:
-    """What the user gave to prepare; None where nothing."""
+    """What the user gave to prepare; None where nothing. `brought` is beside images of the user's own, the source."""
 
     source: Roots
     sbd: Roots | None = None
     aug: Roots | None = None
     class_order: str | None = None
+    brought: Brought | None = None
 
 
 class Download(Protocol):

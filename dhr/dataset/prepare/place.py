@@ -14,14 +14,16 @@ from dhr.dataset.original.interface import Example, Original
 from dhr.dataset.original.layout import LaidOut
 from dhr.dataset.original.masks import IndexPng, histogram
 from dhr.dataset.original.regions import RegionMask
+from dhr.dataset.prepare.plain import Plain, as_it_is, as_plain, smaller
 from dhr.dataset.spread import spread
 from dhr.disk.annotation import read_tags, tags_text
 from dhr.disk.atomic import write_atomically
-from dhr.disk.image import open_image
+from dhr.disk.file_names import printable
 from dhr.disk.layout import DataLayout
 from dhr.disk.manifest import Entry, FileMark
 from dhr.disk.mask import encode_mask
 from dhr.disk.reading import AGAIN, read_file
+from dhr.disk.stated import LONGEST
 from dhr.disk.writing import UnwritableError, writing
 
 CURE = "unpack the original download completely"
@@ -39,6 +41,7 @@ class Placement:
         transfer: "link" for hard links, or symbolic ones where the originals are on another disk; "copy" for copies.
         staging: folder of unpacked archives, which is gone afterwards: nothing may point into it.
         limit: so many images of every split, spread evenly over its ids; None for all.
+        longest: side in pixels that larger images of the user's own are brought down to; None for none.
     """
 
     original: Original
@@ -47,6 +50,7 @@ class Placement:
     transfer: Transfer
     staging: Path
     limit: int | None = None
+    longest: int | None = None
 
     def ids(self, split: str) -> np.ndarray:
         """(N) bytes, sorted: the images that are to be in a split."""
@@ -71,24 +75,24 @@ class Placement:
         """
         example = self.original.example(split, image_id)
         data = read_file(example.image, "image", absent="this image is missing", cure=CURE)
-        picture = open_image(data, example.image)
-        size = (picture.height, picture.width)
-        if isinstance(example.mask, RegionMask):  # painted in the size that is stated, whatever that is
-            _refuse_other_size(example, example.mask.size, size)
-        mask = None if example.mask is None else example.mask.read()
-        if mask is not None:
-            _refuse_other_size(example, mask.shape, size)
+        plain = as_it_is(data, example.image) if example.is_plain else as_plain(data, example.image, self.longest)
+        mask = _mask(example, plain)
         labels = None if mask is None else self._labels(example, mask)
         tags, tags_from = self._tags(example, labels)
         mask_mark = None if mask is None else self._place_mask(example, mask, self.layout.mask(split, image_id))
-        annotation = self.layout.tags(split, image_id)
-        if tags_from != "nowhere" and not annotation.exists():
-            write_atomically(annotation, tags_text(image_id, size, tags), durable=False)
+        annotation, text = self.layout.tags(split, image_id), tags_text(image_id, plain.size, tags)
+        stated_anew = tags_from == "download" and annotation.exists() and annotation.read_bytes() != text
+        if tags_from != "nowhere" and (stated_anew or not annotation.exists()):
+            write_atomically(annotation, text, durable=False)
         # The image comes last, because a split is the list of its images.
         image = self.layout.image(split, image_id)  # an existing file keeps its ending, so that an id has one file
         if not image.exists():
-            image = image.with_name(f"{image_id}{example.image.suffix.lower()}")
-        return Entry(image_id, size, tags, labels, self._place_file(example.image, data, image), mask_mark, tags_from)
+            image = image.with_name(f"{image_id}{plain.ending}")
+        place = self._place_file if plain.data is data else self._place_data
+        image_mark = place(example.image, plain.data, image)
+        renamed = not example.is_plain and (plain.data is not data or image.stem != example.image.stem)
+        original = printable(example.image.name)[-LONGEST:] if renamed else None
+        return Entry(image_id, plain.size, tags, labels, image_mark, mask_mark, tags_from, original)
 
     def _labels(self, example: Example, mask: np.ndarray) -> dict[int, int]:
         """Pixels of every label in a mask."""
@@ -116,11 +120,14 @@ class Placement:
         if isinstance(example.mask, IndexPng):
             return self._place_file(example.mask.file, example.mask.file.read_bytes(), place)
         data = encode_mask(mask, self.table.palette)
-        if place.exists():
-            if place.read_bytes() != data:
-                raise _occupied(place, example.mask.file if example.mask else place)
-        else:
+        return self._place_data(example.mask.file if example.mask else place, data, place)
+
+    def _place_data(self, original: Path, data: bytes, place: Path) -> FileMark:
+        """Writes what was made of a file."""
+        if not place.exists():
             write_atomically(place, data, durable=False)
+        elif place.read_bytes() != data:
+            raise _occupied(place, original)
         return FileMark.of(data)
 
     def _place_file(self, original: Path, data: bytes, place: Path) -> FileMark:
@@ -148,6 +155,17 @@ class Placement:
         except OSError:
             return False
         return True
+
+
+def _mask(example: Example, plain: Plain) -> np.ndarray | None:
+    """(H,W) class indices in the size of the image as it is placed; None without a mask."""
+    if example.mask is None:
+        return None
+    if isinstance(example.mask, RegionMask):  # painted in the size that is stated, whatever that is
+        _refuse_other_size(example, example.mask.size, plain.whole)
+    mask = example.mask.read()
+    _refuse_other_size(example, mask.shape, plain.whole)
+    return mask if plain.size == plain.whole else smaller(mask, plain.size)
 
 
 def _refuse_other_size(example: Example, shape: tuple[int, ...], size: tuple[int, int]) -> None:

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dhr.core.errors import InputError
-from dhr.core.labels import IGNORE
-from dhr.dataset.classes import ClassTable, load_classes, read_names
+from dhr.core.labels import IGNORE, OWN
+from dhr.dataset.classes import ClassTable, classes_of, load_classes, own_table, read_names
 from dhr.dataset.original.archives import Staging
-from dhr.dataset.original.interface import Download, Given, Original, Roots
+from dhr.dataset.original.interface import Brought, Download, Given, Original, Roots
 from dhr.dataset.original.layout import find_laid_out
 from dhr.dataset.prepare.place import Placement, Transfer
 from dhr.dataset.prepare.split import check_foreign, check_originals, write_split
@@ -32,12 +32,17 @@ class Generate:
 
 @dataclass(frozen=True)
 class Sources:
-    """What the user gave: folders or archives, and the class order of the masks where several are in use."""
+    """What the user gave: folders or archives, and the class order of the masks where several are in use.
+
+    Or `images` of the user's own, with what was `brought` beside them.
+    """
 
     source: Path | None = None
     sbd: Path | None = None
     aug: Path | None = None
     class_order: str | None = None
+    images: Path | None = None
+    brought: Brought | None = None
 
 
 @dataclass(frozen=True)
@@ -64,20 +69,22 @@ class Preparer:
     Attributes:
         name: of the data set.
         layout: where it belongs.
-        table: its classes.
+        table: its classes; None: those that the images of the user's own are tagged with.
         download: reader of its download, None where it has no other form than ours.
         transfer: "link" for links where possible, "copy" for copies.
         workers: processes; None for one per core.
         limit: so many images of every split, spread evenly over its ids; None for all.
+        longest: side in pixels that larger images of the user's own are brought down to; None for none.
     """
 
     name: str
     layout: DataLayout
-    table: ClassTable
+    table: ClassTable | None
     download: Download | None
     transfer: Transfer = "link"
     workers: int | None = None
     limit: int | None = None
+    longest: int | None = None
 
     def __call__(self, sources: Sources) -> Preparation:
         """Prepares every split that the sources hold.
@@ -89,11 +96,12 @@ class Preparer:
         staging = Staging(self.layout.root / STAGING)
         try:
             original = self._open(sources, staging)
-            job = Placement(original, self.layout, self.table, self.transfer, staging.folder, self.limit)
+            table = self._table(original)
+            job = Placement(original, self.layout, table, self.transfer, staging.folder, self.limit, self.longest)
             for split in original.splits:
                 check_originals(job, split)
                 check_foreign(job, split)
-            job = replace(job, table=self._note_order(original))
+            self._note_order(original, table)
         except BaseException:
             staging.clear()
             raise
@@ -108,13 +116,15 @@ class Preparer:
         other_sizes = [
             f"{split} has {header.images} of {published} published images"
             for split, header in headers.items()
-            if (published := self.table.sizes.get(split)) not in (None, header.images)
+            if (published := table.sizes.get(split)) not in (None, header.images)
         ]
         remarks = (*original.remarks, *chosen, *original.left_out, *other_sizes)
         return Preparation(self.layout.home, headers, remarks)
 
     def _open(self, sources: Sources, staging: Staging) -> Original:
         """The download; archives in its folder are unpacked where it cannot do without them."""
+        if sources.images is not None and self.download is not None:
+            return self.download.open(Given(staging.roots("images", sources.images), brought=sources.brought))
         if sources.source is None:
             own = find_laid_out(Roots("paths.data", (self.layout.home,)), self.layout.folder)
             if own is None:
@@ -151,8 +161,8 @@ class Preparer:
             class_order=sources.class_order,
         )
 
-    def _note_order(self, original: Original) -> ClassTable:
-        """Our classes in the order of the masks, which is noted beside them where several orders are in use.
+    def _table(self, original: Original) -> ClassTable:
+        """Our classes in the order of the masks, or those of the user's own images.
 
         Raises:
             InputError: the folder holds masks of another order, or the names are not those of our classes.
@@ -161,13 +171,22 @@ class Preparer:
         noted, path = read_names(folder), folder / f"{folder.name}.json"
         names = original.names or noted
         if names is None:
-            return self.table
+            return classes_of(folder, OWN) if self.table is None else self.table
+        if self.table is None:
+            if noted not in (None, names):
+                cure = f"use classes={','.join(noted[1:])} or another name"
+                raise InputError(f"{path}: its classes are {', '.join(noted[1:])}, not {', '.join(names[1:])}; {cure}")
+            return own_table(names, path)
         table = self.table.reordered(names, path)
         if noted is not None and self.table.reordered(noted, path).names != table.names:
             raise InputError(f"{path}: states another class order than the download; move the folder {folder} away")
-        if noted is None:
-            write_json(path, {"names": list(table.names), "ignore": IGNORE})
         return table
+
+    def _note_order(self, original: Original, table: ClassTable) -> None:
+        """Notes the order of the classes beside the masks where several are in use, as with classes of one's own."""
+        folder = self.layout.home
+        if original.names is not None and read_names(folder) is None:
+            write_json(folder / f"{folder.name}.json", {"names": list(table.names), "ignore": IGNORE})
 
 
 def prepare_toy(data: Path, generate: Generate) -> Preparation:
