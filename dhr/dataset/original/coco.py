@@ -17,11 +17,11 @@ import numpy as np
 from dhr.core.errors import InputError
 from dhr.dataset.classes import load_classes
 from dhr.dataset.original.interface import PICTURES, Example, Given, Roots, ids_array
-from dhr.dataset.original.json_stream import CURE, Element, array_elements
 from dhr.dataset.original.masks import lookup_table, source_ids
 from dhr.dataset.original.regions import RegionList, Regions
 from dhr.dataset.original.splits import left_out, row
 from dhr.disk.file_names import JPEGS, SAFE_ID, file_of, has_ending
+from dhr.disk.json_stream import CURE, Element, array_elements
 from dhr.disk.reading import PIXELS
 from dhr.disk.stated import shown
 

@@ -18,11 +18,11 @@ from dhr.core.labels import IGNORE
 from dhr.dataset.classes import load_classes
 from dhr.dataset.original.class_order import CHOICE, ORDERS, order_of
 from dhr.dataset.original.interface import Example, Given, MaskSource, read_ids
-from dhr.dataset.original.json_stream import CURE, Element, array_elements
 from dhr.dataset.original.masks import MATS, MappedMat, MappedPng, lookup_table, source_ids
 from dhr.dataset.original.regions import RegionList, Regions
 from dhr.dataset.original.splits import left_out, refuse_shared, row, stems
 from dhr.disk.file_names import JPEGS, MASKS, file_of
+from dhr.disk.json_stream import CURE, Element, array_elements
 from dhr.disk.stated import shown, size_of
 
 FOLDERS = ("VOCdevkit/VOC2010", "VOC2010", ".", "VOCdevkit")

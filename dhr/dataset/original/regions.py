@@ -15,8 +15,8 @@ from pycocotools import mask as coco_masks
 
 from dhr.core.errors import InputError
 from dhr.core.labels import IGNORE
-from dhr.dataset.original.json_stream import CURE, Element
 from dhr.dataset.original.masks import UNKNOWN
+from dhr.disk.json_stream import CURE, Element
 from dhr.disk.stated import shown
 
 NUMBER = 7  # characters of a compressed run length: 35 bits, and no image has as many pixels

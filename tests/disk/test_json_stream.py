@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dhr.core.errors import InputError
-from dhr.dataset.original import json_stream
-from dhr.dataset.original.json_stream import Element, array_elements
+from dhr.disk import json_stream
+from dhr.disk.json_stream import Element, array_elements
 
 CHUNKS = (1, 2, 3, 7, 16, 61, 1 << 19)
 VALUES = st.recursive(
