@@ -43,24 +43,26 @@ def image_size(path: Path) -> tuple[int, int]:
         return picture.height, picture.width
 
 
-def opened(data: bytes, path: Path, what: str, formats: tuple[str, ...]) -> Image.Image:
-    """The picture by its header; not decoded yet."""
+def opened(
+    data: bytes, path: Path, what: str, formats: tuple[str, ...], *, unknown: str = "neither JPEG nor PNG"
+) -> Image.Image:
+    """The picture by its header; not decoded yet. `unknown` is the problem of a file of none of the formats."""
     if data.startswith(PNG_START):
         guarded(lambda: check_sums(data), path, what)
-    picture = guarded(lambda: Image.open(io.BytesIO(data), formats=formats), path, what)
+    picture = guarded(lambda: Image.open(io.BytesIO(data), formats=formats), path, what, unknown=unknown)
     if picture.width * picture.height > PIXELS:
         raise _too_large(path, what, f"{picture.width} x {picture.height} pixels")
     return picture
 
 
-def guarded(work: Callable[[], T], path: Path, what: str) -> T:
+def guarded(work: Callable[[], T], path: Path, what: str, *, unknown: str = "neither JPEG nor PNG") -> T:
     """The result of `work`; what Pillow raises on a broken file becomes a BadFileError."""
     try:
         return work()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(path, what, "decompression bomb") from None
     except UnidentifiedImageError:
-        problem = "not a PNG" if what.endswith("mask") else "neither JPEG nor PNG"
+        problem = "not a PNG" if what.endswith("mask") else unknown
     except BROKEN as error:
         problem = str(error) or type(error).__name__
     raise BadFileError.of(path, f"{what}: unreadable", problem=f"unreadable {what} ({problem})", cure=AGAIN)
