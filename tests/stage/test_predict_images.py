@@ -1,6 +1,5 @@
 """Images of one's own: whatever lies in a folder is predicted or named, and nothing but the output is written."""
 
-import io
 import json
 import os
 import re
@@ -11,7 +10,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from PIL import Image
+from own_pictures import NOISE, deep, frames, picture, saved, turned
 from report_pages import read
 from safetensors import safe_open
 from tiny import Tiny
@@ -21,11 +20,9 @@ from dhr.config.compose import compose
 from dhr.core.errors import InputError
 from dhr.dataset.classes import load_classes
 from dhr.disk.mask import read_mask
-from dhr.disk.own_images import OwnImages
 
 TABLE = load_classes("toy")
 CLASS = TABLE.names[1]
-NOISE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +38,6 @@ def there(tmp_path: Path) -> Tiny:
     return Tiny(tmp_path)
 
 
-def picture(path: Path, shift: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.roll(NOISE, shift, 0)).save(path)
-    return path
-
-
 def predict(there: Tiny, run: Path, *words: str) -> Path:
     """The masks of <root>/mine into <root>/out; no data set is there."""
     out = there.root / "out"
@@ -59,28 +50,6 @@ def masks_in(out: Path) -> dict[str, tuple[int, ...]]:
     return {
         path.relative_to(out / "masks").as_posix(): read_mask(path).shape for path in (out / "masks").rglob("*.png")
     }
-
-
-def saved(form: str, mode: str = "RGB", size: tuple[int, int] = (30, 20), **options: object) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(NOISE).resize(size).convert(mode).save(buffer, form, **options)
-    return buffer.getvalue()
-
-
-def turned() -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return saved("JPEG", exif=exif)
-
-
-def frames(form: str) -> bytes:
-    return saved(form, save_all=True, append_images=[Image.new("RGB", (30, 20))])
-
-
-def deep() -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(NOISE[:20, :30, 0].astype(np.uint16) * 257).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 GOOD: dict[str, bytes] = {
@@ -177,31 +146,6 @@ def test_two_images_of_one_id_are_named(there: Tiny, run: Path) -> None:
     with pytest.raises(InputError, match=r"pets/b\.png: b\.JPG beside it has the same id"):
         predict(there, run)
     assert not (there.root / "out").exists()
-
-
-PATTERNS: dict[str, set[str]] = {
-    "mine": {"a", "pets/b"}, "mine/a.png": {"a"}, "mine/*.png": {"a"}, "mine/**/*.png": {"a", "pets/b"},
-    "mine/*/b.*": {"pets/b"}, "m*/[ab].png": {"mine/a"}, "mine/pets/?.png": {"b"}, "mine/p**/*": {"pets/b"},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("given", PATTERNS)
-def test_folders_files_and_patterns(there: Tiny, given: str) -> None:
-    assert set(OwnImages.at(f"{there.root}/{given}").files) == PATTERNS[given]
-
-
-def test_a_folder_whose_name_looks_like_a_pattern(there: Tiny) -> None:
-    (there.root / "mine").rename(there.root / "[mine]*")
-    assert set(OwnImages.at(f"{there.root}/[mine]*").files) == {"a", "pets/b"}
-
-
-@pytest.mark.parametrize("given", ["mine/*.jpg", "mine/none/*", "empty", "only notes"])
-def test_nothing_there_is_an_error(there: Tiny, given: str) -> None:
-    (there.root / "empty").mkdir()
-    (there.root / "only notes").mkdir()
-    (there.root / "only notes" / "a.txt").touch()
-    with pytest.raises(InputError, match=r"no image there|no folder"):
-        OwnImages.at(f"{there.root}/{given}")
 
 
 def test_a_second_call_makes_only_what_is_new(there: Tiny, run: Path) -> None:
