@@ -57,6 +57,12 @@ class OwnImages:
                 walk.unusable.append(BadFileError.of(place, "name", problem=problem, cure=f"rename it: {IDS}"))
                 continue
             files[image_id] = walk.root / name
+        folders = {str(folder) for image_id in files for folder in PurePosixPath(image_id).parents}
+        for image_id in files:
+            if f"{image_id}.png" in folders:
+                raise InputError(
+                    f"{files[image_id]}: its mask would be in the way of the folder {image_id}.png; rename it"
+                )
         if not files and not walk.unusable:
             there = "; ".join(f"{reason}: {some(names)}" for reason, names in walk.left.items())
             raise InputError(

@@ -13,7 +13,7 @@ from dhr.crf.interface import Crf, naming_images
 from dhr.network.multi_scale import multi_scale_probabilities
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.tiles import Tile, Tiles, on_all_pixels, tiled_cells
-from dhr.runtime.pools import map_ahead
+from dhr.runtime.pools import AHEAD, map_ahead
 
 Picture = tuple[str, Tensor, Tensor | None]  # id, (3,H,W) uint8 pixels, (K) bool classes that its mask may have or None
 
@@ -93,8 +93,9 @@ class Predictor:
                 soft(image_id, self._on_pixels(seen, pixels))
             return image_id, mask
 
-        with ThreadPoolExecutor(self.crf.workers or 1) as pool:
-            yield from map_ahead(pool, refined, looked_at(), workers=self.crf.workers or 1)
+        workers, ahead = self.crf.workers or 1, AHEAD if self.tiles is None else 1  # of any size: few wait at a time
+        with ThreadPoolExecutor(workers) as pool:
+            yield from map_ahead(pool, refined, looked_at(), workers=workers, ahead=ahead)
 
     def _seen(self, pixels: Tensor) -> Seen:
         tiles = self.tiles.of((pixels.shape[-2], pixels.shape[-1])) if self.tiles is not None else []

@@ -40,3 +40,15 @@ def test_nothing_there_is_an_error(there: Path, given: str) -> None:
     (there / "only notes" / "a.txt").touch()
     with pytest.raises(InputError, match=r"no image there|no folder"):
         OwnImages.at(f"{there}/{given}")
+
+
+def test_a_mask_and_a_folder_of_one_name(there: Path) -> None:
+    picture(there / "mine" / "a.png.webp")
+    picture(there / "mine" / "a.png.png")
+    with pytest.raises(InputError, match=r"a\.png\.webp: a\.png\.png beside it has the same id"):
+        OwnImages.at(f"{there}/mine")
+    (there / "mine" / "a.png.webp").unlink()
+    picture(there / "mine" / "b.png" / "c.png")
+    picture(there / "mine" / "b.bmp")
+    with pytest.raises(InputError, match=r"b\.bmp: its mask would be in the way of the folder b\.png; rename it"):
+        OwnImages.at(f"{there}/mine")
