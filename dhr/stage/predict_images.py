@@ -116,7 +116,7 @@ def predict_images(cfg: DictConfig, source: Source) -> Path:
     table, ranks, images = source.table(), Ranks.join(), OwnImages.at(cfg.images)
     folder = source.folder.images(images.name) if cfg.output is None else Path(cfg.output)
     images.refuse_output(folder)
-    for reason, names in images.left.items():
+    for reason, names in images.left.items() if ranks.first else ():
         log.info(f"{images.root}: {len(names)} left out, {reason}: {some(names)}")
     tags = {} if cfg.tags is None else tags_of(Path(cfg.tags), images, table)
     work = Work(images, tags, table, predictor_of(cfg, source, table, ranks, tiles=Tiles()))
@@ -142,7 +142,7 @@ def predict_images(cfg: DictConfig, source: Source) -> Path:
         rest = sorted(waiting - work.broken.keys())
         for _ in progress(work.soft(rest, keep), "probabilities", total=len(rest), visible=ranks.first and bool(rest)):
             pass
-    broken = dict(ranks.of_all(list(work.broken.items())))
+    broken = dict(sorted(ranks.of_all(list(work.broken.items()))))
     wrong, done = [*images.unusable, *broken.values()], [image_id for image_id in ids if image_id not in broken]
     if cfg.overlay:
         overlays.fill(done, partial(work.overlays, masks=masks), ranks, title="overlays", overwrite=fresh)
@@ -156,6 +156,8 @@ def predict_images(cfg: DictConfig, source: Source) -> Path:
             images, done, outputs, table, place=folder, tags=tags, wrong=wrong, command=command_line("predict")
         )
         write_atomically(folder / "gallery.html", page)
+        for error in wrong:
+            log.warning(f"{error.path}: {error.problem}")
         log.info(f"wrote {folder / 'gallery.html'}")
     ranks.wait()
     ranks.leave()
@@ -189,8 +191,6 @@ def _refuse(wrong: Sequence[BadFileError], done: int, folder: Path) -> None:
     """Names what could not be read, if anything."""
     if not wrong:
         return
-    for error in wrong:
-        log.warning(f"{error.path}: {error.problem}")
     named = some([f"{error.path} ({error.problem})" for error in wrong])
     cure = "mend them or move them away"
     raise InputError(
