@@ -13,12 +13,15 @@ import pytest
 from own_pictures import NOISE, deep, frames, picture, saved, turned
 from report_pages import read
 from safetensors import safe_open
-from tiny import Tiny
+from tiny import SIDE, Tiny
 from untrained import untrained_run
 
 from dhr.config.compose import compose
 from dhr.core.errors import InputError
 from dhr.dataset.classes import load_classes
+from dhr.dataset.toy.toy_set import write_toy
+from dhr.disk.atomic import read_json
+from dhr.disk.layout import RunFolder
 from dhr.disk.mask import read_mask
 
 TABLE = load_classes("toy")
@@ -195,6 +198,18 @@ def test_without_output_it_lies_in_the_run(there: Tiny, run: Path, tmp_path: Pat
     shutil.copytree(run, tmp_path / "run")
     there.call("predict", f"run={tmp_path / 'run'}", "crf=none", "scales=[0.5]", f"images={there.root}/mine")
     assert set(masks_in(tmp_path / "run" / "images" / "mine")) == {"a.png", "pets/b.png"}
+
+
+def test_the_images_of_a_split_get_its_masks_and_scores(there: Tiny, run: Path, tmp_path: Path) -> None:
+    write_toy(there.root / "data", splits={"train": 1, "validation": 3}, image_size=SIDE)
+    split, words = there.layout.split("validation"), ("crf=pydensecrf", "crf.workers=0")
+    shutil.copytree(run, tmp_path / "run")
+    out = predict(there, tmp_path / "run", f"images={split}/image", *words)
+    there.call("predict", f"run={tmp_path / 'run'}", "scales=[1.0]", "flip=false", *words)
+    masks = {path.name: path.read_bytes() for path in RunFolder(tmp_path / "run").masks("validation").glob("*.png")}
+    assert len(masks) == 3 and masks == {path.name: path.read_bytes() for path in (out / "masks").glob("*.png")}
+    there.call("evaluate", "dataset=toy", f"masks={out}/masks", "strict=true")
+    assert read_json(out / "masks.validation.scores.json")["images"] == 3
 
 
 # Tags
