@@ -12,7 +12,7 @@ from dhr.config.own_images import check_own_images
 from dhr.config.tree import PACKAGE, config_folder, options
 from dhr.core.errors import InputError
 from dhr.core.labels import GIVEN, OWN
-from dhr.core.words import nearest
+from dhr.core.words import is_pattern, nearest
 
 HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
 SWIN = "dhr.backbone.swin.Swin"  # strides up to 32, whatever is asked for
@@ -113,6 +113,22 @@ def _predict(values: Mapping[str, Any]) -> None:
         raise InputError(f"weights: {values['weights']}: no such file; use weights=<file> or run=<folder>")
 
 
+def _predict_images(values: Mapping[str, Any]) -> None:
+    _predict(values)
+    images, tags = values["images"], values["tags"]
+    if images is None:
+        given = next((key for key in ("tags", "output", "overlay", "soft") if values[key]), None)
+        if given is not None:
+            raise InputError(f"{given}: {shown(values[given])}: is for images of your own; add images=<folder>")
+        return
+    if values["split"] is not None:
+        raise InputError(f"images: {images}: split={values['split']} is given too; leave one of the two out")
+    if not Path(images).exists() and not is_pattern(images):
+        raise InputError(f"images: {images}: no such file or folder; use images=<folder>, <file> or '<pattern>'")
+    if tags is not None and not Path(tags).exists():
+        raise InputError(f"tags: {tags}: no such file; use tags=<file>, such as a CSV or JSON file")
+
+
 def _labels(values: Mapping[str, Any]) -> None:
     _predict(values)
     asked = [option for option in values["options"] if option not in (GIVEN, *OF_NETWORK)]
@@ -207,7 +223,7 @@ def _audit(values: Mapping[str, Any]) -> None:
 
 _RULES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "train": _train,
-    "predict": _predict,
+    "predict": _predict_images,
     "labels": _labels,
     "evaluate": _evaluate,
     "report": _report,

@@ -44,7 +44,7 @@ class Train(Common):
 
 
 class Predict(Common):
-    """`dhr.predict`."""
+    """`dhr.predict`. `images` are the user's own, instead of a split; the next four keys are about them."""
 
     dataset: Dataset
     backbone: Part
@@ -53,7 +53,12 @@ class Predict(Common):
     crf: Part
     run: str | None
     weights: str | None
-    split: Name
+    split: Name | None
+    images: str | None
+    tags: str | None
+    output: str | None
+    overlay: bool
+    soft: bool
     scales: Scales | None
     flip: bool
     minimum_probability: UnitInterval

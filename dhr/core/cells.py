@@ -36,6 +36,10 @@ class Cells(Protocol):
         """(B,K,h,w) on the cells of the image -> (B,K,*size)."""
         ...
 
+    def centred(self, maps: Tensor, size: Size, *, stride: int) -> Tensor:
+        """(B,K,h,w) on the cells of an image of this size -> (B,K,h,w) on those of `CentredCells`."""
+        ...
+
 
 @dataclass(frozen=True)
 class CentredCells:
@@ -67,6 +71,10 @@ class CentredCells:
         wide = resize(maps, (maps.shape[-2] * stride, maps.shape[-1] * stride))
         return wide[..., : size[0], : size[1]]
 
+    def centred(self, maps: Tensor, size: Size, *, stride: int) -> Tensor:
+        """See `Cells`."""
+        return maps
+
 
 @dataclass(frozen=True)
 class CornerCells:
@@ -88,6 +96,14 @@ class CornerCells:
     def on_image(self, maps: Tensor, size: Size, *, stride: int) -> Tensor:
         """See `Cells`."""
         return resize(maps, size, align_corners=True)
+
+    def centred(self, maps: Tensor, size: Size, *, stride: int) -> Tensor:
+        """See `Cells`."""
+        rows, columns = (
+            ((torch.arange(cells, device=maps.device) + 0.5) * stride - 0.5) * ((cells - 1) / max(length - 1, 1))
+            for cells, length in zip(maps.shape[-2:], size, strict=True)
+        )
+        return at_places(maps, rows, columns)
 
 
 def grid_of(size: Size, stride: int) -> Size:

@@ -81,6 +81,15 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {round(seconds) % 60} s"
 
 
+def is_pattern(text: str) -> bool:
+    """Whether a path has letters that stand for others, as in *.png.
+
+    >>> is_pattern("a/*.png"), is_pattern("a/b.png")
+    (True, False)
+    """
+    return not set("*?[").isdisjoint(text)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The question "did you mean ...? " for a likely misspelling, else an empty text.
 

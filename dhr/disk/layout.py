@@ -139,6 +139,10 @@ class RunFolder:
         """Folder of the predictions of a split."""
         return self.root / "masks" / split
 
+    def images(self, name: str) -> Path:
+        """Folder of what is predicted of the user's own images, by the name of their folder."""
+        return self.root / "images" / name
+
     def scores(self, split: str) -> Path:
         """Scores of the predictions of a split."""
         return self.root / "scores" / f"{split}.json"

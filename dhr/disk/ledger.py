@@ -29,21 +29,27 @@ NO_LINE = (ValueError, KeyError, TypeError, AttributeError, IndexError, Recursio
 
 @dataclass(frozen=True)
 class Made:
-    """A file as it was made, and the files it was made from."""
+    """A file as it was made, the files it was made from, and what else made it what it is, such as tags.
+
+    `name` is its path below the folder.
+    """
 
     name: str
     file: Mark
     sources: tuple[Mark, ...] = ()
+    given: str = ""
 
     def line(self, token: str) -> bytes:
         """As a line of a ledger."""
         values = {"name": self.name, "of": token, "file": self.file, "from": self.sources}
+        values |= {"given": self.given} if self.given else {}
         return (json.dumps(values, separators=(",", ":")) + "\n").encode()
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
         """From the values of a line; raises one of NO_LINE where it is none."""
-        return cls(str(values["name"]), Mark.parse(values["file"]), tuple(map(Mark.parse, values["from"])))
+        sources = tuple(map(Mark.parse, values["from"]))
+        return cls(str(values["name"]), Mark.parse(values["file"]), sources, str(values.get("given", "")))
 
 
 @dataclass(frozen=True)
@@ -73,20 +79,33 @@ class Known:
         """Of one process for one image; None where no call came to its end."""
         return self.took[1] / self.took[0] if self.took[0] else None
 
-    def problem(self, file: Path, *, sources: Sequence[Path] = (), thorough: bool = False) -> str | None:
+    def problem(
+        self,
+        file: Path,
+        *,
+        sources: Sequence[Path] = (),
+        thorough: bool = False,
+        name: str | None = None,
+        given: str | None = None,
+    ) -> str | None:
         """What is wrong with a file, None where it is as it was made.
 
         Args:
             file: whose name the ledger may know.
             sources: what it has to be made from; () asks only for the file.
             thorough: reads the file even where its length and stamps are unchanged.
+            name: its path below the folder, where that is more than its name.
+            given: what else it has to be made with; None does not ask.
         """
-        made = self.files.get(file.name)
+        name = file.name if name is None else name
+        made = self.files.get(name)
         if made is None:
-            return "made with other settings" if file.name in self.outdated else f"not in {self.path.name}"
+            return "made with other settings" if name in self.outdated else f"not in {self.path.name}"
         now = made.file.compared(file, thorough=thorough)
         if isinstance(now, str):
             return now
+        if given is not None and given != made.given:
+            return f"made with {made.given or 'nothing'} given, not {given or 'nothing'}"
         if sources and len(sources) != len(made.sources):
             return "made from other files"
         before = made.sources if sources else ()
@@ -94,7 +113,7 @@ class Known:
         changed = next((source for mark, source in zip(marks, sources, strict=False) if isinstance(mark, str)), None)
         if changed is not None:
             return f"made from another {changed.name}"
-        same = Made(made.name, now, tuple(mark for mark in marks if isinstance(mark, Mark)) or made.sources)
+        same = Made(made.name, now, tuple(mark for mark in marks if isinstance(mark, Mark)) or made.sources, made.given)
         if same != made:
             self.moved.append(same)
         return None

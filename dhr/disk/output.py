@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dhr.core.errors import InputError
@@ -39,6 +39,7 @@ class Output:
         suffix: ending of their files.
         others: endings of other forms of a product; a new file replaces these.
         elsewhere: the setting that leaves existing products alone, in messages.
+        given: says in words what else determines the product of an id alone, such as its tags.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Output:
     suffix: str = ".png"
     others: tuple[str, ...] = ()
     elsewhere: str = "another folder"
+    given: Callable[[str], str] = lambda _: ""
 
     @property
     def ledger(self) -> Ledger:
@@ -55,8 +57,8 @@ class Output:
         return Ledger(self.folder)
 
     def path(self, image_id: str) -> Path:
-        """File of an image."""
-        return self.folder / f"{image_id}{self.suffix}"
+        """File of an image; an id with / lies in a folder of its own."""
+        return self.folder / self._name(image_id)
 
     def refuse_mixture(self, ids: Sequence[str], *, overwrite: bool) -> None:
         """Refuses products that were made with other settings, unless `overwrite` is set.
@@ -87,7 +89,7 @@ class Output:
 
     def there(self, ids: Sequence[str]) -> int:
         """How many of the images have a product, whole or not, in any form."""
-        names = _names(self.folder)
+        names = _names(self.folder, ids)
         return sum(any(f"{image_id}{suffix}" in names for suffix in (self.suffix, *self.others)) for image_id in ids)
 
     def fill(self, ids: Sequence[str], make: Make, ranks: Ranks, *, title: str, overwrite: bool = False) -> None:
@@ -99,6 +101,21 @@ class Output:
         Raises:
             InputError: the products were made with other settings, and `overwrite` is false; or another process is
                 filling the folder.
+        """
+        with self.filling(ids, make, ranks, overwrite=overwrite) as (todo, keep):
+            for _ in progress(make(todo, keep), title, total=len(todo), visible=ranks.first):
+                pass
+
+    @contextmanager
+    def filling(
+        self, ids: Sequence[str], make: Make, ranks: Ranks, *, overwrite: bool = False
+    ) -> Iterator[tuple[Sequence[str], Keep]]:
+        """As `fill`, for a caller that makes the products inside: gives the ids of which one is due, and the Keep.
+
+        `make` is asked for at most one product, see `_begin`. What is not kept inside is due again in the next call.
+
+        Raises:
+            InputError: as `fill`.
         """
         with only_writer(self.folder, wanted=ranks.first):
             tried = self._begin(ids, make, overwrite=overwrite) if ranks.first else {}
@@ -113,44 +130,53 @@ class Output:
             changed = [f"{path.name} ({problems[image_id]})" for image_id, path in paths.items() if path.exists()]
             if changed:
                 log.warning(f"{self.folder}: {len(changed)} files are made anew: {some(changed)}")
-            start = time.monotonic()
+            start, made = time.monotonic(), list[str]()
             with self.ledger.add(known.token, ranks.rank) as additions:
                 for moved in known.moved:
                     additions.enter(moved)
-                keep = partial(self._keep, additions)
+
+                def keep(image_id: str, data: bytes) -> None:
+                    self._keep(additions, image_id, data)
+                    made.append(image_id)
+
                 for image_id, data in tried.items():
                     keep(image_id, data)
-                rest = [image_id for image_id in todo if image_id not in tried]
-                for _ in progress(make(rest, keep), title, total=len(rest), visible=ranks.first):
-                    pass
-                seconds = max(time.monotonic() - start, 1e-9)
-                if rest:
-                    additions.took(len(rest), seconds)
-            rate = f" ({len(rest) / seconds:.2f} images/s)" if rest else ""
+                yield [image_id for image_id in todo if image_id not in tried], keep
+                anew, seconds = len(made) - len(tried), max(time.monotonic() - start, 1e-9)
+                if anew:
+                    additions.took(anew, seconds)
+            rate = f" ({anew / seconds:.2f} images/s)" if anew else ""
             ranks.wait()
             if ranks.first:
                 self.ledger.join()
-            log.info(f"{self.folder}: {len(todo)} made, {len(mine) - len(todo)} were there{rate}")
+            log.info(f"{self.folder}: {len(made)} made, {len(mine) - len(todo)} were there{rate}")
 
     def _begin(self, ids: Sequence[str], make: Make, *, overwrite: bool) -> dict[str, bytes]:
-        """Opens the folder. Existing files are declared out of date only after the first new one could be made.
+        """Opens the folder. Existing files are declared out of date only after a new one could be made.
 
         Returns:
             The content of that file by its id; empty where none had to be tried.
         """
-        remove_orphans(self.folder)
+        for folder in {self.path(image_id).parent for image_id in ids}:
+            remove_orphans(folder)
         self.refuse_mixture(ids, overwrite=overwrite)
         expected = {f"{image_id}{suffix}" for image_id in ids for suffix in (self.suffix, *self.others)}
-        foreign = sorted(name for name in _names(self.folder) if name not in expected and not name.startswith("."))
+        foreign = sorted(
+            name
+            for name in _names(self.folder, ids)
+            if name not in expected and not name.rpartition("/")[2].startswith(".")
+        )
         if foreign:
             log.warning(f"{self.folder}: {len(foreign)} files of no image are left alone: {some(foreign)}")
         known, record = self.ledger.read(), self.ledger.settings
         digest, tried = digest_of(self.settings), dict[str, bytes]()
         if not overwrite and record.exists() and known is not None and known.settings == digest:
             return tried
-        if self.there(ids):
-            for _ in make(ids[:1], tried.__setitem__):
+        for image_id in ids if self.there(ids) else ():
+            for _ in make([image_id], tried.__setitem__):
                 pass
+            if tried:
+                break
         self.ledger.open(digest)
         write_json(record, self.settings)
         return tried
@@ -159,7 +185,12 @@ class Output:
         """What is wrong with the file of an image, by id, for the images where anything is."""
 
         def look(image_id: str) -> str | None:
-            problem = known.problem(self.path(image_id), sources=self.sources(image_id))
+            problem = known.problem(
+                self.path(image_id),
+                sources=self.sources(image_id),
+                name=self._name(image_id),
+                given=self.given(image_id),
+            )
             double = next((path for path in self._in_other_forms(image_id) if path.exists()), None)
             if problem is None and double is not None:
                 raise InputError(
@@ -178,7 +209,11 @@ class Output:
         for other in self._in_other_forms(image_id):
             with writing(other):
                 other.unlink(missing_ok=True)
-        additions.enter(Made(path.name, Mark.of(path, data), sources))
+        additions.enter(Made(self._name(image_id), Mark.of(path, data), sources, self.given(image_id)))
+
+    def _name(self, image_id: str) -> str:
+        """Of its file in the ledger."""
+        return f"{image_id}{self.suffix}"
 
     def _in_other_forms(self, image_id: str) -> list[Path]:
         return [self.folder / f"{image_id}{suffix}" for suffix in self.others]
@@ -192,5 +227,14 @@ def differing_keys(known: object, settings: Mapping[str, object]) -> list[str]:
     return [key for key in (*plain, *(known.keys() - plain.keys())) if known.get(key, ...) != plain.get(key, ...)]
 
 
-def _names(folder: Path) -> set[str]:
-    return set(os.listdir(folder)) if folder.is_dir() else set()
+def _names(folder: Path, ids: Sequence[str]) -> set[str]:
+    """Names of what lies in the folders that hold products of these ids, as paths below `folder`."""
+    below = {image_id.rpartition("/")[0] for image_id in ids} | {""}
+    inner = {parent for path in below for parent in (path, *map(str, PurePosixPath(path).parents))}
+    return {
+        name
+        for path in below
+        if (folder / path).is_dir()
+        for name in (f"{path}/{entry}".lstrip("/") for entry in os.listdir(folder / path))
+        if name not in inner
+    }

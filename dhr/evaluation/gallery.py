@@ -121,18 +121,21 @@ def borders(mask: np.ndarray) -> np.ndarray:
     return found
 
 
-def scaled(array: np.ndarray) -> np.ndarray:
-    """An image or mask at the size it is drawn: small ones by whole factors and nearest, large ones shrunk to SIDE.
+def scaled(array: np.ndarray, side: int = SIDE) -> np.ndarray:
+    """An image or mask at the size it is drawn: small ones by whole factors and nearest, large ones shrunk to `side`.
 
     >>> scaled(np.zeros((75, 100), np.uint8)).shape, scaled(np.zeros((500, 1000, 3), np.uint8)).shape
     ((300, 400), (192, 384, 3))
     """
     height, width = array.shape[:2]
-    factor = SIDE / max(height, width)
+    factor = side / max(height, width)
     if factor >= 2:
         return array.repeat(round(factor), axis=0).repeat(round(factor), axis=1)
-    if factor >= 1:
-        return array
+    return array if factor >= 1 else _shrunk(array, factor)
+
+
+def _shrunk(array: np.ndarray, factor: float) -> np.ndarray:
+    height, width = array.shape[:2]
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     smooth = Image.Resampling.BOX if array.ndim == 3 else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(array).resize(size, smooth), np.uint8)
@@ -144,9 +147,22 @@ def data_uri(picture: np.ndarray, *, exact: bool) -> str:
     >>> data_uri(np.zeros((2, 2, 3), np.uint8), exact=True)[:26]
     'data:image/png;base64,iVBO'
     """
+    data = encoded(picture, "PNG") if exact else encoded(picture, "JPEG", quality=88, subsampling=0)
+    return f"data:image/{'png' if exact else 'jpeg'};base64,{base64.b64encode(data).decode()}"
+
+
+def encoded(picture: np.ndarray, form: str, **options: object) -> bytes:
+    """A (H,W,3) uint8 picture as the bytes of a file of a form that Pillow writes, with the options of that form."""
     buffer = io.BytesIO()
-    if exact:
-        Image.fromarray(picture).save(buffer, "PNG")
-    else:
-        Image.fromarray(picture).save(buffer, "JPEG", quality=88, subsampling=0)
-    return f"data:image/{'png' if exact else 'jpeg'};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    Image.fromarray(picture).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def encoded_overlay(
+    image: np.ndarray, mask: np.ndarray, palette: Sequence[Sequence[int]], *, longest: int, quality: int = 88
+) -> bytes:
+    """A JPEG of a mask over its image, as `overlay` draws it, shrunk where a side is longer than `longest` pixels."""
+    factor = longest / max(mask.shape)
+    if factor < 1:
+        image, mask = _shrunk(image, factor), _shrunk(mask, factor)
+    return encoded(overlay(image, mask, palette), "JPEG", quality=quality)

@@ -70,6 +70,14 @@ def multi_scale_probabilities(
     Returns:
         (K,H,W), summing to 1.
     """
+    size = (image.shape[-2], image.shape[-1])
+    maps = multi_scale_cells(network, image, scales=scales, flip=flip)
+    return network.cells.on_image(maps[None], size, stride=network.decoder.stride)[0]
+
+
+@torch.no_grad()
+def multi_scale_cells(network: SegmentationNetwork, image: Tensor, *, scales: tuple[float, ...], flip: bool) -> Tensor:
+    """As `multi_scale_probabilities`, before the last step: (K,h,w) on the cells that the image has at scale 1."""
     size, stride, cells = (image.shape[-2], image.shape[-1]), network.decoder.stride, network.cells
     total = sum_over_sizes(
         lambda views: network(views).logits.float().softmax(1),
@@ -79,7 +87,7 @@ def multi_scale_probabilities(
         resized=cells.view,
         placed=lambda maps, view: cells.on_grid(maps, view=view, image=size, stride=stride).mean(0, keepdim=True),
     )
-    return cells.on_image(total / len(scales), size, stride=stride)[0]
+    return (total / len(scales))[0]
 
 
 def multi_scale_features(

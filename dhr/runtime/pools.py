@@ -37,10 +37,12 @@ def process_pool(workers: int, start: Callable[..., None] | None = None, *argume
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(start, arguments))
 
 
-def map_ahead(pool: Executor, work: Callable[[T], R], items: Iterable[T], *, workers: int) -> Iterator[R]:
-    """The result of `work` for every item, in their order; at most AHEAD items per worker are taken ahead."""
+def map_ahead(
+    pool: Executor, work: Callable[[T], R], items: Iterable[T], *, workers: int, ahead: int = AHEAD
+) -> Iterator[R]:
+    """The result of `work` for every item, in their order; at most `ahead` items per worker are taken ahead."""
     source = iter(items)
-    waiting: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(source, AHEAD * workers))
+    waiting: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(source, ahead * workers))
     while waiting:
         result = waiting.popleft().result()
         waiting.extend(pool.submit(work, item) for item in islice(source, 1))

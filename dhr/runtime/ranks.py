@@ -60,6 +60,14 @@ class Ranks:
         """This process's part: every item belongs to exactly one process, whatever their number."""
         return items[self.rank :: self.count]
 
+    def of_all(self, items: Sequence[T]) -> list[T]:
+        """The items of all processes. A collective operation: every process has to call it."""
+        if self.count == 1:
+            return list(items)
+        parts: list[Sequence[T]] = [()] * self.count
+        distributed.all_gather_object(parts, items)
+        return [item for part in parts for item in part]
+
     def wait(self) -> None:
         """Returns when every process has called it."""
         if self.count > 1:

@@ -1,52 +1,38 @@
-"""`dhr.predict`: masks of a split from a trained network, refined by a dense CRF."""
+"""`dhr.predict`: masks of a split, or of images of one's own, from a trained network, refined by a dense CRF."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dhr.config.parts import build, check_signatures, without_saw
-from dhr.disk.mark import sha256_of
+from dhr.config.parts import check_signatures
 from dhr.disk.mask import encode_mask
 from dhr.disk.output import Keep, Output
-from dhr.network.predictor import Predictor
 from dhr.runtime.ranks import Ranks
+from dhr.stage.predict_images import predict_images
+from dhr.stage.predictor import predictor_of, settings_of
 from dhr.stage.source import Source
 
-NETWORK = ("backbone", "decoder", "classifier")
+USUAL = "validation"  # the split that is predicted where none is named
 
 
 def predict(cfg: DictConfig) -> Path:
-    """Writes the masks of `cfg.split`; images that have a mask of the same settings are left alone.
+    """Writes the masks of `cfg.images`, or else of `cfg.split`; those of the same settings are left alone.
 
     Returns:
         The folder of the masks.
 
     Raises:
-        InputError: no such run, or its masks were made with other settings.
+        InputError: no such run, or its masks were made with other settings; or, when all others are made, images that
+            cannot be read.
     """
     check_signatures(cfg)
     source = Source.of(cfg)
-    split, ranks = source.split(cfg.split), Ranks.join()
-    scales = tuple(cfg.dataset.test_scales if cfg.scales is None else cfg.scales)
-    predictor = Predictor(
-        network=source.network(split.table).to(ranks.device).eval(),
-        crf=build(cfg.crf),
-        scales=scales,
-        flip=cfg.flip,
-        minimum_probability=cfg.minimum_probability,
-        device=ranks.device,
-    )
-    parts = {name: without_saw(source.settings[name]) for name in NETWORK}
-    settings = {
-        "weights": sha256_of(source.weights),
-        **{name: {key: value for key, value in part.items() if key != "weights"} for name, part in parts.items()},
-        "classes": list(split.table.names),
-        "scales": list(scales),
-        "flip": cfg.flip,
-        "minimum_probability": cfg.minimum_probability,
-        "crf": {key: value for key, value in cfg.crf.items() if key != "workers"},
-    }
+    if cfg.images is not None:
+        return predict_images(cfg, source)
+    name = USUAL if cfg.split is None else cfg.split
+    split, ranks = source.split(name), Ranks.join()
+    predictor = predictor_of(cfg, source, split.table, ranks)
 
     def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
         pictures = ((image_id, split.pixels(image_id), None) for image_id in todo)
@@ -55,8 +41,8 @@ def predict(cfg: DictConfig) -> Path:
             yield image_id
 
     output = Output(
-        folder=source.folder.masks(cfg.split),
-        settings=settings,
+        folder=source.folder.masks(name),
+        settings=settings_of(cfg, source, split.table),
         sources=lambda image_id: [split.layout.image(split.name, image_id)],
         elsewhere="a copy of the run" if source.is_run else "paths.outputs=<folder>",
     )

@@ -1,0 +1,47 @@
+"""The predictor of a run or of a file of weights, and what its masks depend on."""
+
+from omegaconf import DictConfig
+
+from dhr.config.parts import build, without_saw
+from dhr.dataset.classes import ClassTable
+from dhr.disk.mark import sha256_of
+from dhr.network.predictor import Predictor
+from dhr.network.tiles import Tiles
+from dhr.runtime.ranks import Ranks
+from dhr.stage.source import Source
+
+NETWORK = ("backbone", "decoder", "classifier")
+
+
+def predictor_of(
+    cfg: DictConfig, source: Source, table: ClassTable, ranks: Ranks, *, tiles: Tiles | None = None
+) -> Predictor:
+    """The network of `source` on the device of this process, with the test-time augmentation and CRF of `cfg`."""
+    return Predictor(
+        network=source.network(table).to(ranks.device).eval(),
+        crf=build(cfg.crf),
+        scales=scales_of(cfg),
+        flip=cfg.flip,
+        minimum_probability=cfg.minimum_probability,
+        device=ranks.device,
+        tiles=tiles,
+    )
+
+
+def scales_of(cfg: DictConfig) -> tuple[float, ...]:
+    """The test scales that are asked for, or those of the data set."""
+    return tuple(cfg.dataset.test_scales if cfg.scales is None else cfg.scales)
+
+
+def settings_of(cfg: DictConfig, source: Source, table: ClassTable) -> dict[str, object]:
+    """Everything that determines masks beside their images."""
+    parts = {name: without_saw(source.settings[name]) for name in NETWORK}
+    return {
+        "weights": sha256_of(source.weights),
+        **{name: {key: value for key, value in part.items() if key != "weights"} for name, part in parts.items()},
+        "classes": list(table.names),
+        "scales": list(scales_of(cfg)),
+        "flip": cfg.flip,
+        "minimum_probability": cfg.minimum_probability,
+        "crf": {key: value for key, value in cfg.crf.items() if key != "workers"},
+    }
