@@ -8,10 +8,11 @@ from omegaconf import DictConfig
 
 from dhr.config.stored import load_run_config
 from dhr.core.errors import InputError
-from dhr.dataset.classes import ClassTable
+from dhr.dataset.classes import ClassTable, classes_of, load_classes
 from dhr.dataset.split import Split
 from dhr.disk.layout import RunFolder
 from dhr.disk.mark import sha256_of
+from dhr.disk.run_record import RunRecord
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.weights import load_network
 from dhr.stage.parts import build_network, open_split, open_split_of_run
@@ -76,6 +77,18 @@ class Source:
         if self.is_run:
             return open_split_of_run(self.settings, self.folder, name)
         return open_split(self.settings, name)
+
+    def table(self) -> ClassTable:
+        """Its classes, in the order that it learnt; no split of the data set has to be there.
+
+        Raises:
+            InputError: what the run recorded are no classes of the data set.
+        """
+        name = self.settings.dataset.classes
+        if not self.is_run:
+            return classes_of(Path(self.settings.paths.data) / self.settings.dataset.folder, name)
+        table, learnt = load_classes(name), RunRecord.read(self.folder.record).classes
+        return table if learnt is None else table.reordered(learnt, self.folder.record)
 
     def network(self, table: ClassTable) -> SegmentationNetwork:
         """The network with its weights, the averaged ones of a run.
