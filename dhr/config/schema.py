@@ -2,16 +2,18 @@
 
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le, MinLen
+from annotated_types import MinLen
 from pydantic import Field
 
 from dhr.config.kinds import Part, Section
 from dhr.config.provenance import Saw
+from dhr.config.trainer import Logger
 from dhr.core.ranges import (
     ONCE,
     BatchSize,
     Count,
     Epoch,
+    LongSide,
     Name,
     Scale,
     Scales,
@@ -22,8 +24,6 @@ from dhr.core.ranges import (
     Width,
     Workers,
 )
-
-LongSide = Annotated[int, Ge(8), Le(16384)]
 
 
 class Paths(Section):
@@ -122,15 +122,6 @@ class OptionOfLabels(Section):
     rebalancing: Rebalancing
 
 
-class Logger(Section):
-    """Where the curves go beside metrics.csv."""
-
-    name: Literal["csv", "wandb"]
-    project: str | None
-    entity: str | None
-    mode: Literal["auto", "online", "offline", "disabled"]
-
-
 class Common(Section):
     """Keys of every command. `choices` holds the chosen option of every group; it is filled in, not typed."""
 
@@ -164,8 +155,8 @@ class Train(Common):
     logger: Logger
 
 
-class Predict(Common):
-    """`dhr.predict`."""
+class OfNetwork(Common):
+    """Keys of commands for a trained network: of a run, or of a file of weights."""
 
     dataset: Dataset
     backbone: Part
@@ -174,25 +165,32 @@ class Predict(Common):
     crf: Part
     run: str | None
     weights: str | None
+
+
+class Predict(OfNetwork):
+    """`dhr.predict`."""
+
     split: Name
     scales: Scales | None
     flip: bool
     minimum_probability: UnitInterval
 
 
-class Labels(Common):
+class Export(OfNetwork):
+    """`dhr.export`. `images` are compared on; none: some of the validation split."""
+
+    format: Literal["safetensors", "torch_export", "onnx"]
+    output: str | None
+    size: tuple[Side, Side] | None
+    images: Annotated[tuple[str, ...], ONCE]
+
+
+class Labels(OfNetwork):
     """`dhr.labels`. `options` are those of rebalancing, each with its settings, see `dhr.config.label_options`."""
 
-    dataset: Dataset
-    backbone: Part
-    decoder: Part
-    classifier: Part
     wss: Wss
     uss: Uss
-    crf: Part
     features: Part
-    run: str | None
-    weights: str | None
     split: Name | None
     options: Annotated[tuple[str, ...], MinLen(1), ONCE]
     limit: Count | None
@@ -282,6 +280,7 @@ class Doctor(Common):
 SCHEMAS: dict[str, type[Common]] = {
     "train": Train,
     "predict": Predict,
+    "export": Export,
     "labels": Labels,
     "evaluate": Evaluate,
     "report": Report,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dhr.config.command import WRONG_CONFIG
 from dhr.config.compose import compose
+from dhr.config.exported import stated
 from dhr.config.overrides import explain
 from dhr.config.parts import build, check_signatures
 from dhr.core.errors import InputError
@@ -22,6 +23,7 @@ from dhr.crf.interface import naming_images
 from dhr.dataset.classes import ClassTable
 from dhr.disk.image import read_image
 from dhr.disk.mask import write_mask
+from dhr.disk.weights.hub import local_weights
 from dhr.evaluation.gallery import overlay
 from dhr.network.predictor import Predictor
 from dhr.runtime.ranks import Ranks
@@ -124,8 +126,9 @@ def load(
     """A trained network, ready to predict; nothing is written and no data set is needed.
 
     Args:
-        source: the folder of a finished run, or a file of weights. Such a file needs the words that say which network
-            it is: dataset="voc", backbone="resnet101", decoder="deeplabv3plus".
+        source: the folder of a finished run, or a file or folder that `dhr.export` wrote, also hf://owner/name. A file
+            of weights of another program needs the words that say which network it is for: dataset="voc",
+            backbone="resnet101", decoder="deeplabv3plus".
         *words: settings of `python -m dhr.predict`, written as there: "crf.iterations=5".
         device: of the network; None: a GPU where there is one, else the CPU.
         config_dir: a folder of YAML files of one's own, as --config-dir names it.
@@ -188,14 +191,15 @@ def _configured(words: list[str], config_dir: str | os.PathLike[str] | None) -> 
 def _place(source: str | os.PathLike[str], settings: dict[str, Any]) -> list[str]:
     """The word that names the run or the file of weights."""
     text = os.fspath(source)
-    if Path(text).is_dir():
-        return [f"run={quoted(text)}"]
-    if not Path(text).is_file():
+    weights = local_weights(text)
+    if not weights.exists():
         raise InputError(f"source: {text}: no such folder or file; use the folder of a run, or a file of weights")
-    if "dataset" not in settings:
+    if weights.is_dir():
+        return [f"run={quoted(text)}"]
+    if stated(weights) is None and "dataset" not in settings:
         cure = f'dhr.load({text!r}, dataset="voc", backbone="resnet101", decoder="deeplabv3plus")'
         raise InputError(f"source: {text}: does not say which network it is for; name it, as in {cure}")
-    return [f"weights={quoted(text)}"]
+    return [f"weights={quoted(str(weights))}"]
 
 
 def _typed(settings: dict[str, Any]) -> Iterator[str]:
