@@ -3,12 +3,14 @@
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pages import run_examples
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -20,6 +22,7 @@ from untrained import untrained_run
 import dhr
 from dhr.config.compose import compose
 from dhr.config.exported import stated
+from dhr.config.relations import SUFFIXES
 from dhr.core.errors import InputError
 from dhr.disk.atomic import write_json
 from dhr.disk.layout import RunFolder
@@ -27,6 +30,7 @@ from dhr.export import main
 from dhr.network.exported import FORMATS, Exportable, largest_difference
 from dhr.stage.export import TOLERANCE
 
+ROOT = Path(__file__).resolve().parents[2]
 PLAIN = ("rebalancing=none", "classifier=none", "crf=none")
 VIEWS = ((1, 97, 130), (2, 64, 95), (1, 33, 160), (3, 96, 128))  # batches and sizes, none of which an export has seen
 
@@ -51,18 +55,39 @@ def export(run: RunFolder, photographs: list[Path], *words: str) -> None:
     main.run(compose("export", [f"run={run.root}", f"images=[{','.join(map(str, photographs))}]", *words]))
 
 
-@pytest.mark.parametrize("kind", sorted(FORMATS))
-def test_an_export_answers_as_the_network_does(
-    run: RunFolder, photographs: list[Path], tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    file = tmp_path / f"model{'.pt2' if kind == 'torch_export' else f'.{kind}'}"
-    with caplog.at_level(logging.INFO, "dhr.export"):
+@pytest.fixture(scope="module")
+def files(run: RunFolder, photographs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The run in every format."""
+    folder = tmp_path_factory.mktemp("files")
+    made = {kind: folder / f"model{suffix}" for kind, suffix in SUFFIXES.items()}
+    for kind, file in made.items():
         export(run, photographs, f"format={kind}", f"output={file}")
+    return made
+
+
+def test_the_page_shows_what_happens(
+    files: dict[str, Path], photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (*files.values(), photographs[0]):
+        shutil.copy(path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run_examples(ROOT / "docs" / "export.md")
+
+
+def test_the_end_says_what_was_compared(
+    run: RunFolder, photographs: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "dhr.export"):
+        export(run, photographs, f"output={tmp_path / 'model.safetensors'}")
     assert re.search(
         r"model\.\w+: [01]\.\d MB; on 2 images at two sizes it differs from the network by at most", caplog.text
     )
+
+
+@pytest.mark.parametrize("kind", sorted(FORMATS))
+def test_an_export_answers_as_the_network_does(run: RunFolder, files: dict[str, Path], kind: str) -> None:
     network = dhr.load(run.root, device="cpu").predictor.network
-    answer, own = FORMATS[kind].opened(file.read_bytes(), network), Exportable(network).eval()
+    answer, own = FORMATS[kind].opened(files[kind].read_bytes(), network), Exportable(network).eval()
     with torch.no_grad():
         for batch, height, width in VIEWS:
             view = image(height, width).expand(batch, 3, height, width)

@@ -1,6 +1,5 @@
 """`dhr.load`: the masks of `dhr.predict` for programs, and what a program can do wrong."""
 
-import doctest
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pages import run_examples
 from PIL import Image
 from safetensors.torch import save_file
 from tiny import NETWORK, Tiny, environment
@@ -165,20 +165,9 @@ def test_what_is_no_source(run: RunFolder, tmp_path: Path) -> None:
         dhr.load(tmp_path)
 
 
-def blocks(page: Path) -> list[str]:
-    """The examples of a page, one text for each block."""
-    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
-
-
 def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     untrained_run(Path("outputs/toy/runs/mine"))
     Image.fromarray(photograph(48, 64)).save("a.jpg")
-    names: dict[str, Any] = {}
-    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
-    for number, text in enumerate(blocks(ROOT / "docs" / "python.md")):
-        example = doctest.DocTestParser().get_doctest(text, names, f"python.md, block {number}", None, None)
-        told: list[str] = []
-        assert runner.run(example, out=told.append, clear_globs=False).failed == 0, "".join(told)
-        names = example.globs
+    run_examples(ROOT / "docs" / "python.md")
     assert {path.name for path in tmp_path.iterdir()} == {"a.jpg", "outputs", "overlay.png", "mask.png"}
