@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
@@ -17,7 +18,8 @@ from dhr.core.ranges import Name
 
 KEY = "dhr"  # of the metadata; its value is JSON
 LONGEST = 1_000_000  # letters; ours have some thousand
-Colour = tuple[int, int, int]
+Byte = Annotated[int, Ge(0), Le(255)]
+Colour = tuple[Byte, Byte, Byte]
 
 
 class NetworkSettings(Section):
@@ -34,7 +36,7 @@ class Classes(Section):
     """What the labels mean."""
 
     table: Name
-    names: tuple[str, ...]
+    names: Annotated[tuple[str, ...], MinLen(1), MaxLen(255)]
     palette: tuple[Colour, ...]
     has_background: bool
 
@@ -73,6 +75,9 @@ def stated(path: Path) -> Stated | None:
         raise InputError(f"{path}: its description is not one that dhr.export writes; export the run anew") from None
     if not isinstance(settings, dict) or not isinstance(choices, dict):
         raise InputError(f"{path}: its description has no settings; export the run anew")
+    if len(classes.names) != len(classes.palette):
+        counts = f"{len(classes.names)} names and {len(classes.palette)} colours"
+        raise InputError(f"{path}: classes: {counts}: one of each is due for every class; export the run anew")
     try:
         return Stated(check(settings, NetworkSettings), choices, classes, entries)
     except InputError as error:

@@ -26,7 +26,6 @@ from dhr.disk.mask import write_mask
 from dhr.disk.weights.hub import local_weights
 from dhr.evaluation.gallery import overlay
 from dhr.network.predictor import Predictor
-from dhr.runtime.ranks import Ranks
 from dhr.stage.source import Source
 
 Picture = str | os.PathLike[str] | np.ndarray | Tensor | Image.Image
@@ -141,7 +140,7 @@ def load(
     check_signatures(cfg)
     found = Source.of(cfg)
     table = found.table()
-    where = Ranks.join().device if device is None else torch.device(device)
+    where = _device(device)
     predictor = Predictor(
         network=found.network(table).to(where).eval(),
         crf=build(cfg.crf),
@@ -151,6 +150,17 @@ def load(
         device=where,
     )
     return Model(table, predictor)
+
+
+def _device(given: str | torch.device | None) -> torch.device:
+    if given is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=given)
+    except (AssertionError, RuntimeError) as error:
+        said = str(error).partition("\n")[0]
+        raise InputError(f"device: {given}: cannot be used here ({said}); use cpu, or leave it out") from None
+    return torch.device(given)
 
 
 def pixels_of(image: Picture) -> Tensor:

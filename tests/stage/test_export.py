@@ -241,6 +241,9 @@ def test_a_missing_package(run: RunFolder, photographs: list[Path], monkeypatch:
         ),
         (lambda entries: entries["settings"]["backbone"].update(widths=[8, 0, 8, 8]), "backbone.widths"),
         (lambda entries: entries["settings"].update(seed=3), "seed: 3: unknown key"),
+        (lambda entries: entries["classes"]["names"].pop(), "9 names and 10 colours"),
+        (lambda entries: entries["classes"]["palette"][0].append(3), "not one that dhr.export writes"),
+        (lambda entries: entries["classes"]["palette"][0].__setitem__(0, 256), "not one that dhr.export writes"),
         (lambda entries: entries.pop("classes"), "not one that dhr.export writes"),
         (
             lambda entries: entries["settings"]["dataset"].update(name="${oc.env:HOME}"),

@@ -158,7 +158,14 @@ def test_wrong_settings(run: RunFolder, settings: dict[str, Any], told: str) -> 
         dhr.load(run.root, **settings)
 
 
+def test_what_is_no_device(run: RunFolder) -> None:
+    with pytest.raises(InputError, match="device: gpu: cannot be used here"):
+        dhr.load(run.root, device="gpu")
+
+
 def test_what_is_no_source(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="weights: a.onnx: is run without dhr, see docs/export.md"):
+        dhr.load("a.onnx")
     with pytest.raises(InputError, match="source: nowhere: no such folder or file"):
         dhr.load("nowhere")
     with pytest.raises(InputError, match="not the folder of a run"):

@@ -7,6 +7,7 @@ from dhr.core.errors import InputError
 
 HUB = "hf://"
 FILE = "model.safetensors"
+PROGRAMS = (".onnx", ".pt2")  # also of dhr.export
 PLACE = re.compile(rf"{HUB}(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
@@ -18,9 +19,12 @@ def local_weights(place: str) -> Path:
             huggingface_hub, which is asked first where there is no network.
 
     Raises:
-        InputError: the hub has no such file, or cannot be reached.
+        InputError: a program and no weights; or the hub has no such file, or cannot be reached.
     """
     if not place.startswith(HUB):
+        if Path(place).suffix in PROGRAMS:
+            cure = "is run without dhr, see docs/export.md; use what format=safetensors writes, or the run"
+            raise InputError(f"weights: {place}: {cure}")
         inside = Path(place) / FILE
         return inside if inside.is_file() else Path(place)
     found = PLACE.fullmatch(place)
