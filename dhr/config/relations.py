@@ -120,7 +120,7 @@ def _export(values: Mapping[str, Any]) -> None:
         )
     if values["size"] is not None and values["format"] == "safetensors":
         raise InputError(f"size: {values['size']}: weights hold for any size; leave it out")
-    for image in values["images"]:
+    for image in values["images"] or ():
         if not Path(image).is_file():
             raise InputError(f"images: {image}: no such file; use images=[<a.jpg>,<b.jpg>], or leave it out")
 

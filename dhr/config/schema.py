@@ -177,12 +177,12 @@ class Predict(OfNetwork):
 
 
 class Export(OfNetwork):
-    """`dhr.export`. `images` are compared on; none: some of the validation split."""
+    """`dhr.export`. `images` are compared on; null: some of the validation split."""
 
     format: Literal["safetensors", "torch_export", "onnx"]
     output: str | None
     size: tuple[Side, Side] | None
-    images: Annotated[tuple[str, ...], ONCE]
+    images: Annotated[tuple[str, ...], MinLen(1), ONCE] | None
 
 
 class Labels(OfNetwork):
