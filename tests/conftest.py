@@ -10,6 +10,7 @@ from tiny import Tiny
 # The same examples every time: a test that fails, fails for everybody. Timing is not what these tests are about.
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
+collect_ignore = ["plugin_package"]  # a package of its own, which one test installs
 torch.set_num_threads(1)  # the maps are tiny: more threads only get in each other's way
 
 

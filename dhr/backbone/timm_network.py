@@ -2,11 +2,13 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import timm
 import torch
+from timm.layers import padding
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -76,10 +78,11 @@ class TimmNetwork(FreezableBackbone):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(B,3,H,W) -> C2 (stride 4), C3 (8), C4 (16) and C5 (32), each at most at the output stride."""
         height, width = image.shape[-2:]
-        padding = (0, -width % self.multiple, 0, -height % self.multiple)
-        maps = self._maps(functional.pad(image, padding) if any(padding) else image)
+        margins = (0, -width % self.multiple, 0, -height % self.multiple)
+        maps = self._maps(functional.pad(image, margins) if any(margins) else image)
+        # Rounded up without a negative number, whose quotients ONNX rounds to the other side.
         c2, c3, c4, c5 = (
-            features[..., : math.ceil(height / stride), : math.ceil(width / stride)]
+            features[..., : (height + stride - 1) // stride, : (width + stride - 1) // stride]
             for features, stride in zip(maps, self._strides(), strict=True)
         )
         return c2, c3, c4, c5
@@ -130,6 +133,31 @@ class TimmNetwork(FreezableBackbone):
             f"backbone.name: {name}: at backbone.output_stride={self.output_stride} {problem}; set the output stride "
             "that it has, or use an architecture for images of any size, such as tf_efficientnet_lite0"
         )
+
+
+@contextmanager
+def padded_as_written_short() -> Iterator[None]:
+    """Meanwhile timm writes the padding of its layers for images of any size in fewer words, with the same numbers.
+
+    Such layers, of networks that begin with `tf_`, pad by a number that depends on the image; behind five of them,
+    timm's own formula is too long for torch.export.
+
+    >>> with padded_as_written_short():
+    ...     [padding.get_same_padding(side, 3, 2, 1) for side in (8, 9)]
+    [1, 2]
+    """
+    own = padding.get_same_padding
+
+    def short(x: int, kernel_size: int, stride: int, dilation: int) -> int:
+        reach = (kernel_size - 1) * dilation + 1
+        total = reach - 1 - (x - 1) % stride
+        return total if reach >= stride else max(total, 0)
+
+    padding.get_same_padding = short
+    try:
+        yield
+    finally:
+        padding.get_same_padding = own
 
 
 def _whole(name: str) -> Any:

@@ -85,6 +85,8 @@ class Vit(FreezableBackbone):
         for cells, stride in zip(tokens, strides, strict=True):  # (B,D,h,w) of the padded image
             grid = (cells.shape[-2] * PATCH // stride, cells.shape[-1] * PATCH // stride)
             values = nn.functional.max_pool2d(cells, 2, ceil_mode=True) if stride > PATCH else resize(cells, grid)
-            maps.append(values[..., : -(-image.shape[-2] // stride), : -(-image.shape[-1] // stride)])
+            # Rounded up without a negative number, whose quotients ONNX rounds to the other side.
+            rows, columns = ((side + stride - 1) // stride for side in image.shape[-2:])
+            maps.append(values[..., :rows, :columns])
         c2, c3, c4, c5 = maps
         return c2, c3, c4, c5

@@ -9,7 +9,8 @@ from pydantic_core import ErrorDetails
 
 from dhr.config.groups import GROUPS, Group, classes_of
 from dhr.config.kinds import Section, describe, keys_of, section_of
-from dhr.config.signatures import defines, section_of_part
+from dhr.config.outside import outside_parts
+from dhr.config.signatures import defines, section_of_part, unreadable
 from dhr.config.walk import leaves, nodes
 from dhr.core.errors import InputError
 from dhr.core.words import nearest
@@ -102,6 +103,7 @@ def _tuples(value: Any) -> Any:
 def _check_part(node: Mapping[str, Any], place: str) -> None:
     group, target = place.partition(".")[0], node["_target_"]
     allowed = classes_of(group)
+    _check_outside(target, f"{place}._target_")
     if not isinstance(target, str) or target not in allowed or not defines(target):
         names = ", ".join(sorted(allowed)) or "none"
         raise InputError(f"{place}._target_: {shown(target)}: not a part of this group; allowed: {names}")
@@ -111,3 +113,13 @@ def _check_part(node: Mapping[str, Any], place: str) -> None:
     for key in given.keys() & supplied - section.model_fields.keys():
         raise InputError(f"{place}.{key}: {shown(given[key])}: is set by the program; leave it out")
     _check_keys(given, section, f"{place}.")
+
+
+def _check_outside(target: Any, place: str) -> None:
+    """A class that another package declares has to be sound before its signature is read."""
+    for part in outside_parts():
+        if part.target == target:
+            problem = part.problem or unreadable(part.target)
+            if problem is not None:
+                where = f"refused, from the entry point {part.declared} of {part.package}"
+                raise InputError(f"{place}: {target}: {where}: {problem}")

@@ -102,10 +102,12 @@ def finish(verb: str, raw: DictConfig, hydra: DictConfig) -> DictConfig:
     values = changed(check(values, SCHEMAS[verb]), _at_home)
     _refuse_interpolations(values)
     values["choices"] = {key: hydra.runtime.choices[key] for key in sorted(values) if key in hydra.runtime.choices}
+    typed = {root_key(override) for override in parse(hydra.overrides.task)}
     if values.get("run") is not None:
-        typed = {root_key(override) for override in parse(hydra.overrides.task)}
         stored = FROM_RUN | {"name"} | ({*groups("retypable")} - typed)
         values = _with_stored(values, stored & used.keys())
+    elif values.get("weights") is not None:
+        values = _with_stated(values, typed)
     check_relations(verb, values)
     if verb == "train" and values["name"] is None:
         values["name"] = run_name(values)
@@ -164,6 +166,20 @@ def _with_stored(values: dict[str, Any], keys: AbstractSet[str]) -> dict[str, An
     taken = {key: changed(stored[key], lambda _, value: _moved(value, there, here)) for key in sorted(keys)}
     choices = {**values["choices"], **{key: stored["choices"].get(key) for key in taken if key in stored["choices"]}}
     return {**values, **taken, "choices": choices}
+
+
+def _with_stated(values: dict[str, Any], typed: AbstractSet[str]) -> dict[str, Any]:
+    """The values with what a file of weights says of its network; what was typed wins."""
+    from dhr.config.exported import stated
+    from dhr.disk.weights.hub import local_weights
+
+    weights = local_weights(values["weights"])
+    found = stated(weights)
+    if found is None:
+        return {**values, "weights": str(weights)}
+    taken = {key: value for key, value in found.settings.items() if key in values and key not in typed}
+    choices = {**values["choices"], **{key: found.choices.get(key) for key in taken}}
+    return {**values, "weights": str(weights), **taken, "choices": choices}
 
 
 def _moved(value: Any, there: str, here: str) -> Any:

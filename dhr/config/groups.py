@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from dhr.config.outside import outside_targets
+from dhr.config.signatures import unreadable
 from dhr.config.tree import named_targets
 
 
@@ -61,7 +63,12 @@ def groups(mark: Literal["preset", "stored", "retypable", "in_name", "usual"]) -
 
 
 def classes_of(group: str) -> frozenset[str]:
-    """The allow-list: classes that a file of the group or of a guest names and that lie in that one's home."""
+    """The allow-list: classes that a file of the group or of a guest names and that lie in that one's home.
+
+    And those that installed packages declare for these groups, see `dhr.config.outside`.
+    """
     own = GROUPS.get(group, Group())
-    found = [(GROUPS[name].home, target) for name in (group, *own.guests) if own.home for target in named_targets(name)]
-    return frozenset(target for home, target in found if target.startswith(home))
+    named = (group, *own.guests) if own.home else ()
+    found = [(GROUPS[name].home, target) for name in named for target in named_targets(name)]
+    ours = frozenset(target for home, target in found if target.startswith(home))
+    return ours.union(target for name in named for target in outside_targets(name) if unreadable(target) is None)

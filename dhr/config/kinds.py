@@ -76,8 +76,8 @@ def is_words(kind: Any) -> bool:
 
 
 def is_texts(kind: Any) -> bool:
-    """True for a list of texts, and for that or a switch."""
-    return {tuple[str, ...]} <= {*alternatives(kind)} <= {tuple[str, ...], bool}
+    """True for a list of texts, and for that or a switch or null."""
+    return {tuple[str, ...]} <= {*alternatives(kind)} <= {tuple[str, ...], bool, NoneType}
 
 
 def describe(kind: Any) -> str:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from dhr.config.check import unknown_key
 from dhr.config.groups import GROUPS, Group
+from dhr.config.outside import OutsidePart, outside_parts
 from dhr.config.provenance import SAW
 from dhr.config.walk import nodes
 from dhr.core.errors import InputError
@@ -86,6 +87,9 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 def _class_of(place: str, target: str) -> Callable[..., Any]:
     module, _, name = target.rpartition(".")
+    outside = next((part for part in outside_parts() if part.target == target), None)
+    if outside is not None:
+        return _class_of_others(place, target, outside)
     try:
         found: Callable[..., Any] = getattr(import_module(module), name)
     except ImportError as error:
@@ -96,4 +100,15 @@ def _class_of(place: str, target: str) -> Callable[..., Any]:
             f"{place}: {target}: needs {package}, which cannot be imported ({error}); "
             f"pip install {ON_PYPI.get(package, package)}, or choose another {place.partition('.')[0]}"
         ) from error
+    return found
+
+
+def _class_of_others(place: str, target: str, part: OutsidePart) -> Callable[..., Any]:
+    module, _, name = target.rpartition(".")
+    try:
+        found: Callable[..., Any] = getattr(import_module(module), name)
+    except Exception as error:  # whatever another package does when it is imported
+        said = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        cure = f"correct or uninstall {part.package}, or choose another {place.partition('.')[0]}"
+        raise InputError(f"{place}: {target}: cannot be imported: {said}; {cure}") from error
     return found

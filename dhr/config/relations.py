@@ -17,6 +17,7 @@ from dhr.core.words import is_pattern, nearest
 HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
 SWIN = "dhr.backbone.swin.Swin"  # strides up to 32, whatever is asked for
 LENGTHS = ("max_epochs", "max_steps", "max_time", "min_epochs", "min_steps", "limit_train_batches", "fast_dev_run")
+SUFFIXES = {"safetensors": ".safetensors", "torch_export": ".pt2", "onnx": ".onnx"}  # of what dhr.export writes
 COMMON_SPLITS = ("train", "validation", "test")  # folders that exist beside those a dataset file names
 
 
@@ -129,6 +130,22 @@ def _predict_images(values: Mapping[str, Any]) -> None:
         raise InputError(f"tags: {tags}: no such file; use tags=<file>, such as a CSV or JSON file")
 
 
+def _export(values: Mapping[str, Any]) -> None:
+    _predict(values)
+    output, suffix = values["output"], SUFFIXES[values["format"]]
+    is_folder = values["format"] == "safetensors" and output is not None and "." not in Path(output).name
+    if output is not None and not is_folder and Path(output).suffix != suffix:
+        folder = ", or a folder for the hub" if values["format"] == "safetensors" else ""
+        raise InputError(
+            f"output: {output}: format={values['format']} writes *{suffix}{folder}; use output=<name>{suffix}"
+        )
+    if values["size"] is not None and values["format"] == "safetensors":
+        raise InputError(f"size: {values['size']}: weights hold for any size; leave it out")
+    for image in values["images"] or ():
+        if not Path(image).is_file():
+            raise InputError(f"images: {image}: no such file; use images=[<a.jpg>,<b.jpg>], or leave it out")
+
+
 def _labels(values: Mapping[str, Any]) -> None:
     _predict(values)
     asked = [option for option in values["options"] if option not in (GIVEN, *OF_NETWORK)]
@@ -224,6 +241,7 @@ def _audit(values: Mapping[str, Any]) -> None:
 _RULES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "train": _train,
     "predict": _predict_images,
+    "export": _export,
     "labels": _labels,
     "evaluate": _evaluate,
     "report": _report,

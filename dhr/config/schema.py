@@ -6,8 +6,9 @@ from annotated_types import MinLen
 from pydantic import Field
 
 from dhr.config.kinds import Part, Section
-from dhr.config.sections import Dataset, Logger, Paths, Rebalancing, Uss, Wss
-from dhr.core.ranges import ONCE, Count, Gamma, Name, Scales, Seed, UnitInterval, Workers
+from dhr.config.sections import Dataset, Paths, Rebalancing, Uss, Wss
+from dhr.config.trainer import Logger
+from dhr.core.ranges import ONCE, Count, Gamma, Name, Scales, Seed, Side, UnitInterval, Workers
 
 
 class Common(Section):
@@ -43,8 +44,8 @@ class Train(Common):
     logger: Logger
 
 
-class Predict(Common):
-    """`dhr.predict`. `images` are the user's own, instead of a split; the next four keys are about them."""
+class OfNetwork(Common):
+    """Keys of commands for a trained network: of a run, or of a file of weights."""
 
     dataset: Dataset
     backbone: Part
@@ -53,6 +54,11 @@ class Predict(Common):
     crf: Part
     run: str | None
     weights: str | None
+
+
+class Predict(OfNetwork):
+    """`dhr.predict`. `images` are the user's own, instead of a split; the next four keys are about them."""
+
     split: Name | None
     images: str | None
     tags: str | None
@@ -64,19 +70,21 @@ class Predict(Common):
     minimum_probability: UnitInterval
 
 
-class Labels(Common):
+class Export(OfNetwork):
+    """`dhr.export`. `images` are compared on; null: some of the validation split."""
+
+    format: Literal["safetensors", "torch_export", "onnx"]
+    output: str | None
+    size: tuple[Side, Side] | None
+    images: Annotated[tuple[str, ...], MinLen(1), ONCE] | None
+
+
+class Labels(OfNetwork):
     """`dhr.labels`. `options` are those of rebalancing, each with its settings, see `dhr.config.label_options`."""
 
-    dataset: Dataset
-    backbone: Part
-    decoder: Part
-    classifier: Part
     wss: Wss
     uss: Uss
-    crf: Part
     features: Part
-    run: str | None
-    weights: str | None
     split: Name | None
     options: Annotated[tuple[str, ...], MinLen(1), ONCE]
     limit: Count | None
@@ -186,6 +194,7 @@ class Doctor(Common):
 SCHEMAS: dict[str, type[Common]] = {
     "train": Train,
     "predict": Predict,
+    "export": Export,
     "labels": Labels,
     "evaluate": Evaluate,
     "report": Report,

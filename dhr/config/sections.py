@@ -1,8 +1,6 @@
-"""The sections of the configuration that commands share: a data set, masks, features, rebalancing, a logger."""
+"""The sections of the configuration that commands share: a data set, masks, features, rebalancing."""
 
-from typing import Annotated, Literal
-
-from annotated_types import Ge, Le
+from typing import Literal
 
 from dhr.config.kinds import Part, Section
 from dhr.config.provenance import Saw
@@ -10,6 +8,7 @@ from dhr.core.ranges import (
     BatchSize,
     Count,
     Epoch,
+    LongSide,
     Name,
     Scale,
     Scales,
@@ -20,8 +19,6 @@ from dhr.core.ranges import (
     Width,
     Workers,
 )
-
-LongSide = Annotated[int, Ge(8), Le(16384)]
 
 
 class Paths(Section):
@@ -124,12 +121,3 @@ class OptionOfLabels(Section):
 
     tau: UnitInterval
     rebalancing: Rebalancing
-
-
-class Logger(Section):
-    """Where the curves go beside metrics.csv."""
-
-    name: Literal["csv", "wandb"]
-    project: str | None
-    entity: str | None
-    mode: Literal["auto", "online", "offline", "disabled"]

@@ -14,12 +14,17 @@ from typing import Any, get_type_hints
 from pydantic import create_model
 
 from dhr.config.kinds import Part, Section
+from dhr.config.outside import outside_file
 from dhr.config.provenance import SAW, Saw
 from dhr.config.trainer import Trainer
 from dhr.config.tree import PACKAGE
 
 LIGHT = ("typing", "annotated_types", "dhr.core.ranges")  # imported for what types are made of; other names are parts
 NOT_OURS: dict[str, type[Section]] = {"pytorch_lightning.Trainer": Trainer}
+PLAIN = (  # of what annotations of others may consist
+    *(ast.Name, ast.Attribute, ast.Subscript, ast.Tuple, ast.List, ast.Constant, ast.Call, ast.keyword, ast.Load),
+    *(ast.BinOp, ast.BitOr, ast.UnaryOp, ast.USub),
+)
 UNREAD = object()  # a default that is computed
 Written = tuple[str, ast.expr | None, ast.expr | None]  # name, annotation, default of an argument
 
@@ -71,6 +76,37 @@ def arguments(target: str) -> dict[str, tuple[Any, Any]]:
     return {**inherited, **{name: (source.type_of(kind), _default(value)) for name, kind, value in _of_fields(node)}}
 
 
+@cache
+def unreadable(target: str) -> str | None:
+    """Why the signature of a class of another package cannot be read, with a cure; None where it can.
+
+    Annotations are evaluated, so those that would call something are refused first.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        found = _find(target)
+        if found is None:
+            return f"{module} has no class {name} at its top level; correct the entry point"
+        for problem in _unclear(*found):
+            return problem
+        section_of_part(target)
+    except (AttributeError, ImportError, NameError, RecursionError, SyntaxError, TypeError, ValueError) as error:
+        return f"its arguments cannot be read ({error}); give them plain types and ranges"
+    return None
+
+
+def _unclear(source: "SourceFile", node: ast.ClassDef) -> Iterator[str]:
+    """What is wrong with the arguments of a class of others."""
+    inits = [each.args for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__"]
+    if any(given.vararg or given.kwarg for given in inits):
+        yield f"{node.name} takes any argument (* or **); name those that a configuration may set"
+    for key, annotation, _ in [argument for given in inits for argument in _of_init(given)] or _of_fields(node):
+        if annotation is None:
+            yield f"{node.name}: {key} has no type; write its range, as in {key}: Annotated[int, Ge(1), Le(100)]"
+        elif not source.is_plain(annotation):
+            yield f"{node.name}: {key}: {ast.unparse(annotation)} is not made of types and ranges; write those"
+
+
 def _of_init(given: ast.arguments) -> Iterator[Written]:
     positional = [*given.posonlyargs, *given.args][1:]
     missing = [None] * (len(positional) - len(given.defaults))
@@ -116,6 +152,18 @@ class SourceFile:
         written = SimpleNamespace(__annotations__={"kind": ast.unparse(annotation)})
         return get_type_hints(written, words, include_extras=True)["kind"]
 
+    def is_plain(self, annotation: ast.expr) -> bool:
+        """Whether a type is made of names, unions, brackets and constants, and calls ranges alone."""
+        ranges = {name for name, origin in self.origins.items() if origin == "annotated_types"}
+        for node in ast.walk(annotation):
+            if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in ranges):
+                return False
+            if not isinstance(node, PLAIN):
+                return False
+            if isinstance(node, ast.Name) and node.id in self.assigned and not self.is_plain(self.assigned[node.id]):
+                return False
+        return True
+
     def _meaning(self, name: str) -> dict[str, Any]:
         """Nothing for what Python itself has, such as `int`."""
         if self.origins.get(name) in LIGHT:
@@ -127,7 +175,8 @@ class SourceFile:
 
 def _find(target: str) -> tuple[SourceFile, ast.ClassDef] | None:
     module, _, name = target.rpartition(".")
-    source = _source(module) if module.startswith("dhr.") else SourceFile({}, {}, {})
+    ours = module.startswith("dhr.")
+    source = _source(module) if ours or outside_file(module) is not None else SourceFile({}, {}, {})
     return (source, source.classes[name]) if name in source.classes else None
 
 
@@ -135,12 +184,16 @@ def _find(target: str) -> tuple[SourceFile, ast.ClassDef] | None:
 def _source(module: str) -> SourceFile:
     place = PACKAGE.joinpath(*module.split(".")[1:])
     path = next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
-    body = ast.parse(path.read_text()).body if path is not None else []
+    path = path if module.startswith("dhr.") else outside_file(module)
+    body = ast.parse(path.read_bytes()).body if path is not None else []
+    inside = module.split(".") if path is not None and path.stem == "__init__" else module.split(".")[:-1]
     return SourceFile(
         classes={node.name: node for node in body if isinstance(node, ast.ClassDef)},
         assigned={ast.unparse(node.targets[0]): node.value for node in body if isinstance(node, ast.Assign)},
         origins={
-            name.asname or name.name: node.module or ""
+            name.asname or name.name: ".".join([*inside[: len(inside) + 1 - node.level], *([node.module or ""])])
+            if node.level
+            else node.module or ""
             for node in body
             if isinstance(node, ast.ImportFrom)
             for name in node.names

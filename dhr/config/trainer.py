@@ -17,6 +17,15 @@ Time = Clock | dict[Literal["weeks", "days", "hours", "minutes", "seconds"], Any
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "bf16", 16, 32, 64]
 
 
+class Logger(Section):
+    """Where the curves go beside metrics.csv."""
+
+    name: Literal["csv", "wandb"]
+    project: str | None
+    entity: str | None
+    mode: Literal["auto", "online", "offline", "disabled"]
+
+
 class Trainer(Section):
     """`pytorch_lightning.Trainer`; left out are the arguments that the program gives."""
 

@@ -54,6 +54,7 @@ Count = Annotated[int, Ge(1), Le(1_000_000)]
 Steps = Annotated[int, Ge(1), Le(MANY)]
 BatchSize = Annotated[int, Ge(2), Le(65536)]  # batch norm of a pooled 1x1 map needs two images
 Side = Annotated[int, Ge(8), Le(8192)]  # of an image or a crop, in pixels
+LongSide = Annotated[int, Ge(8), Le(16384)]  # that an image is resized to before a crop is cut
 SmallCount = Annotated[int, Ge(1), Le(256)]  # layers, heads, strides, cells
 Width = Annotated[int, Ge(1), Le(16384)]
 FrozenStages = Annotated[int, Ge(0), Le(4)]  # C2..C5

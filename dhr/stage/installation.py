@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dhr.config.outside import config_folders, outside_parts
+from dhr.config.signatures import unreadable
 from dhr.core.labels import OWN
 from dhr.dataset.classes import load_classes
 from dhr.disk.file_names import IMAGES
@@ -78,6 +80,7 @@ def findings(data: Path, weights: Path, places: Mapping[str, Place]) -> Iterator
     else:
         yield DoctorRow("parts", "pydensecrf", "ok", Path(densecrf.__file__).name)
     yield _wandb()
+    yield from declared_parts()
     from huggingface_hub.constants import HF_HUB_CACHE  # timm's, wherever the environment says it is
 
     cache = Path(HF_HUB_CACHE)
@@ -95,6 +98,19 @@ def findings(data: Path, weights: Path, places: Mapping[str, Place]) -> Iterator
     yield DoctorRow("weights", str(weights), "ok" if files else "optional", ", ".join(files) or "no file")
     for place in places.values():
         yield from _dataset(data, place)
+
+
+def declared_parts() -> Iterator[DoctorRow]:
+    """Parts and folders of YAML files that other installed packages declare, and why some are refused."""
+    for part in outside_parts():
+        problem = part.problem or unreadable(part.target)
+        found = part.package if problem is None else f"{part.package}, refused: {problem}"
+        cure = "" if problem is None else f"correct or uninstall {part.package}"
+        yield DoctorRow("parts", part.declared, "ok" if problem is None else "optional", found, cure)
+    for declared, folder in config_folders():
+        found = "no such folder in its package" if folder is None else str(folder)
+        cure = "" if folder is not None else "correct the entry point, or uninstall its package"
+        yield DoctorRow("parts", declared, "ok" if folder is not None else "optional", found, cure)
 
 
 def _version(package: str) -> str | None:

@@ -67,13 +67,23 @@ def open_split_of_run(cfg: DictConfig, run: RunFolder, split: str) -> Split:
         InputError: it is not on disk, or its labels mean other classes than those that the run learnt.
     """
     opened, learnt = open_split(cfg, split), RunRecord.read(run.record).classes
-    for label, (name, learnt_name) in enumerate(zip_longest(opened.table.names, learnt or (), fillvalue="no class")):
-        if learnt is not None and name != learnt_name:
-            raise InputError(
-                f"{opened.layout.home}: label {label} is {name}: in {run.root} it is {learnt_name}; "
-                "point paths.data to data of the class order that the run was trained with"
-            )
+    if learnt is not None:
+        refuse_other_classes(opened, learnt, run.root)
     return opened
+
+
+def refuse_other_classes(split: Split, learnt: Sequence[str], source: Path) -> None:
+    """Makes sure that the labels of a split mean what a network learnt.
+
+    Raises:
+        InputError: names the first label that does not; `source` is the run or the file of the network.
+    """
+    for label, (name, learnt_name) in enumerate(zip_longest(split.table.names, learnt, fillvalue="no class")):
+        if name != learnt_name:
+            raise InputError(
+                f"{split.layout.home}: label {label} is {name}: in {source} it is {learnt_name}; "
+                "point paths.data to data of the class order that it was trained with"
+            )
 
 
 def wss_masks(cfg: DictConfig, split: str, node: DictConfig | None = None) -> MaskFolder:

@@ -174,7 +174,7 @@ def tags_of(path: Path, images: OwnImages, table: ClassTable) -> Tags:
     """
     ids = {file.relative_to(images.root).as_posix(): image_id for image_id, file in images.files.items()}
     stated = read_tag_file(path, classes=table.names[table.first_tag :])
-    found, absent = tags_of_images(stated, list(ids))
+    found, absent = tags_of_images(stated, list(ids), path)
     if not found:
         raise InputError(f"{path}: {some(absent)}: none of these is an image in {images.root}; write names as there")
     if absent:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from dhr.config.exported import Stated, stated
 from dhr.config.stored import load_run_config
 from dhr.core.errors import InputError
 from dhr.dataset.classes import ClassTable, classes_of, table_as_stated
@@ -15,7 +16,7 @@ from dhr.disk.mark import sha256_of
 from dhr.disk.run_record import RunRecord
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.weights import load_network
-from dhr.stage.parts import build_network, open_split, open_split_of_run
+from dhr.stage.parts import build_network, open_split, open_split_of_run, refuse_other_classes
 
 DIGITS = 8  # of the digest of weights in the name of a folder
 log = logging.getLogger("dhr.predict")
@@ -76,7 +77,10 @@ class Source:
         """
         if self.is_run:
             return open_split_of_run(self.settings, self.folder, name)
-        return open_split(self.settings, name)
+        opened, said = open_split(self.settings, name), stated(self.weights)
+        if said is not None:
+            refuse_other_classes(opened, said.classes.names, self.weights)
+        return opened
 
     def table(self) -> ClassTable:
         """Its classes, in the order that it learnt; no split of the data set has to be there.
@@ -86,6 +90,9 @@ class Source:
         """
         name = self.settings.dataset.classes
         if not self.is_run:
+            said = stated(self.weights)
+            if said is not None:
+                return _table_of(said)
             return classes_of(Path(self.settings.paths.data) / self.settings.dataset.folder, name)
         return table_as_stated(name, RunRecord.read(self.folder.record).classes, self.folder.record)
 
@@ -99,7 +106,13 @@ class Source:
             self.settings.backbone.weights = None  # where training started from: all of it is in the file
         network = build_network(self.settings, table)
         load_network(network, self.weights)
-        if not self.is_run:
+        if not self.is_run and stated(self.weights) is None:
             stride = network.backbone.output_stride
             log.info(f"{self.weights}: fits; it does not say its output stride, {stride} is taken")
         return network
+
+
+def _table_of(said: Stated) -> ClassTable:
+    """The classes of an exported network, which need not be a table of this program."""
+    classes = said.classes
+    return ClassTable(classes.table, classes.names, classes.has_background, classes.palette, None, {}, {})

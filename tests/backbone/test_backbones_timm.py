@@ -1,5 +1,6 @@
 """Backbones by their names in timm: strides, timm's own maps, files of whole classifiers, what is refused."""
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import torch
 from complaints import complaint
 from safetensors.torch import save_file
 from small_networks import image
+from timm.layers import padding
 
-from dhr.backbone.timm_network import TimmNetwork
+from dhr.backbone.timm_network import TimmNetwork, padded_as_written_short
 from dhr.core.errors import InputError
 
 NAMES = {  # widths of C2..C5
@@ -121,3 +123,11 @@ def test_what_timm_cannot_give_is_refused(options: dict[str, Any], said: str) ->
 def test_an_output_stride_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     message = complaint(capsys, "train", ["dataset=voc", "backbone=timm", "backbone.output_stride=4"])
     assert "backbone.output_stride" in message and "8, 16" in message
+
+
+def test_the_short_formula_pads_as_timm_does() -> None:
+    settings = [*itertools.product(range(1, 40), (1, 2, 3, 5, 7), (1, 2, 3, 4), (1, 2, 3))]
+    due = [padding.get_same_padding(*each) for each in settings]
+    with padded_as_written_short():
+        assert [padding.get_same_padding(*each) for each in settings] == due
+    assert padding.get_same_padding.__module__ == "timm.layers.padding"

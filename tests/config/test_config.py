@@ -130,7 +130,7 @@ def test_every_option_composes(group: str, option: str) -> None:
     assert cfg.choices.get(group, option) == option
 
 
-@pytest.mark.parametrize("verb", sorted({*SCHEMAS} - {"predict", "labels", "report", "evaluate", "submit"}))
+@pytest.mark.parametrize("verb", sorted({*SCHEMAS} - {"predict", "labels", "report", "evaluate", "submit", "export"}))
 def test_every_command_has_defaults(verb: str) -> None:
     assert compose(verb).debug is False
 
