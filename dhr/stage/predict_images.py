@@ -1,5 +1,7 @@
 """`dhr.predict images=`: masks of the images of a user, whatever they are, with overlays, probabilities and a page."""
 
+import csv
+import io
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
@@ -147,15 +150,14 @@ def predict_images(cfg: DictConfig, source: Source) -> Path:
     if cfg.overlay:
         overlays.fill(done, partial(work.overlays, masks=masks), ranks, title="overlays", overwrite=fresh)
     if ranks.first:
-        outputs = {
-            "mask": masks,
-            **({"overlay": overlays} if cfg.overlay else {}),
-            **({"soft": soft} if cfg.soft else {}),
-        }
+        outputs = (
+            {"mask": masks} | ({"overlay": overlays} if cfg.overlay else {}) | ({"soft": soft} if cfg.soft else {})
+        )
         page = page_of(
             images, done, outputs, table, place=folder, tags=tags, wrong=wrong, command=command_line("predict")
         )
         write_atomically(folder / "gallery.html", page)
+        _write_tags(folder, images, done, masks, table)
         for error in wrong:
             log.warning(f"{error.path}: {error.problem}")
         log.info(f"wrote {folder / 'gallery.html'}")
@@ -163,6 +165,18 @@ def predict_images(cfg: DictConfig, source: Source) -> Path:
     ranks.leave()
     _refuse(wrong, len(done), masks.folder)
     return masks.folder
+
+
+def _write_tags(folder: Path, images: OwnImages, ids: Sequence[str], masks: Output, table: ClassTable) -> None:
+    """The classes that each mask shows and all of them in their order, as `prepare dataset=folder` reads them."""
+    text, known = io.StringIO(), range(table.first_tag, table.num_classes)
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("image", "tags"))
+    for image_id in ids:
+        names = [table.names[label] for label in np.unique(read_mask(masks.path(image_id))).tolist() if label in known]
+        rows.writerow((images.files[image_id].relative_to(images.root).as_posix(), ";".join(names)))
+    write_atomically(folder / "tags.csv", text.getvalue().encode())
+    write_atomically(folder / "classes.txt", "".join(f"{table.names[label]}\n" for label in known).encode())
 
 
 def tags_of(path: Path, images: OwnImages, table: ClassTable) -> Tags:

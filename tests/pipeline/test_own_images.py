@@ -2,10 +2,12 @@
 
 import importlib
 import shlex
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tiny import DATASET, NETWORK, ON_CPU, ROOT, Tiny
+from tiny import DATASET, NETWORK, ON_CPU, ROOT, TRAIN, Tiny
 
 from dhr.config.compose import compose
 from dhr.core.errors import InputError
@@ -26,11 +28,17 @@ SMALL = {  # a network that is quick to learn, and nothing to fetch
 }
 
 
-def commands() -> list[list[str]]:
-    """The words of every command of the example."""
+def commands(behind: str = "# Your own images") -> list[list[str]]:
+    """The words of every command of the first example behind a title."""
     lines = [line.strip() for line in (ROOT / "docs" / "own_images.md").read_text(encoding="utf-8").splitlines()]
-    first = next(number for number, line in enumerate(lines) if line.startswith("python -m dhr."))
+    title = lines.index(behind)
+    first = next(number for number, line in enumerate(lines) if number > title and line.startswith("python -m dhr."))
     return [shlex.split(line.removeprefix("python -m dhr.")) for line in lines[first : lines.index("", first)]]
+
+
+def run_all(commands: list[list[str]]) -> None:
+    for verb, *words in commands:
+        importlib.import_module(f"dhr.{verb}").main.run(compose(verb, [*words, *SMALL.get(verb, ())]))
 
 
 @pytest.fixture
@@ -51,8 +59,7 @@ def photos(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.slow
 def test_the_example_works_as_it_stands(photos: Path) -> None:
     assert len(commands()) <= MOST
-    for verb, *words in commands():
-        importlib.import_module(f"dhr.{verb}").main.run(compose(verb, [*words, *SMALL.get(verb, ())]))
+    run_all(commands())
     data, run = DataLayout(photos / "data", "pets"), RunFolder(photos / "outputs" / "pets" / "runs" / "first")
     names = read_json(data.home / "pets.json")["names"]
     assert run.is_finished and names[0] == "background" and {*names} <= {*load_classes("toy").names}
@@ -63,3 +70,11 @@ def test_the_example_works_as_it_stands(photos: Path) -> None:
     with pytest.raises(InputError, match="no human mask of split validation"):
         importlib.import_module("dhr.evaluate").main.run(compose("evaluate", [f"run={run.root}"]))
     assert {path.name for path in photos.iterdir()} == {"photos", "tags.csv", "data", "outputs"}
+    shutil.copytree(photos / "photos", photos / "untagged")
+    run_all(commands("## Rounds over images without tags"))
+    rows = dict(row.split(",") for row in (photos / "second" / "tags.csv").read_text(encoding="utf-8").splitlines()[1:])
+    assert len(rows) == TRAIN
+    for name, tags in rows.items():
+        seen = {names[label] for label in np.unique(read_mask(photos / "second" / "masks" / f"{Path(name).stem}.png"))}
+        assert {*tags.split(";")} - {""} == seen - {"background"}
+    assert RunFolder(photos / "outputs" / "more" / "runs" / "round2").is_finished
