@@ -100,7 +100,10 @@ def _parsed(word: str) -> Override | None:
 
 def _data(overrides: Iterable[Override]) -> str:
     typed = [override.value() for override in overrides if override.key_or_group == "paths.data"]
-    return open_home(str(typed[-1]) if typed else os.environ.get("DHR_DATA", "data"))
+    try:
+        return open_home(str(typed[-1]) if typed else os.environ.get("DHR_DATA", "data"))
+    except InputError as error:
+        raise InputError(f"paths.data: {error}") from None
 
 
 def _check_file(data: Path, group: str, option: str) -> None:

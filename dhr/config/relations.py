@@ -184,7 +184,7 @@ def _submit(values: Mapping[str, Any]) -> None:
             raise InputError(f"archive: {values['archive']}: is only checked; leave run and masks out")
         if values["output"] is not None:
             raise InputError(f"output: {values['output']}: archive is only checked; leave one of the two out")
-    _evaluate(values)
+    _evaluate({**values, "maps": None})
 
 
 def _report(values: Mapping[str, Any]) -> None:
