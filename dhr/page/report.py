@@ -32,7 +32,9 @@ CURVES = {
 }
 
 
-def write_report(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | None = None) -> Path:
+def write_report(
+    run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | None = None, data: Path | None = None
+) -> Path:
     """Writes <run>/report.html from what the run folder holds; the same files give the same bytes.
 
     Parts that are not there yet (scores, pictures, curves) are named in a sentence instead.
@@ -41,6 +43,7 @@ def write_report(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | 
         run: folder of the run the report is about.
         compare: folders of other runs, drawn beside it.
         wss_scores: scores of the given masks, as dhr.evaluate writes them.
+        data: where data sets lie now; None: where they lay when the run was trained.
 
     Returns:
         The path of the report.
@@ -50,8 +53,7 @@ def write_report(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | 
     """
     runs, wss = _opened(run, compare, wss_scores)
     main, entries = runs[0], entries_of(runs, wss)
-    data = open_data(main.folder)
-    pictures = saved_pictures(main)
+    data_set, pictures = open_data(main.folder, data), saved_pictures(main)
     settings = [key for key in FACTS if key not in NO_SETTING]
     page = render(
         "report.html.j2",
@@ -71,10 +73,10 @@ def write_report(run: Path, *, compare: Sequence[Path] = (), wss_scores: Path | 
         gaps=_gaps(runs),
         drawn=DRAWN,
         confusions=confusions_of(main),
-        has_classes=data is not None,
+        has_classes=data_set is not None,
         saved=len(pictures),
-        gallery=gallery_of(pictures, data) if data else [],
-        predictions=predictions_of(main, data),
+        gallery=gallery_of(pictures, data_set) if data_set else [],
+        predictions=predictions_of(main, data_set),
     )
     path = RunFolder(run).report
     write_atomically(path, page)

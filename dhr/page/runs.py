@@ -113,8 +113,12 @@ class RunData:
         return next((path for split in self.splits if (path := self.layout.tags(split, image_id)).is_file()), None)
 
 
-def open_data(folder: RunFolder) -> RunData | None:
+def open_data(folder: RunFolder, data: Path | None = None) -> RunData | None:
     """Reads which data a run used from its config.yaml; None where that file is missing or says nothing of data.
+
+    Args:
+        folder: of the run.
+        data: where data sets lie now; None: where they lay when the run was trained.
 
     Raises:
         InputError: config.yaml is unreadable, or names an unknown class table.
@@ -128,7 +132,7 @@ def open_data(folder: RunFolder) -> RunData | None:
     root, name, table = paths.get("data"), dataset.get("folder"), dataset.get("classes")
     if not (root and name and table):
         return None
-    layout = DataLayout(Path(str(root)), str(name))
+    layout = DataLayout(Path(str(root)) if data is None else data, str(name))
     splits = tuple(str(split) for split in _group(dataset, "splits").values())
     return RunData(classes_of(layout.home, str(table)), layout, splits)
 

@@ -24,7 +24,7 @@ def report(cfg: DictConfig) -> Path:
     """
     run, compare = Path(cfg.run), [Path(folder) for folder in cfg.compare]
     given = given_scores(run)
-    page = write_report(run, compare=compare, wss_scores=given)
+    page = write_report(run, compare=compare, wss_scores=given, data=Path(cfg.paths.data))
     log.info(f"{summary(run, compare=compare, wss_scores=given)}\n{page}")
     return page
 
