@@ -1,11 +1,17 @@
 """What the tests share: a tiny toy set with everything that training reads, made once."""
 
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 from tiny import Tiny
+
+from dhr.training.stopping import StepSeeds
 
 # The same examples every time: a test that fails, fails for everybody. Timing is not what these tests are about.
 settings.register_profile("steady", derandomize=True, deadline=None)
@@ -35,3 +41,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     for verb in ("prepare", "train_wss", "extract_uss"):
         made.call(verb)
     return made
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets a SIGTERM come in a step, counted over everything that is trained from now on; 0: in none."""
+    begin, state = StepSeeds.on_train_batch_start, {"count": 0, "at": 0}
+
+    def begun(self: StepSeeds, *arguments: Any) -> None:
+        begin(self, *arguments)
+        state["count"] += 1
+        if state["count"] == state["at"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(StepSeeds, "on_train_batch_start", begun)
+    return lambda number: state.update(count=0, at=number)

@@ -21,7 +21,6 @@ from dhr.disk.weights.state import read_checkpoint
 from dhr.runtime.signals import ENDING, Stopped, stopping
 from dhr.training.curves import rows_of
 from dhr.training.module import SegmentationModule
-from dhr.training.stopping import StepSeeds
 
 EPOCHS = 4
 STEPS = EPOCHS * TRAIN // 4
@@ -182,21 +181,6 @@ def test_a_round_of_labels_is_completed(tiny: Tiny, monkeypatch: pytest.MonkeyPa
     assert len(content(run.labels(1), ".png")) >= 5
     assert_same_end(train(tiny, "round", *words, "resume=auto"), whole)
     assert content(run.root / "labels", ".png") == content(whole.root / "labels", ".png")
-
-
-@pytest.fixture
-def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets a SIGTERM come in a step, counted over everything that is trained."""
-    begin, state = StepSeeds.on_train_batch_start, {"count": 0, "at": 0}
-
-    def begun(self: StepSeeds, *arguments: Any) -> None:
-        begin(self, *arguments)
-        state["count"] += 1
-        if state["count"] == state["at"]:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(StepSeeds, "on_train_batch_start", begun)
-    return lambda number: state.update(count=0, at=number)
 
 
 def test_a_tag_classifier_is_trained_to_its_end(tiny: Tiny, tmp_path: Path, at_step: Callable[[int], None]) -> None:

@@ -1,8 +1,6 @@
 """RS+EPM as a whole: what is learnt from when on, masks of every image, the same ones however often it is killed."""
 
 import copy
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ from dhr.core.sample import Batch
 from dhr.disk.mask import read_mask
 from dhr.runtime.signals import Stopped
 from dhr.stage.train_wss import workshop_of
-from dhr.training.stopping import StepSeeds
 from dhr.wss.rsepm import RecurSeedAndEdgePredictMix
 
 EPOCHS = 4
@@ -31,21 +28,6 @@ METHOD = (
     "wss.recipe.mix_start=0.5",
 )
 WORDS = (*METHOD, "wss.recipe.scales=[1.0]", "wss.recipe.flip=false")
-
-
-@pytest.fixture
-def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets a SIGTERM come in the step of this number of a call; 0: in none."""
-    begin, state = StepSeeds.on_train_batch_start, {"count": 0, "at": 0}
-
-    def begun(self: StepSeeds, *arguments: Any) -> None:
-        begin(self, *arguments)
-        state["count"] += 1
-        if state["count"] == state["at"]:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(StepSeeds, "on_train_batch_start", begun)
-    return lambda number: state.update(count=0, at=number)
 
 
 def make(there: Tiny, *words: str) -> dict[str, bytes]:
@@ -105,15 +87,15 @@ def test_masks_are_made_of_tags_and_made_once(tiny: Tiny, tmp_path: Path) -> Non
 
 
 def test_a_training_that_was_killed_ends_with_the_same_files(
-    tiny: Tiny, tmp_path: Path, stop_at: Callable[[int], None]
+    tiny: Tiny, tmp_path: Path, at_step: Callable[[int], None]
 ) -> None:
     whole = make(tiny.copy(tmp_path / "whole"))
     there = tiny.copy(tmp_path / "killed")
     for number in (3, 5, 6):  # among the tags, the seeds, the mixed crops
-        stop_at(number)
+        at_step(number)
         with pytest.raises(Stopped):
             make(there)
-    stop_at(0)
+    at_step(0)
     assert make(there) == whole
 
 
