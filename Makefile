@@ -8,7 +8,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check ablation second-stage wss-table bench
+.PHONY: help setup demo test check ablation second-stage wss-table rivals bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,6 +25,8 @@ help:
 	@echo "make ablation   every configs/rebalancing option on the drawn scenes, over three seeds, in one table"
 	@echo "make second-stage  DeepLabv3+ and Mask2Former on the masks of the demo's DHR run, in one table"
 	@echo "make wss-table  masks of all WSS methods that lie on disk, scored in one table; WSS_DATASET=voc names the data set"
+	@echo "make rivals     masks, networks, second stages and open-vocabulary masks that lie on disk, in one table, published"
+	@echo "                numbers beside them; RIVALS_DATASET=voc names the data set"
 	@echo "make photos PHOTOS=<VOCdevkit>  the experiment on real photographs, on two CPU cores; PHOTOS_LIMIT=40: a quick look"
 	@echo "make reproduce-voc | reproduce-coco | reproduce-context | reproduce-ade | reproduce-stuff"
 	@echo "                the paper's runs; TRAIN='trainer=ddp' adds settings to the training"
@@ -168,6 +170,12 @@ WSS_DATASET ?= toy
 WSS_SETTINGS ?=
 wss-table: $(INSTALLED)
 	@$(RUN) scripts/wss_table.py dataset=$(WSS_DATASET) $(WSS_SETTINGS)
+
+# Whatever of a data set is on disk, beside what others published. RIVALS_SETTINGS: settings of the data set, as above.
+RIVALS_DATASET ?= toy
+RIVALS_SETTINGS ?=
+rivals: $(INSTALLED)
+	@$(RUN) scripts/rivals_table.py dataset=$(RIVALS_DATASET) $(RIVALS_SETTINGS)
 
 # The experiment on real photographs, on two CPU cores: masks from tags, features, every option over three seeds, a report
 # and a table. PHOTOS is a VOCdevkit, or a folder that holds it; masks of SBD in SegmentationClassAug beside are found.
