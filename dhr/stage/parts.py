@@ -1,5 +1,6 @@
 """Parts that several stages build from the configuration."""
 
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -114,9 +115,28 @@ def stored_features(cfg: DictConfig, split: str) -> FeatureStore | None:
     return source.store(feature_store(cfg, split))
 
 
-def build_network(cfg: DictConfig, table: ClassTable) -> SegmentationNetwork:
-    """The network of a run: backbone, decoder and classifier for the classes of `table`."""
-    backbone = build(cfg.backbone)
+def build_backbone(node: DictConfig, *, trained: bool = False, place: str = "backbone") -> Any:
+    """A backbone.
+
+    Args:
+        node: of the `backbone` group.
+        trained: learnt weights will come over all that it begins with, so none are fetched or read.
+        place: where its keys are set, for messages.
+
+    Raises:
+        InputError: it refuses a value, or its weights cannot be had.
+    """
+    start: dict[str, Any] = {"weights": None} if trained and "weights" in node else {}
+    try:
+        return build(node, **start)
+    except InputError as error:
+        keys = "|".join(map(re.escape, node))
+        raise InputError(re.sub(rf"(?<![\w.])backbone\.(?=(?:{keys})\b)", f"{place}.", str(error))) from error
+
+
+def build_network(cfg: DictConfig, table: ClassTable, *, trained: bool = False) -> SegmentationNetwork:
+    """The network of a run: backbone, decoder and classifier for the classes of `table`; see `build_backbone`."""
+    backbone = build_backbone(cfg.backbone, trained=trained)
     decoder = build(
         cfg.decoder,
         backbone_channels=backbone.channels,

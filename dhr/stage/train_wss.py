@@ -1,6 +1,7 @@
 """`dhr.train_wss`: masks of the training images from their tags."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from dhr.config.parts import build, check_signatures, without_saw
 from dhr.core.errors import InputError
 from dhr.dataset.transforms import TrainTransform
-from dhr.stage.parts import build_network, feature_store, open_split, trainer_of, wss_masks
-from dhr.wss.recipe import carry_out
+from dhr.stage.parts import build_backbone, build_network, feature_store, open_split, trainer_of, wss_masks
+from dhr.wss.recipe import Recipe, carry_out
 from dhr.wss.workshop import Source, Workshop
 
 STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # of the trainer, in what is learnt
@@ -34,7 +35,7 @@ def train_wss(cfg: DictConfig) -> Path:
         raise InputError(f"wss={cfg.wss.name}: these masks cannot be made here; put them into {cfg.wss.masks}")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     workshop = workshop_of(cfg)
-    carry_out(build(cfg.wss.recipe), workshop)
+    carry_out(recipe_of(cfg, cfg.wss.recipe), workshop)
     return workshop.folder
 
 
@@ -51,7 +52,7 @@ def workshop_of(cfg: DictConfig) -> Workshop:
         folder=wss_masks(cfg, wanted.name).folder,
         source=_source(cfg, learnt.name),
         features=feature_store(cfg, learnt.name),
-        network=lambda: build_network(cfg, learnt.table),
+        network=partial(build_network, cfg, learnt.table),
         optimizer=build(cfg.optimizer),
         crf=build(cfg.crf),
         settings={
@@ -77,5 +78,16 @@ def _source(cfg: DictConfig, split: str) -> Source | None:
     node = cfg.wss.source
     if node is None:
         return None
-    recipe = None if node.recipe is None else build(node.recipe)
+    recipe = None if node.recipe is None else partial(recipe_of, cfg, node.recipe)
     return Source(node.name, wss_masks(cfg, split, node), recipe)
+
+
+def recipe_of(cfg: DictConfig, node: DictConfig) -> Recipe:
+    """The recipe of a method or of its source; a backbone of its own is built when the method says what for."""
+    plain = without_saw(node)
+    parts = {}
+    if plain.pop("backbone", None) is not None:
+        place = "cam.backbone" if node == cfg.cam else "wss.recipe.backbone"
+        parts["backbone"] = partial(build_backbone, node.backbone, place=place)
+    recipe: Recipe = build(plain, **parts)
+    return recipe

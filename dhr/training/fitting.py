@@ -18,6 +18,7 @@ from dhr.training.average import EmaAverage
 from dhr.training.checkpoint import AtomicCheckpointIO
 from dhr.training.stopping import SkipDone, StepSeeds, StopOnSignal
 
+LAST = "last.ckpt"  # the newest checkpoint
 NOT_TRUE_HERE = (  # what Lightning warns of
     r"(?s).*your dataloader is not resumable",  # it skips what was done
     "Checkpoint directory .* exists and is not empty",  # of the run that goes on
@@ -56,7 +57,7 @@ class Fitting:
         self, make_trainer: MakeTrainer, folder: Path, *, seed: int, callbacks: Sequence[Callback] = (),
         average: EmaAverage | None = None, **options: Any,
     ) -> None:  # fmt: skip
-        self.last = folder / "last.ckpt"
+        self.last = folder / LAST
         self.note = Note()
         own: list[Callback] = [StepSeeds(seed), SkipDone(), *([] if average is None else [average])]
         stop = StopOnSignal(self.last, self.note, average)

@@ -69,12 +69,14 @@ class MarsRecipe:
 
         average = EmaAverage(workshop.optimizer.ema_decay)
         teacher = Teacher(average, workshop.crf, table.first_tag)
+        how: dict[str, Any] = {"network": workshop.network_settings, "crf": workshop.crf_settings, **origin}
+        file = workshop.file("network", **how)
+        start = workshop.network(trained=file.has_learnt())
         module = ComplementedModule(
-            workshop.network(), teacher=teacher, start_epoch=self.start_epoch, optimizer=workshop.optimizer, table=table
+            start, teacher=teacher, start_epoch=self.start_epoch, optimizer=workshop.optimizer, table=table
         )
         masks = MaskFolder(debiased.folder, table.num_classes)
-        how: dict[str, Any] = {"network": workshop.network_settings, "crf": workshop.crf_settings, **origin}
-        network = workshop.training("network", module, epochs=self.epochs, masks=masks, average=average, **how)
+        network = workshop.training(file, module, epochs=self.epochs, masks=masks, average=average)
         predicted = partial(
             tagged_masks, module.network, workshop.wanted, scales=self.scales, flip=self.flip, crf=workshop.crf
         )

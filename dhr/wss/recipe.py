@@ -4,7 +4,7 @@ import logging
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from dhr.training.fitting import is_first_process
 if TYPE_CHECKING:
     from dhr.wss.workshop import Workshop
 
+T_co = TypeVar("T_co", covariant=True)
 TRIALS = 3
 log = logging.getLogger("dhr.train_wss")
 
@@ -46,6 +47,14 @@ class Step(Protocol):
 
     def run(self) -> None:
         """Does what is not done yet."""
+        ...
+
+
+class Start(Protocol[T_co]):
+    """Builds what a training starts from."""
+
+    def __call__(self, *, trained: bool = False) -> T_co:
+        """A new one; with `trained` one that learnt weights will come over, so that nobody fetches others for it."""
         ...
 
 

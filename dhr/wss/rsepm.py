@@ -69,13 +69,14 @@ class RsEpm:
                 f"wss.recipe.seed_start: {self.seed_start}: none of {self.epochs} epochs begins there, so the decoder "
                 "would learn nothing; use more wss.recipe.epochs, or a smaller wss.recipe.seed_start"
             )
-        network = workshop.network()
+        file = workshop.file("network", network=workshop.network_settings)
+        network = workshop.network(trained=file.has_learnt())
         if isinstance(network.classifier, NoClassifier):
             raise InputError("classifier: none: wss=rsepm learns class activation maps; use classifier=cam")
         model = RecurSeedAndEdgePredictMix(
             network, self, optimizer=workshop.optimizer, first_tag=workshop.learnt.table.first_tag
         )
-        trained = workshop.training("network", model, epochs=self.epochs, network=workshop.network_settings)
+        trained = workshop.training(file, model, epochs=self.epochs)
         return trained, workshop.masks(partial(masks_of, model, workshop.wanted, crf=workshop.crf), trained)
 
 

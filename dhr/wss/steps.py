@@ -58,7 +58,7 @@ class Training:
 
     def amount(self) -> int:
         """See `Step`."""
-        if self.file.is_there(overwrite=self.shop.overwrite):
+        if self.file.is_there():
             return 0
         return self.epochs * (len(self.shop.tagged) // self.shop.batch_size)
 
@@ -79,7 +79,7 @@ class Training:
     def run(self) -> None:
         """See `Step`."""
         shop, file = self.shop, self.file
-        if file.is_there(overwrite=shop.overwrite):
+        if file.is_there():
             log.info(f"{file.weights}: the {file.name} is there; overwrite=true trains it anew")
         else:
             self._train()
@@ -146,7 +146,7 @@ class Products:
         Raises:
             InputError: there are some, and they must not be made anew.
         """
-        untrained = self.network is not None and not self.network.file.is_there(overwrite=self.shop.overwrite)
+        untrained = self.network is not None and not self.network.file.is_there()
         settings = {"network": None} if untrained else self.settings()
         self.output(settings).refuse_mixture(self.split.all_ids(), overwrite=self.shop.overwrite)
 

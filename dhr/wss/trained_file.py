@@ -10,6 +10,7 @@ from dhr.disk.atomic import read_json, write_json
 from dhr.disk.ledger import digest_of
 from dhr.disk.mark import sha256_of
 from dhr.disk.output import differing_keys
+from dhr.training.fitting import LAST
 
 RECIPE = "recipe.json"  # beside the weights: the settings of the training
 
@@ -22,11 +23,13 @@ class TrainedFile:
         folder: of both files.
         name: of the network.
         settings: of the network that is wanted.
+        overwrite: whether a network that is stored is out of date.
     """
 
     folder: Path
     name: str
     settings: Mapping[str, object]
+    overwrite: bool = False
 
     @property
     def weights(self) -> Path:
@@ -38,7 +41,7 @@ class TrainedFile:
         """File of the settings of the training, with the digest of the weights."""
         return self.folder / RECIPE
 
-    def is_there(self, *, overwrite: bool = False) -> bool:
+    def is_there(self) -> bool:
         """Whether a network of these settings is stored; False with `overwrite`, which trains it anew.
 
         False too for weights that were written in the very end of a training that was not concluded: it goes on.
@@ -46,7 +49,7 @@ class TrainedFile:
         Raises:
             InputError: the stored weights have other settings or none, or do not match their digest.
         """
-        if overwrite or not self.weights.exists():
+        if self.overwrite or not self.weights.exists():
             return False
         cure = "overwrite=true trains it and makes its masks anew"
         recorded = read_json(self.recipe) if self.recipe.exists() else None
@@ -69,6 +72,14 @@ class TrainedFile:
     def begun(self) -> Path:
         """Folder of the checkpoints of an unfinished training with these settings; other settings have another one."""
         return self.folder / f".training-{digest_of(self.settings)[:8]}"
+
+    def has_learnt(self) -> bool:
+        """Whether learnt weights come over those that a network begins with: it is stored, or its training goes on.
+
+        Raises:
+            InputError: as `is_there`.
+        """
+        return self.is_there() or (self.begun / LAST).exists()
 
     def conclude(self) -> None:
         """Records the settings and the digest of the stored weights, and removes the checkpoints."""

@@ -23,7 +23,7 @@ from dhr.runtime.ranks import Ranks
 from dhr.training.average import EmaAverage
 from dhr.training.fitting import MakeTrainer
 from dhr.training.optimizer import OptimizerRecipe
-from dhr.wss.recipe import Step
+from dhr.wss.recipe import Start, Step
 from dhr.wss.steps import Masks, Products, Training
 from dhr.wss.trained_file import TrainedFile
 
@@ -35,12 +35,12 @@ class Source:
     Attributes:
         name: of its option.
         masks: those of the split to learn from.
-        recipe: how it makes them; None where they came from elsewhere.
+        recipe: builds the recipe by which it makes them; None where they came from elsewhere.
     """
 
     name: str
     masks: MaskFolder
-    recipe: object
+    recipe: Callable[[], object] | None
 
 
 @dataclass
@@ -53,7 +53,8 @@ class Workshop:
         folder: of the wanted masks; what the method learns lies beside it.
         source: what the method starts from, None where that is nothing.
         features: those of the USS model, of the images to learn from.
-        network: makes a new segmentation network, for the methods that train one.
+        network: makes a new segmentation network, for the methods that train one; `trained=True`: one that learnt
+            weights will come over.
         optimizer: of that network.
         crf: refines masks.
         settings: everything that decides what is learnt, by content.
@@ -74,7 +75,7 @@ class Workshop:
     folder: Path
     source: Source | None
     features: FeatureStore
-    network: Callable[[], SegmentationNetwork]
+    network: Start[SegmentationNetwork]
     optimizer: OptimizerRecipe
     crf: Crf
     settings: Mapping[str, object]
@@ -113,22 +114,29 @@ class Workshop:
             seed=self.seed,
         )
 
+    def file(self, name: str, **settings: object) -> TrainedFile:
+        """Where the network of the method is kept.
+
+        Args:
+            name: of the network.
+            **settings: what decides what it learns, beside that of the workshop.
+        """
+        return TrainedFile(self.folder.parent, name, {**self.settings, **settings}, overwrite=self.overwrite)
+
     def training(
-        self, name: str, module: pl.LightningModule, *, epochs: int, masks: MaskFolder | None = None,
-        parts: Mapping[str, nn.Module] | None = None, average: EmaAverage | None = None, **settings: object,
+        self, file: TrainedFile, module: pl.LightningModule, *, epochs: int, masks: MaskFolder | None = None,
+        parts: Mapping[str, nn.Module] | None = None, average: EmaAverage | None = None,
     ) -> "Training":  # fmt: skip
         """A step that trains the network of the method.
 
         Args:
-            name: of the network and of its file.
+            file: of the network.
             module: as it starts; after the step it has learnt, is in eval mode and on the device.
             epochs: of the training.
             masks: that it learns beside the tags; made by an earlier step, or brought.
             parts: of the module that get a file of their own, by its name.
             average: of the weights of the module, which becomes this average at the end; None where none is kept.
-            **settings: what decides what is learnt, beside that of the workshop.
         """
-        file = TrainedFile(self.folder.parent, name, {**self.settings, **settings})
         return Training(self, file, module, epochs, masks, parts or {}, average)
 
     def between(self, name: str, make: Masks, **settings: object) -> "Products":
