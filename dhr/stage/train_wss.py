@@ -34,12 +34,13 @@ def train_wss(cfg: DictConfig) -> Path:
     if cfg.wss.recipe is None:
         raise InputError(f"wss={cfg.wss.name}: these masks cannot be made here; put them into {cfg.wss.masks}")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    workshop = workshop_of(cfg)
-    carry_out(recipe_of(cfg, cfg.wss.recipe), workshop)
+    recipe = recipe_of(cfg, cfg.wss.recipe)
+    workshop = workshop_of(cfg, recipe)
+    carry_out(recipe, workshop)
     return workshop.folder
 
 
-def workshop_of(cfg: DictConfig) -> Workshop:
+def workshop_of(cfg: DictConfig, recipe: Recipe) -> Workshop:
     """The data and the settings of a call."""
     settings, learnt = cfg.dataset, open_split(cfg, cfg.dataset.splits.train)
     wanted = open_split(cfg, cfg.split or learnt.name)
@@ -62,6 +63,7 @@ def workshop_of(cfg: DictConfig) -> Workshop:
             "precision": cfg.trainer.precision,
             **({"trainer": trainer} if trainer else {}),
         },
+        of_masks=recipe.of_masks,
         network_settings={key: without_saw(cfg[key]) for key in ("backbone", "decoder", "classifier", "optimizer")},
         crf_settings=crf,
         transform=TrainTransform(settings.crop_size, tuple(settings.long_side), settings.flip, tuple(settings.jitter)),

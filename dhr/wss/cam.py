@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -41,6 +41,7 @@ class CamRecipe:
         gamma: power of the background channel, (1 - max of the maps) ** gamma.
     """
 
+    of_masks: ClassVar[frozenset[str]] = frozenset({"scales", "flip", "gamma"})
     backbone: BackboneStart
     optimizer: OptimizerRecipe
     epochs: Count = 5

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import pytorch_lightning as pl
 import torch
@@ -55,6 +55,7 @@ class IrnRecipe:
         floor: score of the background after the walk.
     """
 
+    of_masks: ClassVar[frozenset[str]] = frozenset({"walk", "damping", "floor"})
     optimizer: OptimizerRecipe
     walk: RandomWalk
     epochs: Count = 3

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Gt, Le
@@ -50,6 +50,7 @@ class MarsRecipe:
         flip: whether the mirrored image is averaged in.
     """
 
+    of_masks: ClassVar[frozenset[str]] = frozenset({"scales", "flip"})
     epochs: Count
     start_epoch: Epoch = 1
     clusters: SmallCount = 2
@@ -64,13 +65,12 @@ class MarsRecipe:
 
         centroids = CentroidStep(self, workshop, biased, digest_of({**origin, **self._of_centroids}))
         debiased = workshop.between("debiased", centroids.debiased, **origin)
-        if centroids.amount() or debiased.amount():
-            TrainingFiles(workshop.learnt, biased, workshop.features).tagged()
-
         average = EmaAverage(workshop.optimizer.ema_decay)
         teacher = Teacher(average, workshop.crf, table.first_tag)
         how: dict[str, Any] = {"network": workshop.network_settings, "crf": workshop.crf_settings, **origin}
         file = workshop.file("network", **how)
+        if not file.is_there() and (centroids.amount() or debiased.amount()):
+            TrainingFiles(workshop.learnt, biased, workshop.features).tagged()
         start = workshop.network(trained=file.has_learnt())
         module = ComplementedModule(
             start, teacher=teacher, start_epoch=self.start_epoch, optimizer=workshop.optimizer, table=table

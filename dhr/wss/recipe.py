@@ -4,13 +4,14 @@ import logging
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from dhr.core.words import duration
 from dhr.training.fitting import is_first_process
+from dhr.wss.steps import Training
 
 if TYPE_CHECKING:
     from dhr.wss.workshop import Workshop
@@ -59,7 +60,13 @@ class Start(Protocol[T_co]):
 
 
 class Recipe(Protocol):
-    """The settings of a method, from which its steps follow."""
+    """The settings of a method, from which its steps follow.
+
+    Attributes:
+        of_masks: names of those that decide how a trained network makes masks, and nothing of what it learns.
+    """
+
+    of_masks: ClassVar[frozenset[str]]
 
     def steps(self, workshop: "Workshop") -> Sequence[Step]:
         """Its steps in their order; the last one writes the masks. Nothing is done yet."""
@@ -72,7 +79,7 @@ def carry_out(recipe: Recipe, workshop: "Workshop") -> None:
     Raises:
         InputError: there are such products, and they must not be made anew; or tags are wrong.
     """
-    steps = recipe.steps(workshop)
+    steps = needed(recipe.steps(workshop))
     workshop.refuse_mixtures(steps)
     workshop.look_at_tags()
     if is_first_process():
@@ -80,6 +87,13 @@ def carry_out(recipe: Recipe, workshop: "Workshop") -> None:
     for step in steps:
         step.run()
     workshop.leave()
+
+
+def needed(steps: Sequence[Step]) -> list[Step]:
+    """All steps but those that only prepare a training that is there."""
+    done = (place for place, step in enumerate(steps) if isinstance(step, Training) and step.file.is_there())
+    last = max(done, default=0)
+    return [step for place, step in enumerate(steps) if place >= last or isinstance(step, Training)]
 
 
 def say_what_is_due(steps: Sequence[Step]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class RsEpm:
         gamma: power of the background channel, (1 - max of the maps) ** gamma.
     """
 
+    of_masks: ClassVar[frozenset[str]] = frozenset({"scales", "flip", "gamma"})
     correlation: SelfCorrelation
     epochs: Count = 20
     seed_start: UnitInterval = 0.25

@@ -137,7 +137,8 @@ class Products:
             sources=lambda image_id: [layout.image(split, image_id), layout.tags(split, image_id)],
             what="masks" if self.encode is None else self.name,
             suffix=self.suffix,
-            elsewhere="wss.masks=<folder>",
+            # What is learnt lies beside the masks, so that others of the same networks need only a name.
+            elsewhere=f"wss.masks={self.folder.parent}/<name>" if self.last else "wss.masks=<folder>/{split}",
         )
 
     def refuse_others(self) -> None:

@@ -1,9 +1,10 @@
 """The network of a WSS method on disk, and beside it the settings that it was trained with."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dhr.core.errors import InputError
 from dhr.disk.atomic import read_json, write_json
@@ -24,12 +25,14 @@ class TrainedFile:
         name: of the network.
         settings: of the network that is wanted.
         overwrite: whether a network that is stored is out of date.
+        spare: names of settings of the recipe that a record may hold beside, since they change nothing.
     """
 
     folder: Path
     name: str
     settings: Mapping[str, object]
     overwrite: bool = False
+    spare: Collection[str] = ()
 
     @property
     def weights(self) -> Path:
@@ -52,7 +55,7 @@ class TrainedFile:
         if self.overwrite or not self.weights.exists():
             return False
         cure = "overwrite=true trains it and makes its masks anew"
-        recorded = read_json(self.recipe) if self.recipe.exists() else None
+        recorded = without(read_json(self.recipe), self.spare) if self.recipe.exists() else None
         differing = differing_keys(recorded, {**self.settings, "weights": self.digest()})
         if not differing or self.begun.exists():
             return not differing
@@ -86,3 +89,15 @@ class TrainedFile:
         write_json(self.recipe, {**self.settings, "weights": self.digest()})
         for folder in self.folder.glob(".training-*"):
             shutil.rmtree(folder)
+
+
+def without(settings: Any, names: Collection[str]) -> Any:
+    """Settings without some of those of the recipe; what is none stays as it is.
+
+    >>> without({"seed": 1, "recipe": {"epochs": 3, "gamma": 2.0}}, {"gamma"})
+    {'seed': 1, 'recipe': {'epochs': 3}}
+    """
+    recipe = settings.get("recipe") if isinstance(settings, Mapping) else None
+    if not isinstance(recipe, Mapping):
+        return settings
+    return {**settings, "recipe": {key: value for key, value in recipe.items() if key not in names}}

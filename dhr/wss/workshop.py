@@ -25,7 +25,7 @@ from dhr.training.fitting import MakeTrainer
 from dhr.training.optimizer import OptimizerRecipe
 from dhr.wss.recipe import Start, Step
 from dhr.wss.steps import Masks, Products, Training
-from dhr.wss.trained_file import TrainedFile
+from dhr.wss.trained_file import TrainedFile, without
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Workshop:
             weights will come over.
         optimizer: of that network.
         crf: refines masks.
-        settings: everything that decides what is learnt, by content.
+        settings: everything that decides what is made, by content.
+        of_masks: names of settings of the recipe from which nothing is learnt, see `Recipe`.
         network_settings: everything that decides what `network` and `optimizer` make.
         crf_settings: everything that decides what the CRF does.
         transform: cuts crops from the images to learn from.
@@ -79,6 +80,7 @@ class Workshop:
     optimizer: OptimizerRecipe
     crf: Crf
     settings: Mapping[str, object]
+    of_masks: frozenset[str]
     network_settings: Mapping[str, object]
     crf_settings: Mapping[str, object]
     transform: TrainTransform
@@ -114,6 +116,11 @@ class Workshop:
             seed=self.seed,
         )
 
+    @property
+    def _of_training(self) -> Mapping[str, object]:
+        settings: Mapping[str, object] = without(self.settings, self.of_masks)
+        return settings
+
     def file(self, name: str, **settings: object) -> TrainedFile:
         """Where the network of the method is kept.
 
@@ -121,7 +128,8 @@ class Workshop:
             name: of the network.
             **settings: what decides what it learns, beside that of the workshop.
         """
-        return TrainedFile(self.folder.parent, name, {**self.settings, **settings}, overwrite=self.overwrite)
+        whole = {**self._of_training, **settings}
+        return TrainedFile(self.folder.parent, name, whole, self.overwrite, spare=self.of_masks)
 
     def training(
         self, file: TrainedFile, module: pl.LightningModule, *, epochs: int, masks: MaskFolder | None = None,
@@ -148,7 +156,7 @@ class Workshop:
             **settings: what decides what they are, beside that of the workshop and the CRF.
         """
         folder = self.folder.parent / f".{name}" / self.learnt.name
-        whole = {**self.settings, "crf": self.crf_settings, **settings}
+        whole = {**self._of_training, "crf": self.crf_settings, **settings}
         return Products(self, name, self.learnt, folder, make, lambda: whole, last=False)
 
     def masks(self, make: Masks, network: "Training | None" = None, **settings: object) -> "Products":
@@ -185,7 +193,7 @@ class Workshop:
         """What decides what comes from a network, with the digest of its weights, or without a network."""
         if network is None:
             return self.settings
-        return {network.file.name: network.file.digest(), **network.file.settings}
+        return {network.file.name: network.file.digest(), **network.file.settings, **self.settings}
 
     def refuse_mixtures(self, steps: Sequence[Step]) -> None:
         """Refuses, before anything is made, what was made with other settings, or by a network not trained yet.

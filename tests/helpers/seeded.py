@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +23,7 @@ from dhr.wss.workshop import Workshop
 class Seeded:
     """Masks that show the first tag everywhere, a classifier that reads them, and the same masks in the end."""
 
+    of_masks: ClassVar[frozenset[str]] = CamRecipe.of_masks
     cam: CamRecipe
     colour: int = 0
 
@@ -50,7 +52,7 @@ def workshop(words: Sequence[str]) -> tuple[CamRecipe, Workshop]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     recipe = recipe_of(cfg, cfg.wss.recipe)
     assert isinstance(recipe, CamRecipe)
-    return recipe, workshop_of(cfg)
+    return recipe, workshop_of(cfg, recipe)
 
 
 if __name__ == "__main__":

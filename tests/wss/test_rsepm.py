@@ -41,8 +41,9 @@ def model_of(tiny: Tiny, *words: str) -> tuple[RecurSeedAndEdgePredictMix, Batch
     """The network as it starts, and the first crops."""
     cfg = compose("train_wss", tiny.words("train_wss", *WORDS, *words))
     torch.manual_seed(0)
-    shop = workshop_of(cfg)
-    trained: Any = build(cfg.wss.recipe).steps(shop)[0]
+    recipe = build(cfg.wss.recipe)
+    shop = workshop_of(cfg, recipe)
+    trained: Any = recipe.steps(shop)[0]
     crops = shop.crops(None)
     return trained.module, Batch.of([crops[0, position] for position in range(4)], torch.device("cpu"))
 
