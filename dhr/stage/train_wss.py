@@ -9,9 +9,12 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from dhr.config.parts import build, check_signatures, without_saw
+from dhr.config.provenance import SAW, file_of_letters, letters_beside, letters_of_making
 from dhr.core.errors import InputError
 from dhr.dataset.transforms import TrainTransform
+from dhr.disk.atomic import write_json
 from dhr.stage.parts import build_backbone, build_network, feature_store, open_split, trainer_of, wss_masks
+from dhr.training.fitting import is_first_process
 from dhr.wss.recipe import Recipe, carry_out
 from dhr.wss.workshop import Source, Workshop
 
@@ -37,6 +40,9 @@ def train_wss(cfg: DictConfig) -> Path:
     recipe = recipe_of(cfg, cfg.wss.recipe)
     workshop = workshop_of(cfg, recipe)
     carry_out(recipe, workshop)
+    saw = letters_of_making(cfg, recipe.seen)
+    if is_first_process() and letters_beside(workshop.folder) != saw:
+        write_json(file_of_letters(workshop.folder), {SAW: saw})
     return workshop.folder
 
 

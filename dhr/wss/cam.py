@@ -41,6 +41,7 @@ class CamRecipe:
         gamma: power of the background channel, (1 - max of the maps) ** gamma.
     """
 
+    seen: ClassVar[tuple[str, ...]] = ("recipe",)
     of_masks: ClassVar[frozenset[str]] = frozenset({"scales", "flip", "gamma"})
     backbone: BackboneStart
     optimizer: OptimizerRecipe

@@ -55,6 +55,7 @@ class IrnRecipe:
         floor: score of the background after the walk.
     """
 
+    seen: ClassVar[tuple[str, ...]] = ("source",)
     of_masks: ClassVar[frozenset[str]] = frozenset({"walk", "damping", "floor"})
     optimizer: OptimizerRecipe
     walk: RandomWalk

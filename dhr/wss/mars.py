@@ -50,6 +50,7 @@ class MarsRecipe:
         flip: whether the mirrored image is averaged in.
     """
 
+    seen: ClassVar[tuple[str, ...]] = ("source", "uss", "backbone")
     of_masks: ClassVar[frozenset[str]] = frozenset({"scales", "flip"})
     epochs: Count
     start_epoch: Epoch = 1

@@ -63,9 +63,12 @@ class Recipe(Protocol):
     """The settings of a method, from which its steps follow.
 
     Attributes:
+        seen: what it learns from, beside tags and images, whose weights saw something before: "recipe" (its own
+            backbone), "backbone", "uss", "source".
         of_masks: names of those that decide how a trained network makes masks, and nothing of what it learns.
     """
 
+    seen: ClassVar[tuple[str, ...]]
     of_masks: ClassVar[frozenset[str]]
 
     def steps(self, workshop: "Workshop") -> Sequence[Step]:

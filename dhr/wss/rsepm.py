@@ -41,6 +41,7 @@ class RsEpm:
         gamma: power of the background channel, (1 - max of the maps) ** gamma.
     """
 
+    seen: ClassVar[tuple[str, ...]] = ("backbone",)
     of_masks: ClassVar[frozenset[str]] = frozenset({"scales", "flip", "gamma"})
     correlation: SelfCorrelation
     epochs: Count = 20

@@ -44,6 +44,7 @@ class TextRecipe:
         precision: of the matrix products.
     """
 
+    seen: ClassVar[tuple[str, ...]] = ()
     of_masks: ClassVar[frozenset[str]] = frozenset()
     name: str
     templates: Templates

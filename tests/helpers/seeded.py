@@ -23,6 +23,7 @@ from dhr.wss.workshop import Workshop
 class Seeded:
     """Masks that show the first tag everywhere, a classifier that reads them, and the same masks in the end."""
 
+    seen: ClassVar[tuple[str, ...]] = ()
     of_masks: ClassVar[frozenset[str]] = CamRecipe.of_masks
     cam: CamRecipe
     colour: int = 0

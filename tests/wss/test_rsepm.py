@@ -114,4 +114,4 @@ def test_a_decoder_that_would_never_learn_is_refused(tiny: Tiny, words: list[str
 
 def test_masks_from_elsewhere_are_trained_on_as_before(tiny: Tiny) -> None:
     cfg = compose("train", tiny.words("train", "wss=rsepm"))
-    assert cfg.wss.saw == "I" and cfg.wss.masks.endswith("RSEPM/{split}")
+    assert cfg.wss.published == "I" and cfg.wss.masks.endswith("RSEPM/{split}")
