@@ -21,6 +21,7 @@ from dhr.disk.feature_store import FeatureStore
 from dhr.disk.layout import DataLayout, RunFolder
 from dhr.disk.run_record import RunRecord
 from dhr.network.segmentation import SegmentationNetwork
+from dhr.stage.cures import cure_of_masks
 from dhr.training.bars import progress_bar
 from dhr.training.features import Features
 from dhr.training.fitting import MakeTrainer
@@ -91,9 +92,7 @@ def wss_masks(cfg: DictConfig, split: str, node: DictConfig | None = None) -> Ma
     """Folder of the configured WSS masks for a split, or of those of another node of their kind, `wss.source`."""
     key, wss = ("wss", cfg.wss) if node is None else ("wss.source", node)
     table = classes_of(Path(cfg.paths.data) / cfg.dataset.folder, cfg.dataset.classes)
-    cure = f"python -m dhr.train_wss dataset={cfg.dataset.name} wss={wss.name}"
-    if wss.recipe is None:
-        cure = f"put the masks of this method there, or set {key}.masks=<folder>"
+    cure = cure_of_masks(cfg.dataset.name, wss, key)
     return MaskFolder(of_split(wss.masks, split), table.num_classes, cure, colours=MaskColours.of(table))
 
 

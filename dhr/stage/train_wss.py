@@ -13,6 +13,7 @@ from dhr.config.provenance import SAW, file_of_letters, letters_beside, letters_
 from dhr.core.errors import InputError
 from dhr.dataset.transforms import TrainTransform
 from dhr.disk.atomic import write_json
+from dhr.stage.cures import making_of_masks
 from dhr.stage.parts import build_backbone, build_network, feature_store, open_split, trainer_of, wss_masks
 from dhr.training.fitting import is_first_process
 from dhr.wss.recipe import Recipe, carry_out
@@ -87,7 +88,7 @@ def _source(cfg: DictConfig, split: str) -> Source | None:
     if node is None:
         return None
     recipe = None if node.recipe is None else partial(recipe_of, cfg, node.recipe)
-    return Source(node.name, wss_masks(cfg, split, node), recipe)
+    return Source(node.name, wss_masks(cfg, split, node), recipe, making_of_masks(cfg.dataset.name, node))
 
 
 def recipe_of(cfg: DictConfig, node: DictConfig) -> Recipe:

@@ -96,7 +96,7 @@ def classifier_of(workshop: Workshop) -> tuple[TagClassifier, dict[str, Any]]:
         raise InputError(f"wss.source: {name}: has no tag classifier that edges could be learnt on; use wss.source=cam")
     file = TrainedFile(source.masks.folder.parent, "classifier", {})
     if not file.weights.exists():
-        raise InputError(f"{file.weights}: the tag classifier is missing; {source.masks.cure} trains it")
+        raise InputError(f"{file.weights}: the tag classifier is missing; {source.command} trains it")
     classifier = TagClassifier(recipe, num_tags=workshop.learnt.table.num_tags, trained=True)
     load_strictly(classifier, read_weights(file.weights), file.weights)
     views = {"scales": [*recipe.scales], "flip": recipe.flip}

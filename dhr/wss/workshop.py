@@ -36,11 +36,13 @@ class Source:
         name: of its option.
         masks: those of the split to learn from.
         recipe: builds the recipe by which it makes them; None where they came from elsewhere.
+        command: makes them.
     """
 
     name: str
     masks: MaskFolder
     recipe: Callable[[], object] | None
+    command: str
 
 
 @dataclass
