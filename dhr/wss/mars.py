@@ -25,7 +25,6 @@ from dhr.disk.mark import sha256_of
 from dhr.runtime.pools import cores, map_ahead
 from dhr.runtime.progress import progress
 from dhr.training.average import EmaAverage
-from dhr.training.fitting import is_first_process
 from dhr.wss.complement import ComplementedModule, Teacher
 from dhr.wss.debias import centroids_of, debiased_centroids, likeness, without_bias
 from dhr.wss.prediction import tagged_masks
@@ -124,8 +123,9 @@ class CentroidStep:
         return (time.perf_counter() - start) / cores()
 
     def run(self) -> None:
-        """See `Step`. The first process alone makes and needs them."""
-        if not is_first_process():
+        """See `Step`. Each process makes them, since all need them, and waiting for one of them would take as long."""
+        ranks = self.shop.join()
+        if ranks is None:
             return
         self.values = None if self.shop.overwrite else self._stored()
         if self.values is not None:
@@ -134,12 +134,13 @@ class CentroidStep:
         with ThreadPoolExecutor(cores()) as pool:
             images = map_ahead(pool, self._of_image, ids, workers=cores())
             self.values = debiased_centroids(
-                progress(images, f"{self.name} {self.shop.learnt.name}", total=len(ids)),
+                progress(images, f"{self.name} {self.shop.learnt.name}", total=len(ids), visible=ranks.first),
                 num_classes=self.shop.learnt.table.num_classes,
                 kept=self.recipe.kept,
             )
-        write_atomically(self.path, save({KEY: self.values}, metadata={"settings": self.digest}))
-        log.info(f"{self.path}: of {len(ids)} images")
+        if ranks.first:
+            write_atomically(self.path, save({KEY: self.values}, metadata={"settings": self.digest}))
+            log.info(f"{self.path}: of {len(ids)} images")
 
     def debiased(self, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
         """Ids and debiased masks (H,W) uint8: pixels that only seem to be of their class are IGNORE.

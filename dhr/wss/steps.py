@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from safetensors.torch import save
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from dhr.core.sample import Batch
 from dhr.dataset.check import TrainingFiles
@@ -167,12 +167,10 @@ class Products:
             return (time.perf_counter() - start) / number
 
     def run(self) -> None:
-        """See `Step`. Before Lightning has started the other processes, the first one works alone."""
-        shop = self.shop
-        if shop.ranks is None and (self.last or distributed.is_torchelastic_launched()):
-            shop.ranks = Ranks.join()
-        if shop.ranks is None and not is_first_process():
-            return  # the first one was done when it started this one
+        """See `Step`."""
+        shop, ranks = self.shop, self.shop.join(last=self.last)
+        if ranks is None:
+            return
 
         def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
             for image_id, mask in self.make(todo):
@@ -180,7 +178,6 @@ class Products:
                 keep(image_id, data)
                 yield image_id
 
-        ranks = shop.ranks or Ranks(0, 1, shop.device)
         title = f"{self.name} {self.split.name}"
         self.output(self.settings()).fill(self.split.all_ids(), make, ranks, title=title, overwrite=shop.overwrite)
 

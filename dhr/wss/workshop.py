@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from dhr.core.errors import InputError
 from dhr.crf.interface import Crf
@@ -21,7 +21,7 @@ from dhr.disk.soft_maps import STRIDE, SUFFIX, encode_maps
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.runtime.ranks import Ranks
 from dhr.training.average import EmaAverage
-from dhr.training.fitting import MakeTrainer
+from dhr.training.fitting import MakeTrainer, is_first_process, joined_at_start
 from dhr.training.optimizer import OptimizerRecipe
 from dhr.wss.recipe import Start, Step
 from dhr.wss.steps import Masks, Products, Training
@@ -196,6 +196,21 @@ class Workshop:
         if network is None:
             return self.settings
         return {network.file.name: network.file.digest(), **network.file.settings, **self.settings}
+
+    def join(self, *, last: bool = False) -> Ranks | None:
+        """The processes at work on a step; None in one that is started only after the first one has done the step.
+
+        Before Lightning starts the others, the first one works alone.
+
+        Args:
+            last: whether no training follows.
+        """
+        if self.ranks is None:
+            self.ranks = joined_at_start(self.make_trainer)
+        if self.ranks is None and (last or distributed.is_torchelastic_launched()):
+            self.ranks = Ranks.join()
+        alone = Ranks(0, 1, self.device) if is_first_process() else None
+        return self.ranks or alone
 
     def refuse_mixtures(self, steps: Sequence[Step]) -> None:
         """Refuses, before anything is made, what was made with other settings, or by a network not trained yet.
