@@ -52,7 +52,7 @@ def workshop_of(cfg: DictConfig, recipe: Recipe) -> Workshop:
     settings, learnt = cfg.dataset, open_split(cfg, cfg.dataset.splits.train)
     wanted = open_split(cfg, cfg.split or learnt.name)
     dataset: Any = OmegaConf.to_container(settings, resolve=True)
-    crf = {key: value for key, value in cfg.crf.items() if key != "workers"}
+    crf = {key: value for key, value in without_saw(cfg.crf).items() if key != "workers"}
     trainer = {key: cfg.trainer[key] for key in STEPS if cfg.trainer.get(key) is not None}
     return Workshop(
         learnt=learnt,

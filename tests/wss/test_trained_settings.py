@@ -1,13 +1,17 @@
 """What a training is compared with: the settings that it depends on, and no others."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from tiny import NETWORK, TRAIN, Tiny
 
+from dhr.config.compose import compose
+from dhr.config.tree import options
 from dhr.core.errors import InputError
 from dhr.disk.atomic import read_json, write_json
+from dhr.stage.train_wss import recipe_of, workshop_of
 
 METHODS: dict[str, tuple[str, str, tuple[str, ...], tuple[str, ...], str]] = {
     # folder, network, words, other words of masks alone, another word of the training
@@ -70,3 +74,10 @@ def test_records_that_hold_more_are_those_of_the_same_training(made: tuple[Tiny,
     assert [path for path, time in before.items() if after[path] != time and path.suffix != ".jsonl"] == [
         folder / "train" / "train_00003.png"
     ]
+
+
+@pytest.mark.parametrize("crf", options("crf"))
+def test_settings_of_every_crf_can_be_written_down(tiny: Tiny, crf: str) -> None:
+    cfg = compose("train_wss", ["dataset=toy", f"paths.data={tiny.root / 'data'}", f"crf={crf}"])
+    shop = workshop_of(cfg, recipe_of(cfg, cfg.wss.recipe))
+    assert json.loads(json.dumps(shop.crf_settings)) == shop.crf_settings
