@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from dhr.config.command import WRONG_CONFIG, WRONG_INPUT
 from dhr.config.compose import compose
 from dhr.config.overrides import explain
-from dhr.config.provenance import UNKNOWN, in_words, provenance
+from dhr.config.provenance import UNKNOWN, in_words, letters_beside, provenance
 from dhr.config.tree import options
 from dhr.config.walk import leaves
 from dhr.core.words import of_split
@@ -95,9 +95,13 @@ def methods_of(cfg: DictConfig, typed: Sequence[str]) -> list[Method]:
 
 
 def letters(folder: Path, option: DictConfig | None) -> str:
-    """What the method saw; UNKNOWN for masks of no option, and where the option now names other weights than then."""
-    if option is None:
-        return UNKNOWN
+    """What the method saw, as is written beside its masks, or as the option says.
+
+    UNKNOWN for others of no option, and where the option now names other weights than then.
+    """
+    told = letters_beside(folder)
+    if told is not None or option is None:
+        return told or UNKNOWN
     record, values = Ledger(folder).settings, OmegaConf.to_container(option, resolve=True)
     if option.wss.recipe is not None:
         made = read_object(record) if record.is_file() else {}

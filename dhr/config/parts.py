@@ -39,7 +39,7 @@ def check_signatures(cfg: DictConfig) -> None:
             raise InputError(f"{place}.{key}: missing; set it with {place}.{key}=<value>")
 
 
-def build(node: DictConfig, **parts: Any) -> Any:
+def build(node: Mapping[str, Any], **parts: Any) -> Any:
     """Builds the object a checked node describes.
 
     Args:
@@ -58,7 +58,7 @@ def build(node: DictConfig, **parts: Any) -> Any:
         raise (error.__cause__ or error) from None
 
 
-def _build_trainer(node: DictConfig, parts: Mapping[str, Any]) -> Any:
+def _build_trainer(node: Mapping[str, Any], parts: Mapping[str, Any]) -> Any:
     """Lightning says in several ways that this machine or this combination of options will not do."""
     import torch
     from lightning_fabric.utilities.exceptions import MisconfigurationException

@@ -1,9 +1,14 @@
 """What the weights of a run saw before, as letters, and whose licence they have: numbers compare only among equals."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
+from dhr.core.errors import InputError
 from dhr.core.ranges import Rule
+from dhr.core.words import of_split
+from dhr.disk.atomic import read_object
+from dhr.disk.ledger import Ledger
 from dhr.disk.weights.pixel_labels import ADMITTED
 
 SAW = "saw"
@@ -27,17 +32,82 @@ def provenance(cfg: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     heads of USS models learn without labels, so they saw what their tokens saw. `licences` has those that timm or the
     publisher states for the names of the networks.
     """
-    masks, source = cfg["wss"], cfg["wss"].get("source") or {}
-    recipe = masks.get("recipe") or {}
-    # A method without a backbone of its own stands on the one of its source.
-    behind = recipe.get("backbone") or (source.get("recipe") or {}).get("backbone")
-    parts = {"backbone": cfg["backbone"], "wss": behind}
+    masks = cfg["wss"]
+    parts = {"backbone": cfg["backbone"], "wss": _backbone_of(masks) or masks.get("recipe")}
     if cfg["rebalancing"]["rebalancer"] is not None:
-        parts["uss"] = cfg["uss"].get("tokens") or cfg["uss"]["extractor"]
+        parts["uss"] = _model_of(cfg["uss"])
     saw = {name: letters_of(part) for name, part in parts.items()}
-    saw |= {} if masks.get(SAW) is None else {"wss": masks[SAW]}
-    named = {**parts, "wss": behind or recipe}
-    return {"saw": saw, "licences": {name: found for name, part in named.items() if (found := licence_of(part))}}
+    saw["wss"] = letters_of_masks(masks, cfg["dataset"]["splits"]["train"])
+    return {"saw": saw, "licences": {name: found for name, part in parts.items() if (found := licence_of(part))}}
+
+
+def letters_of_masks(wss: Mapping[str, Any], split: str) -> str:
+    """Letters of the WSS masks of a split.
+
+    They are what the option or the user says; else what is written beside masks that were made here; else those of the
+    publication, where nothing says that they were made here; else those of the backbone of the recipe.
+
+    Raises:
+        InputError: what is written beside them are no letters.
+    """
+    folder = of_split(wss["masks"], split)
+    said = wss.get(SAW) or letters_beside(folder)
+    if said is not None:
+        return str(said)
+    if wss.get("published") is not None:
+        return UNKNOWN if Ledger(folder).settings.is_file() else str(wss["published"])
+    return letters_of(_backbone_of(wss))
+
+
+def letters_of_making(cfg: Mapping[str, Any], seen: Sequence[str]) -> str:
+    """Letters of masks that are made now.
+
+    Args:
+        cfg: of train_wss.
+        seen: what they are made from: "recipe" (its backbone), "backbone", "uss", "source"; empty: only the user knows.
+
+    Raises:
+        InputError: what is written beside the masks of the source are no letters.
+    """
+    wss = cfg["wss"]
+    if wss.get(SAW) is not None or not seen:
+        return str(wss.get(SAW) or UNKNOWN)
+    parts = {"recipe": _backbone_of(wss), "backbone": cfg["backbone"], "uss": _model_of(cfg["uss"])}
+    source, split = "source" in seen, cfg["dataset"]["splits"]["train"]
+    found = [letters_of(parts[name]) for name in seen if name in parts]
+    return joined([*found, *([letters_of_masks(wss["source"], split)] if source else [])])
+
+
+def file_of_letters(folder: Path) -> Path:
+    """Where it is written what masks saw, beside their folder."""
+    return Ledger(folder).settings.with_suffix(f".{SAW}.json")
+
+
+def letters_beside(folder: Path) -> str | None:
+    """Letters that are written beside masks, None where none are.
+
+    Raises:
+        InputError: they are none.
+    """
+    path = file_of_letters(folder)
+    if not path.is_file():
+        return None
+    said = read_object(path).get(SAW)
+    if not isinstance(said, str) or (said != NOTHING and not {*said} <= {*LETTERS, UNKNOWN}):
+        raise InputError(f"{path}: {SAW}: {said}: not what train_wss writes; run it again, or delete the file")
+    return said
+
+
+def _backbone_of(wss: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Of the recipe; a method without a backbone of its own stands on the one of its source."""
+    recipes = [each.get("recipe") or {} for each in (wss, wss.get("source") or {})]
+    found: list[Mapping[str, Any]] = [recipe["backbone"] for recipe in recipes if recipe.get("backbone")]
+    return found[0] if found else None
+
+
+def _model_of(uss: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    model: Mapping[str, Any] | None = uss.get("tokens") or uss["extractor"]
+    return model
 
 
 def letters_of(part: Mapping[str, Any] | None) -> str:

@@ -68,12 +68,16 @@ class Dataset(Section):
 
 
 class WssMasks(Section):
-    """Where the masks of a WSS method lie, and how they are made if we can make them."""
+    """Where the masks of a WSS method lie, and how they are made if we can make them.
+
+    `saw` holds whatever made them; `published` are the letters of the masks that others brought.
+    """
 
     name: Name
     masks: str
     recipe: Part | None
     saw: Saw | None = None
+    published: Saw | None = None
 
 
 class WssSource(WssMasks):

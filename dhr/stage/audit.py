@@ -20,6 +20,7 @@ from dhr.disk.layout import DataLayout
 from dhr.page.audit import page_of
 from dhr.page.audit_record import Audited, log_lines, record_of
 from dhr.runtime.pools import cores, process_pool
+from dhr.stage.cures import cure_of_masks
 
 log = logging.getLogger("dhr.audit")
 
@@ -44,9 +45,7 @@ def audit(cfg: DictConfig) -> Audited:
         for name in names:
             wss: AuditedMasks | None = None
             if name == train and cfg.get("wss") is not None:  # as `dhr.stage.parts.wss_masks`, which imports torch
-                make = f"run python -m dhr.train_wss dataset={cfg.dataset.name} wss={cfg.wss.name}"
-                bring = "put the masks of this method there, or set wss.masks=<folder>"
-                wss = AuditedMasks(of_split(cfg.wss.masks, name), bring if cfg.wss.recipe is None else make)
+                wss = AuditedMasks(of_split(cfg.wss.masks, name), cure_of_masks(cfg.dataset.name, cfg.wss))
             splits.append(auditor.audit(name, needs_tags=name == train, needs_masks=name == validation, wss=wss))
     absent = [Notes(split) for split in cfg.dataset.splits.values() if split not in names and cfg.split is None]
     for notes in absent:

@@ -1,5 +1,6 @@
 """Parts that several stages build from the configuration."""
 
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -20,6 +21,7 @@ from dhr.disk.feature_store import FeatureStore
 from dhr.disk.layout import DataLayout, RunFolder
 from dhr.disk.run_record import RunRecord
 from dhr.network.segmentation import SegmentationNetwork
+from dhr.stage.cures import cure_of_masks
 from dhr.training.bars import progress_bar
 from dhr.training.features import Features
 from dhr.training.fitting import MakeTrainer
@@ -90,9 +92,7 @@ def wss_masks(cfg: DictConfig, split: str, node: DictConfig | None = None) -> Ma
     """Folder of the configured WSS masks for a split, or of those of another node of their kind, `wss.source`."""
     key, wss = ("wss", cfg.wss) if node is None else ("wss.source", node)
     table = classes_of(Path(cfg.paths.data) / cfg.dataset.folder, cfg.dataset.classes)
-    cure = f"python -m dhr.train_wss dataset={cfg.dataset.name} wss={wss.name}"
-    if wss.recipe is None:
-        cure = f"put the masks of this method there, or set {key}.masks=<folder>"
+    cure = cure_of_masks(cfg.dataset.name, wss, key)
     return MaskFolder(of_split(wss.masks, split), table.num_classes, cure, colours=MaskColours.of(table))
 
 
@@ -114,9 +114,28 @@ def stored_features(cfg: DictConfig, split: str) -> FeatureStore | None:
     return source.store(feature_store(cfg, split))
 
 
-def build_network(cfg: DictConfig, table: ClassTable) -> SegmentationNetwork:
-    """The network of a run: backbone, decoder and classifier for the classes of `table`."""
-    backbone = build(cfg.backbone)
+def build_backbone(node: DictConfig, *, trained: bool = False, place: str = "backbone") -> Any:
+    """A backbone.
+
+    Args:
+        node: of the `backbone` group.
+        trained: learnt weights will come over all that it begins with, so none are fetched or read.
+        place: where its keys are set, for messages.
+
+    Raises:
+        InputError: it refuses a value, or its weights cannot be had.
+    """
+    start: dict[str, Any] = {"weights": None} if trained and "weights" in node else {}
+    try:
+        return build(node, **start)
+    except InputError as error:
+        keys = "|".join(map(re.escape, node))
+        raise InputError(re.sub(rf"(?<![\w.])backbone\.(?=(?:{keys})\b)", f"{place}.", str(error))) from error
+
+
+def build_network(cfg: DictConfig, table: ClassTable, *, trained: bool = False) -> SegmentationNetwork:
+    """The network of a run: backbone, decoder and classifier for the classes of `table`; see `build_backbone`."""
+    backbone = build_backbone(cfg.backbone, trained=trained)
     decoder = build(
         cfg.decoder,
         backbone_channels=backbone.channels,

@@ -43,5 +43,5 @@ def settings_of(cfg: DictConfig, source: Source, table: ClassTable) -> dict[str,
         "scales": list(scales_of(cfg)),
         "flip": cfg.flip,
         "minimum_probability": cfg.minimum_probability,
-        "crf": {key: value for key, value in cfg.crf.items() if key != "workers"},
+        "crf": {key: value for key, value in without_saw(cfg.crf).items() if key != "workers"},
     }

@@ -102,9 +102,7 @@ class Source:
         Raises:
             InputError: they do not fit.
         """
-        if "weights" in self.settings.backbone:
-            self.settings.backbone.weights = None  # where training started from: all of it is in the file
-        network = build_network(self.settings, table)
+        network = build_network(self.settings, table, trained=True)
         load_network(network, self.weights)
         if not self.is_run and stated(self.weights) is None:
             stride = network.backbone.output_stride

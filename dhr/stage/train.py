@@ -97,7 +97,7 @@ def _train(cfg: DictConfig, run: RunFolder) -> None:
         plan = refresh.plan(labeller, cfg.rebalancing.start_epoch, data.train, _whole(cfg, data.train), run.root)
     data.train = plan.train
     order = torch.channels_last if cfg.channels_last else torch.contiguous_format
-    network = build_network(cfg, table).to(memory_format=order)
+    network = build_network(cfg, table, trained=run.last.exists()).to(memory_format=order)
     module = SegmentationModule(network, labels=plan.labels, optimizer=optimizer, table=table)
     options: dict[str, Any] = dict(cfg.logger)
     fitting = Fitting(

@@ -1,6 +1,7 @@
 """`dhr.train_wss`: masks of the training images from their tags."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,14 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 
 from dhr.config.parts import build, check_signatures, without_saw
+from dhr.config.provenance import SAW, file_of_letters, letters_beside, letters_of_making
 from dhr.core.errors import InputError
 from dhr.dataset.transforms import TrainTransform
-from dhr.stage.parts import build_network, feature_store, open_split, trainer_of, wss_masks
-from dhr.wss.recipe import carry_out
+from dhr.disk.atomic import write_json
+from dhr.stage.cures import making_of_masks
+from dhr.stage.parts import build_backbone, build_network, feature_store, open_split, trainer_of, wss_masks
+from dhr.training.fitting import is_first_process
+from dhr.wss.recipe import Recipe, carry_out
 from dhr.wss.workshop import Source, Workshop
 
 STEPS = ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")  # of the trainer, in what is learnt
@@ -33,17 +38,21 @@ def train_wss(cfg: DictConfig) -> Path:
     if cfg.wss.recipe is None:
         raise InputError(f"wss={cfg.wss.name}: these masks cannot be made here; put them into {cfg.wss.masks}")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    workshop = workshop_of(cfg)
-    carry_out(build(cfg.wss.recipe), workshop)
+    recipe = recipe_of(cfg, cfg.wss.recipe)
+    workshop = workshop_of(cfg, recipe)
+    carry_out(recipe, workshop)
+    saw = letters_of_making(cfg, recipe.seen)
+    if is_first_process() and letters_beside(workshop.folder) != saw:
+        write_json(file_of_letters(workshop.folder), {SAW: saw})
     return workshop.folder
 
 
-def workshop_of(cfg: DictConfig) -> Workshop:
+def workshop_of(cfg: DictConfig, recipe: Recipe) -> Workshop:
     """The data and the settings of a call."""
     settings, learnt = cfg.dataset, open_split(cfg, cfg.dataset.splits.train)
     wanted = open_split(cfg, cfg.split or learnt.name)
     dataset: Any = OmegaConf.to_container(settings, resolve=True)
-    crf = {key: value for key, value in cfg.crf.items() if key != "workers"}
+    crf = {key: value for key, value in without_saw(cfg.crf).items() if key != "workers"}
     trainer = {key: cfg.trainer[key] for key in STEPS if cfg.trainer.get(key) is not None}
     return Workshop(
         learnt=learnt,
@@ -51,7 +60,7 @@ def workshop_of(cfg: DictConfig) -> Workshop:
         folder=wss_masks(cfg, wanted.name).folder,
         source=_source(cfg, learnt.name),
         features=feature_store(cfg, learnt.name),
-        network=lambda: build_network(cfg, learnt.table),
+        network=partial(build_network, cfg, learnt.table),
         optimizer=build(cfg.optimizer),
         crf=build(cfg.crf),
         settings={
@@ -61,6 +70,7 @@ def workshop_of(cfg: DictConfig) -> Workshop:
             "precision": cfg.trainer.precision,
             **({"trainer": trainer} if trainer else {}),
         },
+        of_masks=recipe.of_masks,
         network_settings={key: without_saw(cfg[key]) for key in ("backbone", "decoder", "classifier", "optimizer")},
         crf_settings=crf,
         transform=TrainTransform(settings.crop_size, tuple(settings.long_side), settings.flip, tuple(settings.jitter)),
@@ -77,5 +87,16 @@ def _source(cfg: DictConfig, split: str) -> Source | None:
     node = cfg.wss.source
     if node is None:
         return None
-    recipe = None if node.recipe is None else build(node.recipe)
-    return Source(node.name, wss_masks(cfg, split, node), recipe)
+    recipe = None if node.recipe is None else partial(recipe_of, cfg, node.recipe)
+    return Source(node.name, wss_masks(cfg, split, node), recipe, making_of_masks(cfg.dataset.name, node))
+
+
+def recipe_of(cfg: DictConfig, node: DictConfig) -> Recipe:
+    """The recipe of a method or of its source; a backbone of its own is built when the method says what for."""
+    plain = without_saw(node)
+    parts = {}
+    if plain.pop("backbone", None) is not None:
+        place = "cam.backbone" if node == cfg.cam else "wss.recipe.backbone"
+        parts["backbone"] = partial(build_backbone, node.backbone, place=place)
+    recipe: Recipe = build(plain, **parts)
+    return recipe

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -13,11 +14,13 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from dhr.core.errors import InputError
 from dhr.disk.weights.state import read_checkpoint, refuse_unfit_checkpoint
 from dhr.disk.writing import remove_orphans, writing
+from dhr.runtime.ranks import Ranks
 from dhr.runtime.signals import Note, Stopped, noted
 from dhr.training.average import EmaAverage
 from dhr.training.checkpoint import AtomicCheckpointIO
 from dhr.training.stopping import SkipDone, StepSeeds, StopOnSignal
 
+LAST = "last.ckpt"  # the newest checkpoint
 NOT_TRUE_HERE = (  # what Lightning warns of
     r"(?s).*your dataloader is not resumable",  # it skips what was done
     "Checkpoint directory .* exists and is not empty",  # of the run that goes on
@@ -40,6 +43,19 @@ def is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
+def joined_at_start(make_trainer: MakeTrainer) -> Ranks | None:
+    """The processes that a scheduler, such as srun or torchrun, started at once for a training that is still to come.
+
+    They are joined as the training will find them. None where one process trains, or where it starts the others itself.
+    """
+    trainer = make_trainer(callbacks=[], logger=False, enable_checkpointing=False)
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.world_size == 1 or environment is None or isinstance(environment, LightningEnvironment):
+        return None
+    trainer.strategy.setup_environment()
+    return Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
+
+
 class Fitting:
     """A trainer whose run can be stopped after any step; continued, it is bit by bit the uninterrupted run.
 
@@ -56,7 +72,7 @@ class Fitting:
         self, make_trainer: MakeTrainer, folder: Path, *, seed: int, callbacks: Sequence[Callback] = (),
         average: EmaAverage | None = None, **options: Any,
     ) -> None:  # fmt: skip
-        self.last = folder / "last.ckpt"
+        self.last = folder / LAST
         self.note = Note()
         own: list[Callback] = [StepSeeds(seed), SkipDone(), *([] if average is None else [average])]
         stop = StopOnSignal(self.last, self.note, average)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -20,8 +20,12 @@ from dhr.dataset.split import Split
 from dhr.network.multi_scale import mean_of_mirrored, scaled_sizes, sum_over_sizes
 from dhr.training.optimizer import OptimizerRecipe
 from dhr.wss.masks import Look, labels_of, masks_ahead, refined
-from dhr.wss.recipe import Step
+from dhr.wss.recipe import Start, Step
 from dhr.wss.workshop import Workshop
+
+
+class BackboneStart(Start[nn.Module], Protocol):
+    """Builds a backbone as in the `backbone` group."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class CamRecipe:
     """How the classifier is trained and how its maps become masks.
 
     Attributes:
-        backbone: as in the `backbone` group.
+        backbone: as in the `backbone` group, built when it is known whether the classifier has learnt already.
         optimizer: as in the `optimizer` group.
         epochs: of the classifier.
         scales: factors on the image size for the maps.
@@ -37,7 +41,9 @@ class CamRecipe:
         gamma: power of the background channel, (1 - max of the maps) ** gamma.
     """
 
-    backbone: nn.Module
+    seen: ClassVar[tuple[str, ...]] = ("recipe",)
+    of_masks: ClassVar[frozenset[str]] = frozenset({"scales", "flip", "gamma"})
+    backbone: BackboneStart
     optimizer: OptimizerRecipe
     epochs: Count = 5
     scales: Scales = (1.0, 0.5, 1.5, 2.0)
@@ -46,11 +52,12 @@ class CamRecipe:
 
     def steps(self, workshop: Workshop) -> Sequence[Step]:
         """See `Recipe`: the classifier, then the masks."""
-        model = TagClassifier(self, num_tags=workshop.learnt.table.num_tags)
+        file = workshop.file("classifier")
+        model = TagClassifier(self, num_tags=workshop.learnt.table.num_tags, trained=file.has_learnt())
         # For networks that start from this classifier, as others start from ImageNet: backbone.weights=<file>.
         layers: Any = model.backbone
         parts = {"backbone.safetensors": layers.layers}
-        classifier = workshop.training("classifier", model, epochs=self.epochs, parts=parts)
+        classifier = workshop.training(file, model, epochs=self.epochs, parts=parts)
         masks = partial(masks_of, model, workshop.wanted, crf=workshop.crf)
         maps = workshop.soft_maps(partial(maps_of, model, workshop.wanted), classifier)
         return classifier, *maps, workshop.masks(masks, classifier)
@@ -84,11 +91,11 @@ class MapNetwork(pl.LightningModule):
 class TagClassifier(MapNetwork):
     """Backbone and bias-free 1x1 classifier, trained on tags with the multi-label soft margin."""
 
-    def __init__(self, recipe: CamRecipe, *, num_tags: int) -> None:
+    def __init__(self, recipe: CamRecipe, *, num_tags: int, trained: bool = False) -> None:
         super().__init__()
         self.recipe: CamRecipe = recipe
-        self.backbone = recipe.backbone
-        channels: Any = recipe.backbone.channels
+        self.backbone = recipe.backbone(trained=trained)
+        channels: Any = self.backbone.channels
         self.classifier = CamClassifier(channels[3], num_tags, scale=1.0)
 
     def forward(self, image: Tensor) -> Tensor:

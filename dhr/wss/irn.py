@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import pytorch_lightning as pl
 import torch
@@ -55,6 +55,8 @@ class IrnRecipe:
         floor: score of the background after the walk.
     """
 
+    seen: ClassVar[tuple[str, ...]] = ("source",)
+    of_masks: ClassVar[frozenset[str]] = frozenset({"walk", "damping", "floor"})
     optimizer: OptimizerRecipe
     walk: RandomWalk
     epochs: Count = 3
@@ -76,7 +78,8 @@ class IrnRecipe:
         confident = workshop.between("confident", sure, **origin)
         learnt = MaskFolder(confident.folder, workshop.learnt.table.num_classes)
         network, crf = EdgeNetwork(self, classifier, workshop.learnt.table.first_tag), workshop.crf_settings
-        edges = workshop.training("edges", network, epochs=self.epochs, masks=learnt, crf=crf, **origin)
+        file = workshop.file("edges", crf=crf, **origin)
+        edges = workshop.training(file, network, epochs=self.epochs, masks=learnt)
         return confident, edges, workshop.masks(partial(masks_of, network, workshop), edges)
 
 
@@ -87,15 +90,16 @@ def classifier_of(workshop: Workshop) -> tuple[TagClassifier, dict[str, Any]]:
         InputError: the source is another method, or its classifier is missing or does not fit.
     """
     source = workshop.source
-    if source is None or not isinstance(source.recipe, CamRecipe):
+    recipe = None if source is None or source.recipe is None else source.recipe()
+    if source is None or not isinstance(recipe, CamRecipe):
         name = "null" if source is None else source.name
         raise InputError(f"wss.source: {name}: has no tag classifier that edges could be learnt on; use wss.source=cam")
     file = TrainedFile(source.masks.folder.parent, "classifier", {})
     if not file.weights.exists():
-        raise InputError(f"{file.weights}: the tag classifier is missing; {source.masks.cure} trains it")
-    classifier = TagClassifier(source.recipe, num_tags=workshop.learnt.table.num_tags)
+        raise InputError(f"{file.weights}: the tag classifier is missing; {source.command} trains it")
+    classifier = TagClassifier(recipe, num_tags=workshop.learnt.table.num_tags, trained=True)
     load_strictly(classifier, read_weights(file.weights), file.weights)
-    views = {"scales": [*source.recipe.scales], "flip": source.recipe.flip}
+    views = {"scales": [*recipe.scales], "flip": recipe.flip}
     return classifier.eval(), {"classifier": file.digest(), "views": views}
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Gt, Le
@@ -25,7 +25,6 @@ from dhr.disk.mark import sha256_of
 from dhr.runtime.pools import cores, map_ahead
 from dhr.runtime.progress import progress
 from dhr.training.average import EmaAverage
-from dhr.training.fitting import is_first_process
 from dhr.wss.complement import ComplementedModule, Teacher
 from dhr.wss.debias import centroids_of, debiased_centroids, likeness, without_bias
 from dhr.wss.prediction import tagged_masks
@@ -50,6 +49,8 @@ class MarsRecipe:
         flip: whether the mirrored image is averaged in.
     """
 
+    seen: ClassVar[tuple[str, ...]] = ("source", "uss", "backbone")
+    of_masks: ClassVar[frozenset[str]] = frozenset({"scales", "flip"})
     epochs: Count
     start_epoch: Epoch = 1
     clusters: SmallCount = 2
@@ -64,17 +65,18 @@ class MarsRecipe:
 
         centroids = CentroidStep(self, workshop, biased, digest_of({**origin, **self._of_centroids}))
         debiased = workshop.between("debiased", centroids.debiased, **origin)
-        if centroids.amount() or debiased.amount():
-            TrainingFiles(workshop.learnt, biased, workshop.features).tagged()
-
         average = EmaAverage(workshop.optimizer.ema_decay)
         teacher = Teacher(average, workshop.crf, table.first_tag)
+        how: dict[str, Any] = {"network": workshop.network_settings, "crf": workshop.crf_settings, **origin}
+        file = workshop.file("network", **how)
+        if not file.is_there() and (centroids.amount() or debiased.amount()):
+            TrainingFiles(workshop.learnt, biased, workshop.features).tagged()
+        start = workshop.network(trained=file.has_learnt())
         module = ComplementedModule(
-            workshop.network(), teacher=teacher, start_epoch=self.start_epoch, optimizer=workshop.optimizer, table=table
+            start, teacher=teacher, start_epoch=self.start_epoch, optimizer=workshop.optimizer, table=table
         )
         masks = MaskFolder(debiased.folder, table.num_classes)
-        how: dict[str, Any] = {"network": workshop.network_settings, "crf": workshop.crf_settings, **origin}
-        network = workshop.training("network", module, epochs=self.epochs, masks=masks, average=average, **how)
+        network = workshop.training(file, module, epochs=self.epochs, masks=masks, average=average)
         predicted = partial(
             tagged_masks, module.network, workshop.wanted, scales=self.scales, flip=self.flip, crf=workshop.crf
         )
@@ -121,8 +123,9 @@ class CentroidStep:
         return (time.perf_counter() - start) / cores()
 
     def run(self) -> None:
-        """See `Step`. The first process alone makes and needs them."""
-        if not is_first_process():
+        """See `Step`. Each process makes them, since all need them, and waiting for one of them would take as long."""
+        ranks = self.shop.join()
+        if ranks is None:
             return
         self.values = None if self.shop.overwrite else self._stored()
         if self.values is not None:
@@ -131,12 +134,13 @@ class CentroidStep:
         with ThreadPoolExecutor(cores()) as pool:
             images = map_ahead(pool, self._of_image, ids, workers=cores())
             self.values = debiased_centroids(
-                progress(images, f"{self.name} {self.shop.learnt.name}", total=len(ids)),
+                progress(images, f"{self.name} {self.shop.learnt.name}", total=len(ids), visible=ranks.first),
                 num_classes=self.shop.learnt.table.num_classes,
                 kept=self.recipe.kept,
             )
-        write_atomically(self.path, save({KEY: self.values}, metadata={"settings": self.digest}))
-        log.info(f"{self.path}: of {len(ids)} images")
+        if ranks.first:
+            write_atomically(self.path, save({KEY: self.values}, metadata={"settings": self.digest}))
+            log.info(f"{self.path}: of {len(ids)} images")
 
     def debiased(self, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
         """Ids and debiased masks (H,W) uint8: pixels that only seem to be of their class are IGNORE.

@@ -4,17 +4,19 @@ import logging
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
 
 from dhr.core.words import duration
 from dhr.training.fitting import is_first_process
+from dhr.wss.steps import Training
 
 if TYPE_CHECKING:
     from dhr.wss.workshop import Workshop
 
+T_co = TypeVar("T_co", covariant=True)
 TRIALS = 3
 log = logging.getLogger("dhr.train_wss")
 
@@ -49,8 +51,25 @@ class Step(Protocol):
         ...
 
 
+class Start(Protocol[T_co]):
+    """Builds what a training starts from."""
+
+    def __call__(self, *, trained: bool = False) -> T_co:
+        """A new one; with `trained` one that learnt weights will come over, so that nobody fetches others for it."""
+        ...
+
+
 class Recipe(Protocol):
-    """The settings of a method, from which its steps follow."""
+    """The settings of a method, from which its steps follow.
+
+    Attributes:
+        seen: what it learns from, beside tags and images, whose weights saw something before: "recipe" (its own
+            backbone), "backbone", "uss", "source".
+        of_masks: names of those that decide how a trained network makes masks, and nothing of what it learns.
+    """
+
+    seen: ClassVar[tuple[str, ...]]
+    of_masks: ClassVar[frozenset[str]]
 
     def steps(self, workshop: "Workshop") -> Sequence[Step]:
         """Its steps in their order; the last one writes the masks. Nothing is done yet."""
@@ -63,7 +82,7 @@ def carry_out(recipe: Recipe, workshop: "Workshop") -> None:
     Raises:
         InputError: there are such products, and they must not be made anew; or tags are wrong.
     """
-    steps = recipe.steps(workshop)
+    steps = needed(recipe.steps(workshop))
     workshop.refuse_mixtures(steps)
     workshop.look_at_tags()
     if is_first_process():
@@ -71,6 +90,13 @@ def carry_out(recipe: Recipe, workshop: "Workshop") -> None:
     for step in steps:
         step.run()
     workshop.leave()
+
+
+def needed(steps: Sequence[Step]) -> list[Step]:
+    """All steps but those that only prepare a training that is there."""
+    done = (place for place, step in enumerate(steps) if isinstance(step, Training) and step.file.is_there())
+    last = max(done, default=0)
+    return [step for place, step in enumerate(steps) if place >= last or isinstance(step, Training)]
 
 
 def say_what_is_due(steps: Sequence[Step]) -> None:

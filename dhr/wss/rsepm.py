@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,8 @@ class RsEpm:
         gamma: power of the background channel, (1 - max of the maps) ** gamma.
     """
 
+    seen: ClassVar[tuple[str, ...]] = ("backbone",)
+    of_masks: ClassVar[frozenset[str]] = frozenset({"scales", "flip", "gamma"})
     correlation: SelfCorrelation
     epochs: Count = 20
     seed_start: UnitInterval = 0.25
@@ -69,13 +71,14 @@ class RsEpm:
                 f"wss.recipe.seed_start: {self.seed_start}: none of {self.epochs} epochs begins there, so the decoder "
                 "would learn nothing; use more wss.recipe.epochs, or a smaller wss.recipe.seed_start"
             )
-        network = workshop.network()
+        file = workshop.file("network", network=workshop.network_settings)
+        network = workshop.network(trained=file.has_learnt())
         if isinstance(network.classifier, NoClassifier):
             raise InputError("classifier: none: wss=rsepm learns class activation maps; use classifier=cam")
         model = RecurSeedAndEdgePredictMix(
             network, self, optimizer=workshop.optimizer, first_tag=workshop.learnt.table.first_tag
         )
-        trained = workshop.training("network", model, epochs=self.epochs, network=workshop.network_settings)
+        trained = workshop.training(file, model, epochs=self.epochs)
         return trained, workshop.masks(partial(masks_of, model, workshop.wanted, crf=workshop.crf), trained)
 
 

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from safetensors.torch import save
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from dhr.core.sample import Batch
 from dhr.dataset.check import TrainingFiles
@@ -58,7 +58,7 @@ class Training:
 
     def amount(self) -> int:
         """See `Step`."""
-        if self.file.is_there(overwrite=self.shop.overwrite):
+        if self.file.is_there():
             return 0
         return self.epochs * (len(self.shop.tagged) // self.shop.batch_size)
 
@@ -79,7 +79,7 @@ class Training:
     def run(self) -> None:
         """See `Step`."""
         shop, file = self.shop, self.file
-        if file.is_there(overwrite=shop.overwrite):
+        if file.is_there():
             log.info(f"{file.weights}: the {file.name} is there; overwrite=true trains it anew")
         else:
             self._train()
@@ -137,7 +137,8 @@ class Products:
             sources=lambda image_id: [layout.image(split, image_id), layout.tags(split, image_id)],
             what="masks" if self.encode is None else self.name,
             suffix=self.suffix,
-            elsewhere="wss.masks=<folder>",
+            # What is learnt lies beside the masks, so that others of the same networks need only a name.
+            elsewhere=f"wss.masks={self.folder.parent}/<name>" if self.last else "wss.masks=<folder>/{split}",
         )
 
     def refuse_others(self) -> None:
@@ -146,7 +147,7 @@ class Products:
         Raises:
             InputError: there are some, and they must not be made anew.
         """
-        untrained = self.network is not None and not self.network.file.is_there(overwrite=self.shop.overwrite)
+        untrained = self.network is not None and not self.network.file.is_there()
         settings = {"network": None} if untrained else self.settings()
         self.output(settings).refuse_mixture(self.split.all_ids(), overwrite=self.shop.overwrite)
 
@@ -166,12 +167,10 @@ class Products:
             return (time.perf_counter() - start) / number
 
     def run(self) -> None:
-        """See `Step`. Before Lightning has started the other processes, the first one works alone."""
-        shop = self.shop
-        if shop.ranks is None and (self.last or distributed.is_torchelastic_launched()):
-            shop.ranks = Ranks.join()
-        if shop.ranks is None and not is_first_process():
-            return  # the first one was done when it started this one
+        """See `Step`."""
+        shop, ranks = self.shop, self.shop.join(last=self.last)
+        if ranks is None:
+            return
 
         def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
             for image_id, mask in self.make(todo):
@@ -179,7 +178,6 @@ class Products:
                 keep(image_id, data)
                 yield image_id
 
-        ranks = shop.ranks or Ranks(0, 1, shop.device)
         title = f"{self.name} {self.split.name}"
         self.output(self.settings()).fill(self.split.all_ids(), make, ranks, title=title, overwrite=shop.overwrite)
 

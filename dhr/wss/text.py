@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Gt, Le
@@ -44,6 +44,8 @@ class TextRecipe:
         precision: of the matrix products.
     """
 
+    seen: ClassVar[tuple[str, ...]] = ()
+    of_masks: ClassVar[frozenset[str]] = frozenset()
     name: str
     templates: Templates
     background: Texts | None

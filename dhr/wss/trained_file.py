@@ -1,15 +1,17 @@
 """The network of a WSS method on disk, and beside it the settings that it was trained with."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dhr.core.errors import InputError
 from dhr.disk.atomic import read_json, write_json
 from dhr.disk.ledger import digest_of
 from dhr.disk.mark import sha256_of
 from dhr.disk.output import differing_keys
+from dhr.training.fitting import LAST
 
 RECIPE = "recipe.json"  # beside the weights: the settings of the training
 
@@ -22,11 +24,15 @@ class TrainedFile:
         folder: of both files.
         name: of the network.
         settings: of the network that is wanted.
+        overwrite: whether a network that is stored is out of date.
+        spare: names of settings of the recipe that a record may hold beside, since they change nothing.
     """
 
     folder: Path
     name: str
     settings: Mapping[str, object]
+    overwrite: bool = False
+    spare: Collection[str] = ()
 
     @property
     def weights(self) -> Path:
@@ -38,7 +44,7 @@ class TrainedFile:
         """File of the settings of the training, with the digest of the weights."""
         return self.folder / RECIPE
 
-    def is_there(self, *, overwrite: bool = False) -> bool:
+    def is_there(self) -> bool:
         """Whether a network of these settings is stored; False with `overwrite`, which trains it anew.
 
         False too for weights that were written in the very end of a training that was not concluded: it goes on.
@@ -46,10 +52,10 @@ class TrainedFile:
         Raises:
             InputError: the stored weights have other settings or none, or do not match their digest.
         """
-        if overwrite or not self.weights.exists():
+        if self.overwrite or not self.weights.exists():
             return False
         cure = "overwrite=true trains it and makes its masks anew"
-        recorded = read_json(self.recipe) if self.recipe.exists() else None
+        recorded = without(read_json(self.recipe), self.spare) if self.recipe.exists() else None
         differing = differing_keys(recorded, {**self.settings, "weights": self.digest()})
         if not differing or self.begun.exists():
             return not differing
@@ -70,8 +76,28 @@ class TrainedFile:
         """Folder of the checkpoints of an unfinished training with these settings; other settings have another one."""
         return self.folder / f".training-{digest_of(self.settings)[:8]}"
 
+    def has_learnt(self) -> bool:
+        """Whether learnt weights come over those that a network begins with: it is stored, or its training goes on.
+
+        Raises:
+            InputError: as `is_there`.
+        """
+        return self.is_there() or (self.begun / LAST).exists()
+
     def conclude(self) -> None:
         """Records the settings and the digest of the stored weights, and removes the checkpoints."""
         write_json(self.recipe, {**self.settings, "weights": self.digest()})
         for folder in self.folder.glob(".training-*"):
             shutil.rmtree(folder)
+
+
+def without(settings: Any, names: Collection[str]) -> Any:
+    """Settings without some of those of the recipe; what is none stays as it is.
+
+    >>> without({"seed": 1, "recipe": {"epochs": 3, "gamma": 2.0}}, {"gamma"})
+    {'seed': 1, 'recipe': {'epochs': 3}}
+    """
+    recipe = settings.get("recipe") if isinstance(settings, Mapping) else None
+    if not isinstance(recipe, Mapping):
+        return settings
+    return {**settings, "recipe": {key: value for key, value in recipe.items() if key not in names}}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from dhr.core.errors import InputError
 from dhr.crf.interface import Crf
@@ -21,11 +21,11 @@ from dhr.disk.soft_maps import STRIDE, SUFFIX, encode_maps
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.runtime.ranks import Ranks
 from dhr.training.average import EmaAverage
-from dhr.training.fitting import MakeTrainer
+from dhr.training.fitting import MakeTrainer, is_first_process, joined_at_start
 from dhr.training.optimizer import OptimizerRecipe
-from dhr.wss.recipe import Step
+from dhr.wss.recipe import Start, Step
 from dhr.wss.steps import Masks, Products, Training
-from dhr.wss.trained_file import TrainedFile
+from dhr.wss.trained_file import TrainedFile, without
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,14 @@ class Source:
     Attributes:
         name: of its option.
         masks: those of the split to learn from.
-        recipe: how it makes them; None where they came from elsewhere.
+        recipe: builds the recipe by which it makes them; None where they came from elsewhere.
+        command: makes them.
     """
 
     name: str
     masks: MaskFolder
-    recipe: object
+    recipe: Callable[[], object] | None
+    command: str
 
 
 @dataclass
@@ -53,10 +55,12 @@ class Workshop:
         folder: of the wanted masks; what the method learns lies beside it.
         source: what the method starts from, None where that is nothing.
         features: those of the USS model, of the images to learn from.
-        network: makes a new segmentation network, for the methods that train one.
+        network: makes a new segmentation network, for the methods that train one; `trained=True`: one that learnt
+            weights will come over.
         optimizer: of that network.
         crf: refines masks.
-        settings: everything that decides what is learnt, by content.
+        settings: everything that decides what is made, by content.
+        of_masks: names of settings of the recipe from which nothing is learnt, see `Recipe`.
         network_settings: everything that decides what `network` and `optimizer` make.
         crf_settings: everything that decides what the CRF does.
         transform: cuts crops from the images to learn from.
@@ -74,10 +78,11 @@ class Workshop:
     folder: Path
     source: Source | None
     features: FeatureStore
-    network: Callable[[], SegmentationNetwork]
+    network: Start[SegmentationNetwork]
     optimizer: OptimizerRecipe
     crf: Crf
     settings: Mapping[str, object]
+    of_masks: frozenset[str]
     network_settings: Mapping[str, object]
     crf_settings: Mapping[str, object]
     transform: TrainTransform
@@ -113,22 +118,35 @@ class Workshop:
             seed=self.seed,
         )
 
+    @property
+    def _of_training(self) -> Mapping[str, object]:
+        settings: Mapping[str, object] = without(self.settings, self.of_masks)
+        return settings
+
+    def file(self, name: str, **settings: object) -> TrainedFile:
+        """Where the network of the method is kept.
+
+        Args:
+            name: of the network.
+            **settings: what decides what it learns, beside that of the workshop.
+        """
+        whole = {**self._of_training, **settings}
+        return TrainedFile(self.folder.parent, name, whole, self.overwrite, spare=self.of_masks)
+
     def training(
-        self, name: str, module: pl.LightningModule, *, epochs: int, masks: MaskFolder | None = None,
-        parts: Mapping[str, nn.Module] | None = None, average: EmaAverage | None = None, **settings: object,
+        self, file: TrainedFile, module: pl.LightningModule, *, epochs: int, masks: MaskFolder | None = None,
+        parts: Mapping[str, nn.Module] | None = None, average: EmaAverage | None = None,
     ) -> "Training":  # fmt: skip
         """A step that trains the network of the method.
 
         Args:
-            name: of the network and of its file.
+            file: of the network.
             module: as it starts; after the step it has learnt, is in eval mode and on the device.
             epochs: of the training.
             masks: that it learns beside the tags; made by an earlier step, or brought.
             parts: of the module that get a file of their own, by its name.
             average: of the weights of the module, which becomes this average at the end; None where none is kept.
-            **settings: what decides what is learnt, beside that of the workshop.
         """
-        file = TrainedFile(self.folder.parent, name, {**self.settings, **settings})
         return Training(self, file, module, epochs, masks, parts or {}, average)
 
     def between(self, name: str, make: Masks, **settings: object) -> "Products":
@@ -140,7 +158,7 @@ class Workshop:
             **settings: what decides what they are, beside that of the workshop and the CRF.
         """
         folder = self.folder.parent / f".{name}" / self.learnt.name
-        whole = {**self.settings, "crf": self.crf_settings, **settings}
+        whole = {**self._of_training, "crf": self.crf_settings, **settings}
         return Products(self, name, self.learnt, folder, make, lambda: whole, last=False)
 
     def masks(self, make: Masks, network: "Training | None" = None, **settings: object) -> "Products":
@@ -177,7 +195,22 @@ class Workshop:
         """What decides what comes from a network, with the digest of its weights, or without a network."""
         if network is None:
             return self.settings
-        return {network.file.name: network.file.digest(), **network.file.settings}
+        return {network.file.name: network.file.digest(), **network.file.settings, **self.settings}
+
+    def join(self, *, last: bool = False) -> Ranks | None:
+        """The processes at work on a step; None in one that is started only after the first one has done the step.
+
+        Before Lightning starts the others, the first one works alone.
+
+        Args:
+            last: whether no training follows.
+        """
+        if self.ranks is None:
+            self.ranks = joined_at_start(self.make_trainer)
+        if self.ranks is None and (last or distributed.is_torchelastic_launched()):
+            self.ranks = Ranks.join()
+        alone = Ranks(0, 1, self.device) if is_first_process() else None
+        return self.ranks or alone
 
     def refuse_mixtures(self, steps: Sequence[Step]) -> None:
         """Refuses, before anything is made, what was made with other settings, or by a network not trained yet.

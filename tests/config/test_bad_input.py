@@ -85,8 +85,8 @@ def store(value: object) -> Callable[[Path], None]:
 
 
 BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
-    (MASK, Path.unlink, "this WSS mask is missing; python -m dhr.train_wss dataset=toy wss=cam"),
-    (MASK, fill(1, (10, 12)), r"size \(10, 12\): the image has \(48, 48\).*; python -m dhr.train_wss"),
+    (MASK, Path.unlink, "this WSS mask is missing; run python -m dhr.train_wss dataset=toy wss=cam"),
+    (MASK, fill(1, (10, 12)), r"size \(10, 12\): the image has \(48, 48\).*; run python -m dhr.train_wss"),
     (MASK, fill(10), "label 10: allowed are 0 to 9 and 255; were these masks made for another data set?"),
     (MASK, paint, "mode RGB: a mask is an 8-bit palette or grey PNG"),
     (MASK, cut, "unreadable mask .*; fetch or make this file again"),
@@ -144,7 +144,7 @@ def test_without_any_tag_there_is_nothing_to_learn(there: Tiny) -> None:
 @pytest.mark.parametrize(("words", "said"), [
     (["dataset.batch_size=17"], f"dataset.batch_size: 17: there are only {TRAIN} images .*; use dataset.batch_size=16"),
     (["dataset.splits.validation=val"], "split=val: no folder .*; make it with python -m dhr.prepare"),
-    (["wss=mars"], "MARS.*: this WSS mask is missing; python -m dhr.train_wss dataset=toy wss=mars"),
+    (["wss=mars"], "MARS.*: this WSS mask is missing; run python -m dhr.train_wss dataset=toy wss=mars, or put"),
     (["wss=dhr"], "DHR.*: this WSS mask is missing; put the masks of this method there, or set wss.masks="),
     (["uss=cause", "uss/tokens=colour"], r"CAUSE_Toy\.pt: these weights are missing; .* python -m dhr\.train_uss"),
     (["trainer.devices=abc"], "trainer: .*devices"),

@@ -10,11 +10,24 @@ from report_pages import RECORD, make_run, scores_of
 
 from dhr.config.compose import compose
 from dhr.config.parts import build, check_signatures, without_saw
-from dhr.config.provenance import LETTERS, in_words, joined, letters_of, provenance
+from dhr.config.provenance import (
+    LETTERS,
+    file_of_letters,
+    in_words,
+    joined,
+    letters_of,
+    letters_of_making,
+    provenance,
+)
 from dhr.config.tree import options
 from dhr.core.errors import InputError
 from dhr.disk.run_record import RunRecord
 from dhr.page.report import write_report
+from dhr.wss.cam import CamRecipe
+from dhr.wss.irn import IrnRecipe
+from dhr.wss.mars import MarsRecipe
+from dhr.wss.rsepm import RsEpm
+from dhr.wss.text import TextRecipe
 
 ROOT = Path(__file__).parents[2]
 VOC = ("dataset=voc", "wss=mars", "uss=dinov2")
@@ -44,6 +57,50 @@ def test_letters_of_a_run(words: list[str], saw: dict[str, str]) -> None:
     cfg = compose("train", words)
     check_signatures(cfg)
     assert provenance(cfg)["saw"] == saw
+
+
+MADE: list[tuple[type[Any], list[str], str]] = [
+    (CamRecipe, ["wss=cam"], "I"),
+    (CamRecipe, ["wss=cam", "cam.backbone.weights=null"], "nothing"),
+    (CamRecipe, ["wss=cam", "wss.saw=S"], "S"),
+    (IrnRecipe, ["wss=irn"], "I"),
+    (IrnRecipe, ["wss=irn", "cam.backbone.saw=T"], "T"),
+    (MarsRecipe, ["wss=mars", "uss=dinov2"], "IS"),
+    (MarsRecipe, ["wss=mars", "uss=colour", "backbone.weights=null"], "I"),
+    (MarsRecipe, ["wss=mars", "uss=colour", "backbone.weights=null", "cam.backbone.weights=null"], "nothing"),
+    (MarsRecipe, ["wss=mars", "uss=colour", "backbone.saw=T", "wss.source=truth"], "TM"),
+    (MarsRecipe, ["wss=mars", "uss=colour", "wss.source=rsepm"], "I"),  # brought
+    (RsEpm, ["wss=rsepm"], "I"),
+    (RsEpm, ["wss=rsepm", "backbone.weights=pixels:own.pth", "backbone.saw=S"], "SM"),
+    (TextRecipe, ["wss=text"], "T"),
+    (TextRecipe, ["wss=text", "wss.saw=null"], "?"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "words", "saw"), MADE)
+def test_letters_of_masks_follow_from_what_they_are_made_of(recipe: type[Any], words: list[str], saw: str) -> None:
+    cfg = compose("train_wss", ["dataset=voc", *words])
+    assert cfg.wss.recipe["_target_"].rpartition(".")[2] == recipe.__name__
+    assert letters_of_making(cfg, recipe.seen) == saw
+
+
+def test_masks_made_here_say_what_they_saw_and_brought_ones_are_as_published(tmp_path: Path) -> None:
+    masks, words = tmp_path / "MARS" / "train_aug", ["dataset=voc", f"wss.masks={tmp_path}/MARS/{{split}}"]
+
+    def found(*more: str) -> str:
+        return provenance(compose("train", [*words, *more]))["saw"]["wss"]
+
+    assert (found("wss=mars"), found("wss=rsepm"), found("wss=cam")) == ("IS", "I", "I")
+    masks.mkdir(parents=True)
+    masks.with_suffix(".json").write_text("{}")  # made here by a version that wrote no letters
+    assert (found("wss=mars"), found("wss=rsepm"), found("wss=cam")) == ("?", "?", "I")
+    file_of_letters(masks).write_text('{"saw": "T"}')
+    assert (found("wss=mars"), found("wss=rsepm"), found("wss=cam")) == ("T", "T", "T")
+    assert found("wss=mars", "wss.saw=S") == "S"
+    for broken in ('{"saw": "X"}', '{"saw": 3}', "{}", "[]"):
+        file_of_letters(masks).write_text(broken)
+        with pytest.raises(InputError, match=r"train_aug\.saw\.json: .*run"):
+            found("wss=mars")
 
 
 def test_licences_are_those_of_the_names() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from downloads import make_ade
 from PIL import Image
+from samples import LEARNING, REAL, VALIDATING
 from tiny import Tiny
 
 from dhr.config.compose import compose
@@ -19,37 +20,12 @@ from dhr.disk.image import read_image
 from dhr.disk.layout import DataLayout
 from dhr.disk.mask import read_mask, write_mask
 
-LEARNING, VALIDATING = 6, 3  # images of the two that are made or cut short
 TRAINING = (
     "name=short", "backbone=resnet18", "backbone.weights=null", "wss=truth", "uss=colour",
     "dataset.crop_size=96", "dataset.long_side=[90,120]", "dataset.batch_size=2", "dataset.workers=0",
     "trainer.max_steps=2", "trainer.accelerator=cpu", "crf.workers=0", "crf.iterations=2",
 )  # fmt: skip
 PREDICTION = ("scales=[0.25,0.5]", "crf.iterations=2", "crf.workers=0")
-
-
-def few_voc(root: Path, samples: Path) -> Path:
-    """The real download with short lists."""
-    photographs, voc = samples / "voc2012" / "VOCdevkit" / "VOC2012", root / "VOCdevkit" / "VOC2012"
-    (voc / "ImageSets" / "Segmentation").mkdir(parents=True)
-    for path in photographs.iterdir():
-        if path.name != "ImageSets":
-            (voc / path.name).symlink_to(path)
-    for name, count in (("train", LEARNING), ("train_aug", LEARNING), ("val", VALIDATING)):
-        ids = (photographs / "ImageSets" / "Segmentation" / f"{name}.txt").read_text().split()
-        (voc / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("\n".join(ids[:count]))
-    return voc.parent
-
-
-def few_ade(root: Path, samples: Path) -> Path:
-    """The samples are of the validation split only: some of them are learnt from here."""
-    ade, home = samples / "ade20k" / "ADEChallengeData2016", root / "ADEChallengeData2016"
-    for kind in ("images", "annotations"):
-        for number, path in enumerate(sorted((ade / kind / "validation").iterdir())[: LEARNING + VALIDATING]):
-            folder = home / kind / ("training" if number < LEARNING else "validation")
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / path.name.replace("val", "train" if number < LEARNING else "val")).symlink_to(path)
-    return home
 
 
 def made_voc(root: Path, _: Path) -> Path:
@@ -72,11 +48,7 @@ def made_voc(root: Path, _: Path) -> Path:
 DOWNLOADS: dict[str, tuple[str, Callable[[Path, Path], Path]]] = {
     "made voc": ("voc", made_voc),
     "made ade": ("ade", lambda root, _: make_ade(root, LEARNING, VALIDATING)),
-    "voc": ("voc", few_voc),
-    "ade": ("ade", few_ade),
-    "coco": ("coco", lambda _, samples: samples / "coco2014"),
-    "context": ("context", lambda _, samples: samples / "pascal_context"),
-    "stuff": ("stuff", lambda _, samples: samples / "coco_stuff164k"),
+    **{name: (name, download) for name, download in REAL.items()},
 }
 
 

@@ -96,7 +96,10 @@ def test_masks_by_hand() -> None:
 
 def network(reach: int = 4) -> EdgeNetwork:
     torch.manual_seed(1)
-    backbone = ResNet("resnet18", output_stride=8, widths=(8, 16, 16, 16))
+
+    def backbone(*, trained: bool = False) -> ResNet:
+        return ResNet("resnet18", output_stride=8, widths=(8, 16, 16, 16))
+
     classifier = TagClassifier(CamRecipe(backbone, OPTIMIZER, scales=(1.0, 0.5)), num_tags=2)
     return EdgeNetwork(IrnRecipe(OPTIMIZER, RandomWalk(), reach=reach), classifier, first_tag=1)
 

@@ -41,8 +41,9 @@ def model_of(tiny: Tiny, *words: str) -> tuple[RecurSeedAndEdgePredictMix, Batch
     """The network as it starts, and the first crops."""
     cfg = compose("train_wss", tiny.words("train_wss", *WORDS, *words))
     torch.manual_seed(0)
-    shop = workshop_of(cfg)
-    trained: Any = build(cfg.wss.recipe).steps(shop)[0]
+    recipe = build(cfg.wss.recipe)
+    shop = workshop_of(cfg, recipe)
+    trained: Any = recipe.steps(shop)[0]
     crops = shop.crops(None)
     return trained.module, Batch.of([crops[0, position] for position in range(4)], torch.device("cpu"))
 
@@ -113,4 +114,4 @@ def test_a_decoder_that_would_never_learn_is_refused(tiny: Tiny, words: list[str
 
 def test_masks_from_elsewhere_are_trained_on_as_before(tiny: Tiny) -> None:
     cfg = compose("train", tiny.words("train", "wss=rsepm"))
-    assert cfg.wss.saw == "I" and cfg.wss.masks.endswith("RSEPM/{split}")
+    assert cfg.wss.published == "I" and cfg.wss.masks.endswith("RSEPM/{split}")

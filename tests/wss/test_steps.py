@@ -136,17 +136,21 @@ def test_overwrite_makes_everything_anew(there: Tiny) -> None:
     assert after.keys() == before.keys() and not set(after.values()) & set(before.values())
 
 
+def forget(there: Tiny) -> None:
+    (there.wss / "classifier.safetensors").unlink()
+
+
 OTHERS: dict[str, tuple[Callable[[Tiny], None], tuple[str, ...], int, str]] = {
-    "between": (lambda there: None, (), 7, r"\.seeds/train: its masks .*other settings \(colour"),
-    "CRF": (lambda there: None, ("crf.iterations=2",), 0, r"\.seeds/train: its masks .*other settings \(crf"),
-    "recipe": (lambda there: None, ("cam.epochs=3",), 0, r"\.seeds/train: its masks .*other settings \(recipe"),
+    "between": (forget, (), 7, r"\.seeds/train: its masks .*other settings \(colour"),
+    "CRF": (forget, ("crf.iterations=2",), 0, r"\.seeds/train: its masks .*other settings \(crf"),
+    "recipe": (forget, ("cam.epochs=3",), 0, r"\.seeds/train: its masks .*other settings \(recipe"),
     "training": (
         lambda there: shutil.rmtree(there.wss / ".seeds"),
         ("cam.epochs=3",),
         0,
         "classifier.safetensors: .*other settings",
     ),
-    "untrained": (lambda there: (there.wss / "classifier.safetensors").unlink(), (), 0, "CAM/train: .*other settings"),
+    "untrained": (forget, (), 0, "CAM/train: .*other settings"),
     "unknown": (lambda there: (there.wss / "train.json").unlink(), (), 0, "CAM/train: .*do not say how they were made"),
 }
 

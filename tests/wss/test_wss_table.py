@@ -50,12 +50,27 @@ def test_every_whole_folder_has_a_row(
     assert np.asarray(Image.open(written.with_suffix(".png"))).std() > 10
 
 
+def test_masks_say_themselves_what_they_saw(
+    there: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those of no option."""
+    assert read_json(there.wss / "train.saw.json") == {"saw": "nothing"}
+    (there.wss / "train.saw.json").rename(there.wss.parent / "MINE" / "train.saw.json")
+    (there.wss / "train.saw.json").write_text('{"saw": "I"}')
+    assert shown(there, monkeypatch, "dataset=toy") == 0
+    rows = {
+        line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if str(TRAIN) in line.split()
+    }
+    assert rows == {"CAM": "I", "MINE": "nothing", "Simulated": "M"}
+
+
 def test_masks_of_other_weights_are_not_said_to_have_seen_what_the_option_saw(
     there: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = there.wss / "train.json"
     settings.write_text(settings.read_text().replace('"weights": null', '"weights": "brought.pth"'))
     (there.wss / "train.files.jsonl").unlink()
+    (there.wss / "train.saw.json").unlink()
     assert shown(there, monkeypatch, "dataset=toy") == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("CAM "))
     assert row.split()[1] == "?"
