@@ -1,10 +1,12 @@
 """wandb beside metrics.csv: a logger whose failures, whatever they are, are said once and stop nothing."""
 
 import logging
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,15 +143,17 @@ class Board(Logger):
         self._wandb = WandbLogger(experiment=begun)
 
     def _known_id(self) -> str | None:
-        """The id of the run that is continued, unless its folder was copied or renamed since, or the project is new."""
+        """The id of the run that is continued; None where its folder was copied or renamed, or the project is new."""
         kept = read_object(self.run.wandb) if self.run.wandb.exists() else {}
-        same = (kept.get("name"), kept.get("project")) == (self.run.root.name, self.name)
+        same = kept.get("name") == self.run.root.name and self.name in (None, kept.get("project"))
         return str(kept["id"]) if same and "id" in kept else None
 
     def _finish(self, status: str) -> None:
         begun = self._wandb.experiment
         begun.summary["report"] = str(self.run.report.resolve())
         begun.finish(exit_code=0 if status == "success" else 1)
+        if begun.offline:
+            log.info(f"logger=wandb: to send what was kept here: wandb sync {shlex.quote(str(Path(begun.dir).parent))}")
 
     def _attempt(self, act: Callable[[], object], failed: str = "gives up") -> None:
         if not self.is_open:

@@ -176,7 +176,7 @@ def test_no_secret_is_in_the_folder(run: RunFolder) -> None:
 
 @pytest.fixture
 def board(tmp_path: Path) -> Callable[..., Board]:
-    def made(name: str = "mine", project: str = "p") -> Board:
+    def made(name: str = "mine", project: str | None = "p") -> Board:
         run = RunFolder(tmp_path / name)
         return Board(run, {"tau": 0.8}, project=project, entity=None, mode="offline", group=None, tags=())
 
@@ -241,9 +241,11 @@ def test_a_run_outlives_its_service(
     assert "logger=wandb: gives up (Connection lost)" in "".join(said(caplog))
 
 
-@pytest.mark.parametrize(("name", "project", "same"), [("a", "p", True), ("b", "p", False), ("a", "q", False)])
+@pytest.mark.parametrize(
+    ("name", "project", "same"), [("a", "p", True), ("b", "p", False), ("a", "q", False), ("a", None, True)]
+)
 def test_an_id_belongs_to_a_folder_and_a_project(
-    board: Callable[..., Board], name: str, project: str, same: bool
+    board: Callable[..., Board], name: str, project: str | None, same: bool
 ) -> None:
     first, then = board("a"), board(name, project)
     assert first.start()
