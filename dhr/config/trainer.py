@@ -28,7 +28,7 @@ class Logger(Section):
     entity: str | None
     mode: Literal["auto", "online", "offline", "disabled"]
     group: str | None = None
-    tags: tuple[Tag, ...] = ()
+    tags: Annotated[tuple[Tag, ...], MinLen(1), ONCE] | None = None
 
 
 class Trainer(Section):

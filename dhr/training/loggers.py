@@ -16,7 +16,7 @@ log = logging.getLogger("dhr.train")
 
 def make_loggers(
     run: RunFolder, config: Mapping[str, Any], *, name: str, project: str | None, entity: str | None, mode: str,
-    group: str | None, tags: Sequence[str],
+    group: str | None, tags: Sequence[str] | None,
 ) -> list[Logger]:  # fmt: skip
     """The CSV logger, and wandb's if `name` is "wandb"; if wandb cannot start, a warning is logged and the run goes on.
 
@@ -28,7 +28,7 @@ def make_loggers(
         entity: of wandb, None for the account's own.
         mode: see `wandb_mode`.
         group: of wandb, in which the run is listed.
-        tags: of wandb, by which it is found.
+        tags: of wandb, by which it is found, None for none.
     """
     loggers: list[Logger] = [Curves(run)]
     if name != "wandb" or mode == "disabled":

@@ -51,12 +51,12 @@ class Board(Logger):
         entity: of wandb, None for the account's own.
         mode: see `wandb_mode`.
         group: under which the runs are folded in wandb.
-        tags: that it can be filtered by.
+        tags: that it can be filtered by, None for none.
     """
 
     def __init__(
         self, run: RunFolder, config: Mapping[str, Any], *,
-        project: str | None, entity: str | None, mode: str, group: str | None, tags: Sequence[str],
+        project: str | None, entity: str | None, mode: str, group: str | None, tags: Sequence[str] | None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.run = run
@@ -65,7 +65,7 @@ class Board(Logger):
             "project": project,
             "entity": entity,
             "group": group,
-            "tags": [*tags],
+            "tags": tags and [*tags],
             "config": dict(config),
         }
         self.is_open = True

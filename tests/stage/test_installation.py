@@ -23,7 +23,7 @@ from dhr.training.wandb_account import wandb_mode
 KEY = "a" * 40
 LOGIN = f"machine api.wandb.ai\n  login user\n  password {KEY}\n"
 OWN = f"machine wandb.my.org\n  login user\n  password {KEY}\n"
-ACCOUNT: dict[str, Any] = {"project": "p", "entity": None, "group": None, "tags": ()}
+ACCOUNT: dict[str, Any] = {"project": "p", "entity": None, "group": None, "tags": None}
 OFFLINE = "[default]\nmode = offline\n"
 MACHINES: list[tuple[str, dict[str, str], dict[str, str], str]] = [  # variables, files in the home folder, mode
     ("nothing", {}, {}, "offline"),

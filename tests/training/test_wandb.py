@@ -178,7 +178,7 @@ def test_no_secret_is_in_the_folder(run: RunFolder) -> None:
 def board(tmp_path: Path) -> Callable[..., Board]:
     def made(name: str = "mine", project: str | None = "p") -> Board:
         run = RunFolder(tmp_path / name)
-        return Board(run, {"tau": 0.8}, project=project, entity=None, mode="offline", group=None, tags=())
+        return Board(run, {"tau": 0.8}, project=project, entity=None, mode="offline", group=None, tags=None)
 
     return made
 

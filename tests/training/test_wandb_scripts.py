@@ -56,7 +56,7 @@ def test_a_job_of_a_sweep_is_the_run_that_its_agent_means(monkeypatch: pytest.Mo
     monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(tmp_path / "values.yaml"))
     wandb.teardown()
     config = {"tau": 0.7, "seed": 1}
-    board = Board(RunFolder(tmp_path / "run"), config, project="p", entity=None, mode="offline", group="toy", tags=())
+    board = Board(RunFolder(tmp_path / "run"), config, project="p", entity=None, mode="offline", group="toy", tags=None)
     assert board.start()
     board.finalize("success")
     wandb.teardown()
