@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from dhr.config.kinds import Section
 from dhr.core.ranges import MANY, ONCE, Count, Epoch, Rule, Steps
@@ -17,6 +17,9 @@ Time = Clock | dict[Literal["weeks", "days", "hours", "minutes", "seconds"], Any
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "bf16", 16, 32, 64]
 
 
+Tag = Annotated[str, MinLen(1), MaxLen(64)]  # as long as wandb takes
+
+
 class Logger(Section):
     """Where the curves go beside metrics.csv."""
 
@@ -24,6 +27,8 @@ class Logger(Section):
     project: str | None
     entity: str | None
     mode: Literal["auto", "online", "offline", "disabled"]
+    group: str | None = None
+    tags: Annotated[tuple[Tag, ...], MinLen(1), ONCE] | None = None
 
 
 class Trainer(Section):

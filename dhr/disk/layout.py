@@ -108,6 +108,11 @@ class RunFolder:
         return self.root / "metrics.csv"
 
     @property
+    def wandb(self) -> Path:
+        """Which run in wandb belongs to this one."""
+        return self.root / "wandb.json"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of Lightning checkpoints."""
         return self.root / "checkpoints"

@@ -15,8 +15,12 @@ from dhr.rebalancing.view import TagEvidence, View
 
 @dataclass(frozen=True)
 class Relabelled:
-    """Two masks (B,H,W) int64 of class indices and IGNORE: `seeds` after step 1, and what the network is to learn."""
+    """The labels of a batch, and the `view` that they were made from.
 
+    Two masks (B,H,W) int64 of class indices and IGNORE: `seeds` after step 1, and what the network is to learn.
+    """
+
+    view: View
     seeds: Tensor
     pseudo_mask: Tensor
 
@@ -109,7 +113,7 @@ class Rebalancer:
         seeds = self.seed(view, field)
         heatmaps = self.inter_class(view, seeds)
         heatmaps = self.intra_class(view, heatmaps)
-        return Relabelled(seeds=seeds, pseudo_mask=self.refine(view, heatmaps, field))
+        return Relabelled(view, seeds=seeds, pseudo_mask=self.refine(view, heatmaps, field))
 
 
 @dataclass(frozen=True)
@@ -126,4 +130,4 @@ class SeedOnly:
         """The seeded mask of every crop, as `seeds` and as `pseudo_mask`; no gradient flows."""
         view = self.evidence(View.of(batch, output.detach(), first_tag=self.first_tag))
         seeds = self.seed(view, self.crf.on(view.pixels, view.valid[:, 0]))
-        return Relabelled(seeds=seeds, pseudo_mask=seeds)
+        return Relabelled(view, seeds=seeds, pseudo_mask=seeds)

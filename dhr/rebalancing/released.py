@@ -16,7 +16,8 @@ from dhr.core.ranges import UnitInterval
 from dhr.crf.interface import Field
 from dhr.rebalancing.inter_class import Heatmaps
 from dhr.rebalancing.intra_class import own_similarity
-from dhr.rebalancing.seed import normalised_cams
+from dhr.rebalancing.seed import competing
+from dhr.rebalancing.transport import cell_error
 from dhr.rebalancing.view import View
 
 STOP = 1e-2  # on the mean change of the row scaling: absolute, although a row holds only 1/N of the mass
@@ -60,6 +61,14 @@ class ReleasedTransport:
                 break
         return column[:, None] * kernel * row
 
+    def residual(self, scores: Tensor, valid: Tensor, present: Tensor) -> Tensor:
+        """As `dhr.rebalancing.transport.Transport.residual`: (B) error of the cells' marginal."""
+        plans = torch.zeros_like(scores)
+        for plan, image, cells, classes in zip(plans, scores, valid[:, 0], present, strict=True):
+            if bool(classes.any()) and bool(cells.any()):
+                plan[classes[:, None, None] & cells] = self.plan(image[classes][:, cells]).flatten()
+        return cell_error(plans.flatten(2), valid)
+
 
 @dataclass(frozen=True)
 class ReleasedSeeds:
@@ -75,9 +84,7 @@ class ReleasedSeeds:
 
     def __call__(self, view: View, field: Field) -> Tensor:
         """Seeded mask (B,H,W): the winning tag in the valid box, the WSS label elsewhere or where no tag wins."""
-        on = view.valid_on((view.cams.shape[-2], view.cams.shape[-1]))
-        tagged = view.slots.present[:, 1:]
-        cams = normalised_cams(view.cams, on, tagged)
+        cams, on, tagged = competing(view)
         several = (tagged.sum(1) >= 2)[:, None, None, None]
         cams = torch.where(several, cams * self.transport(cams, on, tagged), cams)
         wide = functional.interpolate(cams, size=view.pixels.shape[-2:], mode="nearest")

@@ -115,15 +115,20 @@ class Seeds:
 
     def tag_scores(self, view: View) -> Tensor:
         """(B,M-1,H,W) in [0,1]: CAMs, each divided by its maximum, transported where tags compete."""
-        on = view.valid_on((view.cams.shape[-2], view.cams.shape[-1]))
-        tagged = view.slots.present[:, 1:]
-        cams = normalised_cams(view.cams, on, tagged)
+        cams, on, tagged = competing(view)
         several = (tagged.sum(1) >= 2)[:, None, None, None]
         cams = torch.where(several, cams * self.transport(cams, on, tagged), cams)
         size = (view.pixels.shape[-2], view.pixels.shape[-1])
         # Cells off the image are 0, but that is no evidence. The division takes them out of the pixels beside them.
         known = resize(on.float(), size).clamp_min(torch.finfo(torch.float32).tiny)
         return (resize(cams, size) / known).clamp(0, 1)
+
+
+def competing(view: View) -> tuple[Tensor, Tensor, Tensor]:
+    """What step 1 transports: CAMs (B,T,h,w) divided by their maxima, cells (B,1,h,w) with image, tags (B,T) bool."""
+    on = view.valid_on((view.cams.shape[-2], view.cams.shape[-1]))
+    tagged = view.slots.present[:, 1:]
+    return normalised_cams(view.cams, on, tagged), on, tagged
 
 
 def normalised_cams(cams: Tensor, on: Tensor, tagged: Tensor) -> Tensor:

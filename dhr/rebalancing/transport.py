@@ -124,6 +124,20 @@ class Transport:
         alone = (together.sum(2) <= 1)[:, :, None, None]
         return torch.where(alone, 1.0, to_unit_range(plan, valid)) * valid
 
+    def residual(self, scores: Tensor, valid: Tensor, present: Tensor) -> Tensor:
+        """(B) in [0,2]: how much mass the cells of the plan have too much or too little, relative to all mass.
+
+        0 is a plan whose marginals are those asked for; those of the classes are, after every iteration. Arguments as
+        in the call.
+
+        >>> scores = torch.tensor([[[[0.9, 0.8, 0.7, 0.0]], [[0.5, 0.5, 0.5, 0.0]]]])
+        >>> given = scores, torch.ones(1, 1, 1, 4) > 0, torch.ones(1, 2) > 0
+        >>> [round(float(Transport(iterations=count).residual(*given)), 4) for count in (1, 2, 20)]
+        [0.3811, 0.1264, 0.0]
+        """
+        plan = self.log_plan(scores, valid, present).exp()
+        return cell_error(plan, valid)
+
     def log_plan(self, scores: Tensor, valid: Tensor, present: Tensor, mass: Tensor | None = None) -> Tensor:
         """Logarithm of the plan, (B,M,N); arguments as in the call."""
         weights = present.float() if mass is None else mass * present
@@ -132,3 +146,10 @@ class Transport:
         log_cells = torch.log(on_cell / on_cell.sum(1, keepdim=True).clamp_min(1))
         log_classes = torch.log(weights / weights.sum(1, keepdim=True).clamp_min(1e-12))
         return log_sinkhorn(log_kernel, log_cells, log_classes, self.iterations)
+
+
+def cell_error(plan: Tensor, valid: Tensor) -> Tensor:
+    """(B): sum over the cells of |mass in the plan (B,M,N) - equal mass on the valid cells (B,1,h,w)|."""
+    on_cell = valid.flatten(1)
+    due = on_cell / on_cell.sum(1, keepdim=True).clamp_min(1)
+    return (plan.sum(1) - due).abs().sum(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.config.parts import build, check_signatures
@@ -30,6 +30,7 @@ from dhr.stage.toy import make_missing
 from dhr.training.average import EmaAverage
 from dhr.training.callbacks import LabelWatch
 from dhr.training.curves import join_metrics
+from dhr.training.dashboard import dashboards
 from dhr.training.divergence import StopOnNonFiniteLoss
 from dhr.training.features import Features
 from dhr.training.fitting import Fitting, is_first_process
@@ -100,13 +101,15 @@ def _train(cfg: DictConfig, run: RunFolder) -> None:
     network = build_network(cfg, table, trained=run.last.exists()).to(memory_format=order)
     module = SegmentationModule(network, labels=plan.labels, optimizer=optimizer, table=table)
     options: dict[str, Any] = dict(cfg.logger)
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    loggers = [] if cfg.trainer.get("fast_dev_run") else make_loggers(run, config, **options)
     fitting = Fitting(
         trainer_of(cfg.trainer),
         run.checkpoints,
         seed=cfg.seed,
-        callbacks=[*plan.callbacks, watch, StopOnNonFiniteLoss(run)],
+        callbacks=[*plan.callbacks, watch, *dashboards(loggers, watch, data.validation), StopOnNonFiniteLoss(run)],
         average=average,
-        logger=False if cfg.trainer.get("fast_dev_run") else make_loggers(run, **options),
+        logger=loggers,
     )
     data.share(fitting.processes)
     _open_folder(run, cfg, data.train)

@@ -1,4 +1,4 @@
-"""Quality of the labels while training, and their pictures for the report and for wandb."""
+"""Quality of the labels while training, and their pictures for the report."""
 
 from functools import cached_property
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from dhr.core.colour import normalise
@@ -51,7 +50,6 @@ class LabelWatch(pl.Callback):
         self.average = average
         self.folder = folder
         self.probes = probes
-        self._showed_features = False  # to wandb, once: they stay the same
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Writes the pictures and logs the scores of the labels."""
@@ -69,17 +67,6 @@ class LabelWatch(pl.Callback):
             values = {"miou": scores.miou, "mfpr": scores.mfpr, "mfnr": scores.mfnr}
             for logger in trainer.loggers:
                 logger.log_metrics({f"train/label_{key}": value for key, value in values.items()}, trainer.global_step)
-        classes = dict(enumerate(table.names))
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                masks = [
-                    {key: {"mask_data": value, "class_labels": classes} for key, value in row.items() if key != "image"}
-                    for row in rows
-                ]
-                logger.log_image("watched", [row["image"] for row in rows], trainer.global_step, masks=masks)
-                for name in () if self._showed_features else self._of_features[0]:
-                    logger.log_image(name, [pictures[name] for pictures in self._of_features], trainer.global_step)
-                self._showed_features = True
 
     @cached_property
     def _of_features(self) -> list[dict[str, np.ndarray]]:

@@ -1,6 +1,6 @@
 """Which network makes the labels (label_maker=), and what a step learns: the WSS masks, or these labels."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.crf.interface import naming_images
 from dhr.network.segmentation import SegmentationNetwork
-from dhr.rebalancing.rebalancer import Relabelled
+from dhr.rebalancing.rebalancer import Rebalancer, Relabelled, SeedOnly
 from dhr.training.average import EmaAverage, broadcast_buffers
 from dhr.training.divergence import DIVERGED
 from dhr.training.features import Complete
@@ -72,7 +72,7 @@ class Labeller:
     """
 
     maker: LabelMaker
-    relabel: Relabel
+    relabel: Rebalancer | SeedOnly
     average: EmaAverage
     complete: Complete
     threads: int = 1
@@ -124,11 +124,17 @@ class RebalancedMasks:
     Attributes:
         relabel: the rebalancer, with the network that it asks.
         start_epoch: first epoch with rebalancing; before it the network's features mean too little.
+        see: is shown the labels, for the curves.
     """
 
     relabel: Relabel
     start_epoch: int
+    see: Callable[[Relabelled], None]
 
     def __call__(self, batch: Batch, output: NetworkOutput, epoch: int) -> Tensor:
         """(B,H,W) labels."""
-        return batch.wss_mask if epoch < self.start_epoch else self.relabel(batch, output).pseudo_mask
+        if epoch < self.start_epoch:
+            return batch.wss_mask
+        labels = self.relabel(batch, output)
+        self.see(labels)
+        return labels.pseudo_mask

@@ -12,7 +12,7 @@ from dhr.core.numerics import fast_argmax
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.dataset.classes import ClassTable
 from dhr.dataset.split import Picture
-from dhr.evaluation.scores import JointHistogram, joint_histogram, scores_of
+from dhr.evaluation.scores import JointHistogram, Scores, joint_histogram, scores_of
 from dhr.network.multi_scale import multi_scale_probabilities
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.rebalancing.rebalancer import Relabelled
@@ -53,6 +53,7 @@ class SegmentationModule(pl.LightningModule):
         self.optimizer = optimizer
         self.table = table
         self.histogram = JointHistogram()
+        self.scores: Scores | None = None  # of the last validation
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
@@ -79,7 +80,7 @@ class SegmentationModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the scores over all ranks."""
-        scores = scores_of(*self.histogram.compute(), self.table)
+        self.scores = scores = scores_of(*self.histogram.compute(), self.table)
         self.histogram.reset()
         means = {"miou": scores.miou, "mfpr": scores.mfpr, "mfnr": scores.mfnr}
         # Every rank has the synchronised histogram already, so nothing is left to reduce.

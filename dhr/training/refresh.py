@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dhr.core.ranges import Count
 from dhr.core.sample import Batch
@@ -18,11 +18,13 @@ from dhr.dataset.split import MaskFolder, TrainDataset
 from dhr.disk.layout import RunFolder
 from dhr.disk.mask import encode_mask
 from dhr.disk.output import Keep, Output
+from dhr.rebalancing.statistics import LabelStatistics
 from dhr.runtime.ranks import Ranks
 from dhr.runtime.signals import stopping
 from dhr.training.average import broadcast_buffers
 from dhr.training.label_maker import GivenMasks, Labeller, RebalancedMasks, eval_mode
 from dhr.training.module import LabelSource, SegmentationModule
+from dhr.training.statistics import StepStatistics, log_statistics
 from dhr.training.whole_images import WholeImages
 
 
@@ -61,7 +63,8 @@ class EveryStep:
         self, labeller: Labeller, start_epoch: int, train: TrainDataset, images: WholeImages, run: Path
     ) -> LabelPlan:
         """See `Refresh`."""
-        return LabelPlan(RebalancedMasks(labeller, start_epoch), train)
+        statistics = StepStatistics(labeller.relabel.seed)
+        return LabelPlan(RebalancedMasks(labeller, start_epoch, statistics.see), train, [statistics])
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,8 @@ class RoundMasks:
 class RoundMaker(pl.Callback):
     """Labels all training images at the start of the epochs at which a round begins, shared out over the processes.
 
+    Logs the statistics of a round's labels.
+
     At that time the checkpoint of the epoch before is written, no step was made since, and the first batch of the epoch
     is not loaded yet. So an interrupted round is completed with the weights that began it, and no worker reads a label
     that is not written yet.
@@ -147,10 +152,14 @@ class RoundMaker(pl.Callback):
             what="labels",
         )
 
+        statistics: list[Tensor] = []  # of the images that are labelled here and now, not before an interruption
+
         def label(image_id: str, keep: Keep) -> None:
             batch = Batch.of([self.images.sample(image_id)], module.device)
-            mask = self.labeller.whole(batch, module.network).pseudo_mask[0]
-            keep(image_id, encode_mask(mask.to(torch.uint8).cpu().numpy(), split.table.palette))
+            labels = self.labeller.whole(batch, module.network)
+            statistics.append(LabelStatistics.of(labels, self.labeller.relabel.seed).stacked())
+            mask = labels.pseudo_mask[0].to(torch.uint8).cpu().numpy()
+            keep(image_id, encode_mask(mask, split.table.palette))
 
         def make(todo: Sequence[str], keep: Keep) -> Iterator[None]:
             with ThreadPoolExecutor(self.labeller.threads) as pool:  # the CRF of an image runs beside the network
@@ -162,6 +171,7 @@ class RoundMaker(pl.Callback):
         # `stopping`: a signal ends it at once. It can take hours, and labels that are written are kept.
         with eval_mode(network), stopping():
             output.fill(self.images.ids, make, ranks, title=title, overwrite=anew)
+        log_statistics(trainer, statistics, trainer.global_step)
 
 
 def digest_of_state(network: nn.Module) -> str:

@@ -183,6 +183,7 @@ LISTS = [
     ("labels", "weights=setup.py options"),
     ("evaluate", "maps=. dataset=toy powers"),
     ("train", "crf=pamr crf.dilations"),
+    ("train", "logger=wandb logger.tags"),
 ]
 
 

@@ -14,6 +14,7 @@ from dhr.core.losses import segmentation_loss, tag_loss
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.decoder.interface import Decoder
 from dhr.rebalancing.rebalancer import Relabelled
+from dhr.rebalancing.view import View
 from dhr.training.label_maker import GivenMasks, RebalancedMasks
 from dhr.training.optimizer import AdamWithDecay, Sgd
 
@@ -82,13 +83,16 @@ def test_cams_outside_the_box_get_no_gradient() -> None:
 
 def test_rebalancing_starts_in_its_epoch() -> None:
     def all_ones(batch: Batch, output: NetworkOutput) -> Relabelled:
-        return Relabelled(seeds=batch.wss_mask, pseudo_mask=torch.ones_like(batch.wss_mask))
+        view = View.of(batch, output, first_tag=1)
+        return Relabelled(view, seeds=batch.wss_mask, pseudo_mask=torch.ones_like(batch.wss_mask))
 
     batch, output = stack([crop(0)])
-    maker = RebalancedMasks(all_ones, start_epoch=3)
+    seen: list[Relabelled] = []
+    maker = RebalancedMasks(all_ones, start_epoch=3, see=seen.append)
     for epoch, given in [(0, True), (2, True), (3, False), (9, False)]:
         expected = batch.wss_mask if given else torch.ones_like(batch.wss_mask)
         assert torch.equal(maker(batch, output, epoch), expected), epoch
+    assert len(seen) == 2  # what is learnt is shown
     assert torch.equal(GivenMasks()(batch, output, 9), batch.wss_mask)
 
 

@@ -1,5 +1,6 @@
 """What callbacks saw of a training whose labels are made in rounds."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dhr.dataset.split import whole_sample
 from dhr.disk.layout import RunFolder
 from dhr.disk.weights.state import read_checkpoint
 from dhr.stage.parts import build_network, feature_store, open_split, wss_masks
+from dhr.training.metrics import LABELS
 
 
 class Spy(pl.Callback):
@@ -55,3 +57,10 @@ def relabelled(run: RunFolder, checkpoint: Path, *, key: str) -> dict[str, np.nd
         with torch.no_grad():
             found[image_id] = rebalancer(batch, network(batch.image)).pseudo_mask[0].numpy()
     return found
+
+
+def statistics_of(run: RunFolder) -> list[dict[str, float]]:
+    """Every row of metrics.csv that has statistics of labels."""
+    with run.metrics.open(newline="") as file:
+        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return [row for row in rows if row.keys() & set(LABELS)]

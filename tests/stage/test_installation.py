@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -22,6 +23,7 @@ from dhr.training.wandb_account import wandb_mode
 KEY = "a" * 40
 LOGIN = f"machine api.wandb.ai\n  login user\n  password {KEY}\n"
 OWN = f"machine wandb.my.org\n  login user\n  password {KEY}\n"
+ACCOUNT: dict[str, Any] = {"project": "p", "entity": None, "group": None, "tags": None}
 OFFLINE = "[default]\nmode = offline\n"
 MACHINES: list[tuple[str, dict[str, str], dict[str, str], str]] = [  # variables, files in the home folder, mode
     ("nothing", {}, {}, "offline"),
@@ -78,7 +80,7 @@ def test_a_run_does_without_wandb(
     monkeypatch: pytest.MonkeyPatch, machine: Path, caplog: pytest.LogCaptureFixture, told: str, warnings: int
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", told)
-    loggers = make_loggers(RunFolder(machine / "run"), name="wandb", project="p", entity=None, mode="auto")
+    loggers = make_loggers(RunFolder(machine / "run"), {}, name="wandb", mode="auto", **ACCOUNT)
     assert [type(each).__name__ for each in loggers] == ["Curves"]
     assert len([each for each in caplog.messages if "logger=wandb: cannot start" in each]) == warnings
     monkeypatch.setattr(wandb_setup, "_singleton", None)
@@ -146,7 +148,7 @@ def test_wandb_is_missed_only_where_it_is_meant(
 ) -> None:
     for module in [module for module in sys.modules if module.partition(".")[0] == "wandb"]:
         monkeypatch.setitem(sys.modules, module, None)
-    loggers = make_loggers(RunFolder(tmp_path), name=name, project="p", entity=None, mode=mode)
+    loggers = make_loggers(RunFolder(tmp_path), {}, name=name, mode=mode, **ACCOUNT)
     assert len(loggers) == 1 and len(caplog.messages) == warnings
 
 

@@ -19,6 +19,7 @@ from dhr.core.errors import InputError
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.disk.atomic import read_json
 from dhr.rebalancing.rebalancer import Relabelled
+from dhr.rebalancing.view import View
 from dhr.training.average import EmaAverage, broadcast_buffers
 from dhr.training.label_maker import Ema, Labeller, Student, eval_mode
 from dhr.training.module import LabelSource
@@ -113,7 +114,8 @@ def test_a_labeller_asks_the_network_that_was_chosen() -> None:
 
     def relabel(batch: Batch, output: NetworkOutput) -> Relabelled:
         asked.append(output)
-        return Relabelled(seeds=batch.wss_mask, pseudo_mask=batch.wss_mask)
+        view = View.of(batch, output, first_tag=1)
+        return Relabelled(view, seeds=batch.wss_mask, pseudo_mask=batch.wss_mask)
 
     class Average:
         def network(self, image: Tensor) -> NetworkOutput:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from refreshing import Spy, relabelled
+from refreshing import Spy, relabelled, statistics_of
 from several import TWO, finish
 from tiny import SIDE, TRAIN, Tiny
 
@@ -195,5 +195,7 @@ def test_two_processes_make_every_label_once(tiny: Tiny, tmp_path: Path) -> None
     assert said.count(f"{TRAIN // 2} made, 0 were there") == 2 * 2, said
     alone = words[:-2]
     there.call("train", "wss=cam", *alone[:-1], "name=one", "dataset.max_epochs=1")
-    assert labels_of(there.run("two"), 0) == labels_of(there.run("one"), 0)  # both of the start
+    one, two = there.run("one"), there.run("two")
+    assert labels_of(two, 0) == labels_of(one, 0)  # both of the start
+    assert statistics_of(two)[0] == pytest.approx(statistics_of(one)[0], rel=1e-4)  # over the images of both processes
     assert len(labels_of(there.run("two"), 1)) == TRAIN
