@@ -84,6 +84,18 @@ def test_tags_restrict_the_mask_to_the_likeliest_of_them(model: "dhr.Model") -> 
         np.testing.assert_array_equal(found.probabilities, whole.probabilities)
 
 
+def test_a_large_photograph_is_shrunken_for_the_network(model: "dhr.Model", run: RunFolder) -> None:
+    large = np.asarray(Image.fromarray(photograph()).resize((560, 400)))
+    found = model.predict(large, longest=56, tags=[model.names[3]])
+    assert found.mask.shape == (400, 560) and found.probabilities.shape == (len(model.names), 40, 56)
+    assert {*found.mask.flat} <= {0, 3} and found.overlay().size == (560, 400)
+    always = dhr.load(run.root, longest=56, device="cpu").predict(large, tags=[model.names[3]])
+    np.testing.assert_array_equal(always.mask, found.mask)
+    for wrong in (7, 0, "many", 1.5):
+        with pytest.raises(InputError, match=rf"longest: {wrong}: .*8"):
+            model.predict(large, longest=wrong)
+
+
 def test_a_prediction_is_drawn_and_saved(model: "dhr.Model", tmp_path: Path) -> None:
     found = model.predict(photograph())
     assert found.overlay().size == (56, 40)
