@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from small_networks import image
 from small_networks import words as small
 from tiny import DATASET, Tiny
+from transformers.models.mask2former import modeling_mask2former
 from untrained import untrained_run
 
 import dhr
@@ -27,7 +28,7 @@ from dhr.core.errors import InputError
 from dhr.disk.atomic import write_json
 from dhr.disk.layout import RunFolder
 from dhr.export import main
-from dhr.network.exported import FORMATS, Exportable, largest_difference
+from dhr.network.exported import FORMATS, Exportable, in_words, is_alone, largest_difference, traced
 from dhr.stage.export import TOLERANCE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,20 +174,43 @@ def test_weights_come_from_the_hub(
 
 
 @pytest.mark.slow
-def test_a_network_of_one_size(photographs: list[Path], tmp_path: Path) -> None:
+def test_mask2former_is_for_one_image_of_any_size(tmp_path: Path) -> None:
     run = untrained_run(tmp_path / "run", *DATASET, *small("resnet18", "mask2former", "dataset=toy", *PLAIN))
+    network = dhr.load(run.root, device="cpu").predictor.network
+    program = traced(network, None).module()
+    with torch.no_grad():
+        for _, height, width in VIEWS:
+            view = image(height, width)[None]
+            assert largest_difference(program(view), Exportable(network).eval()(view)) <= TOLERANCE
+    assert in_words(network, None, alone=is_alone(network, None))["input"]["shape"] == "(1,3,H,W) float32"
+    assert vars(modeling_mask2former)["torch"] is torch
+
+
+def test_a_file_for_one_size(run: RunFolder, photographs: list[Path], tmp_path: Path) -> None:
     file = tmp_path / "model.pt2"
-    with pytest.raises(
-        InputError, match=r"decoder=mask2former cannot be written as torch_export for images of any size"
-    ):
-        export(run, photographs, "format=torch_export", f"output={file}")
-    assert not file.exists()
     export(run, photographs, "format=torch_export", f"output={file}", "size=[64,96]")
     network = dhr.load(run.root).predictor.network
-    view = image(64, 96)[None]
+    answer = FORMATS["torch_export"].opened(file.read_bytes(), network)
     with torch.no_grad():
-        found = FORMATS["torch_export"].opened(file.read_bytes(), network)(view)
-        assert largest_difference(found, Exportable(network).eval()(view)) <= TOLERANCE
+        view = image(64, 96)[None]
+        assert largest_difference(answer(view), Exportable(network).eval()(view)) <= TOLERANCE
+        with pytest.raises(AssertionError, match="Guard failed|size"):
+            answer(image(64, 97)[None])
+
+
+def test_a_network_that_cannot_be_written_for_any_size(
+    run: RunFolder, photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Exportable.forward
+
+    def of_its_pixels(self: Exportable, image: torch.Tensor) -> Any:
+        return forward(self, image) if float(image.mean()) > 0 else forward(self, -image)
+
+    monkeypatch.setattr(Exportable, "forward", of_its_pixels)
+    told = r"size: null: \S+ \S+ cannot be written as torch_export for images of any size: .*as size=\[512,512\]"
+    with pytest.raises(InputError, match=told):
+        export(run, photographs, "format=torch_export", f"output={tmp_path / 'model.pt2'}")
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(
