@@ -23,6 +23,7 @@ from dhr.core.colour import MEAN, STD
 from dhr.core.errors import InputError
 from dhr.core.sample import Decoded
 from dhr.decoder.any_size import sizes_left_open
+from dhr.disk.weights.onnx_file import onnx_session
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.weights import CELLS
 
@@ -129,18 +130,9 @@ def answering(model: bytes | Path) -> Answering:
     """What an ONNX file computes, by onnxruntime on the CPU.
 
     Raises:
-        InputError: onnxruntime is not installed.
+        InputError: no whole file, or onnxruntime is not installed.
     """
-    if find_spec("onnxruntime") is None:
-        raise InputError(f"{model!s:.200}: needs onnxruntime, which is not installed; pip install onnxruntime")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it has to say comes as an error too
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(
-        model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnx_session(model, threads=torch.get_num_threads())
 
     def answer(image: Tensor) -> Answer:
         logits, probabilities = session.run([*OUTPUTS], {INPUT: image.numpy()})

@@ -5,7 +5,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from dhr.core.cells import Size
-from dhr.core.numerics import at_places, fast_argmax
+from dhr.core.numerics import at_places, fast_argmax, resize
 
 STRIP = 2**24  # numbers that are held at a time when a mask is made large
 
@@ -29,9 +29,10 @@ def enlarged_argmax(maps: Tensor, size: Size) -> Tensor:
     >>> enlarged_argmax(torch.tensor([[[4.0, 0.0]], [[0.0, 1.0]]]), (1, 8))
     tensor([[0, 0, 0, 0, 0, 1, 1, 1]])
     """
-    rows, columns = (
-        (torch.arange(pixels) + 0.5) * (cells / pixels) - 0.5
-        for pixels, cells in zip(size, maps.shape[1:], strict=True)
-    )
-    strips = rows.split(max(STRIP // (len(maps) * size[1]), 1))
-    return torch.cat([fast_argmax(at_places(maps[None], strip, columns)[0], dim=0) for strip in strips])
+    (height, width), (pixels, _) = maps.shape[1:], size
+    rows = (torch.arange(pixels) + 0.5) * (height / pixels) - 0.5
+    found = []
+    for strip in rows.split(max(STRIP // (len(maps) * size[1]), 1)):
+        short = at_places(maps[None], strip, torch.arange(width).float())
+        found.append(fast_argmax(resize(short, (len(strip), size[1]))[0], dim=0))
+    return torch.cat(found)

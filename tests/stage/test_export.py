@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from pages import run_examples
@@ -27,6 +28,7 @@ from dhr.config.relations import SUFFIXES
 from dhr.core.errors import InputError
 from dhr.disk.atomic import write_json
 from dhr.disk.layout import RunFolder
+from dhr.disk.mask import read_mask
 from dhr.export import main
 from dhr.network.exported import FORMATS, Exportable, in_words, is_alone, largest_difference, traced
 from dhr.stage.export import TOLERANCE
@@ -106,6 +108,44 @@ def test_the_file_of_weights_is_the_run(run: RunFolder, photographs: list[Path],
         found, due = second.predict(path), first.predict(path)
         np.testing.assert_array_equal(found.probabilities, due.probabilities)
         np.testing.assert_array_equal(found.mask, due.mask)
+
+
+def test_a_program_predicts_as_the_run(
+    run: RunFolder, files: dict[str, Path], photographs: list[Path], tmp_path: Path
+) -> None:
+    """With all scales and mirror images, and as a command too."""
+    scales = {"scales": [0.5, 1.0], "flip": True}
+    found, due = dhr.load(files["onnx"], **scales), dhr.load(run.root, **scales)
+    assert found.table.names == due.table.names and found.table.palette == due.table.palette
+    for path in photographs:
+        theirs, ours = found.predict(path), due.predict(path)
+        np.testing.assert_allclose(theirs.probabilities, ours.probabilities, atol=TOLERANCE)
+        assert (theirs.mask == ours.mask).mean() > 0.999
+    words = [f"weights={files['onnx']}", f"images={photographs[1]}", "scales=[0.5,1.0]", f"output={tmp_path}"]
+    Tiny(tmp_path).call("predict", *words)
+    np.testing.assert_array_equal(read_mask(tmp_path / "masks" / "b.png"), found.predict(photographs[1]).mask)
+
+
+def test_what_a_program_is_not(run: RunFolder, files: dict[str, Path], photographs: list[Path], tmp_path: Path) -> None:
+    for verb in ("export", "labels"):
+        with pytest.raises(InputError, match=r"model.onnx: a program and no weights; use the run, or its"):
+            compose(verb, [f"weights={files['onnx']}"])
+    (tmp_path / "torn.onnx").write_bytes(files["onnx"].read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"torn.onnx: no whole ONNX file"):
+        dhr.load(tmp_path / "torn.onnx")
+    other = onnx.load(files["onnx"])
+    del other.metadata_props[:]
+    onnx.save(other, tmp_path / "other.onnx")
+    with pytest.raises(InputError, match=r"other.onnx: not of dhr.export"):
+        dhr.load(tmp_path / "other.onnx", dataset="toy")
+    export(run, photographs, "format=onnx", "size=[48,64]", f"output={tmp_path / 'one.onnx'}")
+    model = dhr.load(tmp_path / "one.onnx", scales=[1.0])
+    np.testing.assert_allclose(
+        model.predict(photographs[1]).probabilities,
+        dhr.load(run.root, scales=[1.0]).predict(photographs[1]).probabilities, atol=TOLERANCE,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"one.onnx: is for images of 48 x 64 alone, not of 60 x 85; resize"):
+        model.predict(photographs[0])
 
 
 def test_commands_take_the_network_from_the_file(

@@ -87,16 +87,6 @@ def test_every_good_file_gets_a_mask_of_its_size(there: Tiny, run: Path) -> None
     assert len(list((out / "overlays").rglob("*.jpg"))) == len(GOOD)
 
 
-def test_large_images_are_shrunken(there: Tiny, run: Path) -> None:
-    (there.root / "mine" / "large.jpg").write_bytes(saved("JPEG", size=(300, 200)))
-    out = predict(there, run, "longest=60", "soft=true", "overlay=true")
-    assert masks_in(out)["large.png"] == (200, 300)
-    with safe_open(out / "soft" / "large.safetensors", "np") as file:
-        assert file.get_tensor("probabilities").shape[1:] == (40, 60)
-    with pytest.raises(InputError, match=r"other settings \(longest"):
-        predict(there, run, "longest=50")
-
-
 def test_a_turn_is_made(there: Tiny, run: Path) -> None:
     (there.root / "mine" / "turned.jpg").write_bytes(turned())
     assert masks_in(predict(there, run))["turned.png"] == (30, 20)
