@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import logging
 import multiprocessing
 import os
 import runpy
@@ -10,10 +11,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tiny import environment
 
 TWO = ("trainer=ddp", "trainer.devices=2")
@@ -82,11 +85,22 @@ def outcomes(command: list[str], variables: tuple[Mapping[str, str], ...] = ({},
         output.touch()
         processes = [begun(command, output, **each) for each in variables]
         try:
-            codes = [ended(process) for process in processes]
+            codes = _codes(processes)
         finally:
             for process in processes:
                 process.kill()
+                ended(process)
         return codes, output.read_text("utf-8", "replace")
+
+
+def _codes(processes: list["multiprocessing.context.ForkProcess | subprocess.Popen[bytes]"]) -> list[int | None]:
+    """Exit codes, once all have ended or one with an error, for which the others would wait."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        codes = [exit_code(process) for process in processes]
+        if None not in codes or any(codes) or time.monotonic() > deadline:
+            return codes
+        time.sleep(0.01)
 
 
 def finish_two(command: list[str]) -> str:
@@ -114,6 +128,8 @@ def _become(command: list[str], output: Path, variables: Mapping[str, str]) -> N
             setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(stream), "utf-8", line_buffering=True))
     os.environ.clear()
     os.environ.update(variables)
+    logging.root.handlers.clear()  # pytest's
+    rank_zero_only.rank = int(variables.get("RANK", 0))  # Lightning reads the variable when it is imported
     is_module = command[1] == "-m"
     sys.argv = command[2:] if is_module else command[1:]
     if is_module:
