@@ -1,5 +1,6 @@
 """The shell around every command: Hydra's conventions, our checks before it writes anything, our exit codes after."""
 
+import logging
 import os
 import shlex
 import sys
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
+from select import POLLERR, poll
+from signal import SIGPIPE
 from typing import cast
 
 import hydra
@@ -28,6 +31,7 @@ from dhr.core.errors import InputError
 from dhr.runtime.signals import Stopped, stopping
 
 WRONG_INPUT = 2
+OUTPUT = 1  # its descriptor
 WRONG_CONFIG = (InputError, HydraException, OmegaConfBaseException)
 
 
@@ -58,6 +62,7 @@ class Command:
         _write_anywhere()
         arguments = get_args_parser().parse_args()
         debug = any(word.endswith("debug=true") for word in arguments.overrides)
+        logging.raiseExceptions = debug  # else a line that nobody reads is no error
 
         def job(raw: DictConfig) -> None:
             sys.argv[1:] = typed
@@ -66,7 +71,7 @@ class Command:
             with exit_codes((InputError,), debug=cfg.debug):
                 self.run(cfg)
 
-        with _told(), stopping(), exit_codes(WRONG_CONFIG, debug=debug):
+        with _unread(), _told(), stopping(), exit_codes(WRONG_CONFIG, debug=debug):
             check_before(self.name, arguments)
             for_hydra = {
                 word: loosen(as_typed(self.name, word, sweep=arguments.multirun)) for word in arguments.overrides
@@ -115,6 +120,27 @@ def _for_hydra(line: Sequence[str], words: Mapping[str, str]) -> list[str]:
     further = [path] if path.startswith("hydra.searchpath=") else []
     seen = [words.get(word, word) for word in line]
     return [*seen[: found[0]], *further, *seen[found[0] :]]
+
+
+@contextmanager
+def _unread() -> Iterator[None]:
+    """Ends a command that writes for nobody any more, as behind `| head -1`, as SIGPIPE would: without a word."""
+    try:
+        yield
+    except BrokenPipeError:
+        if not _nobody_reads():  # a pipe of our own to another process
+            raise
+        raise SystemExit(128 + SIGPIPE) from None
+    finally:
+        if _nobody_reads():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), OUTPUT)  # for what is written when the interpreter ends
+
+
+def _nobody_reads() -> bool:
+    """Whether the standard output is a pipe whose other end was closed."""
+    watch = poll()
+    watch.register(OUTPUT, 0)
+    return any(event & POLLERR for _, event in watch.poll(0))
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from dhr.config.kinds import Part, Section
 from dhr.config.schema import Dataset
 from dhr.core.errors import InputError
 from dhr.core.ranges import Name
+from dhr.disk.weights.hub import PROGRAM
+from dhr.disk.weights.onnx_file import onnx_texts
 
 KEY = "dhr"  # of the metadata; its value is JSON
 LONGEST = 1_000_000  # letters; ours have some thousand
@@ -86,6 +88,8 @@ def stated(path: Path) -> Stated | None:
 
 def metadata(path: Path) -> dict[str, str]:
     """The texts beside the tensors of a safetensors file, or beside the graph of an ONNX file; torch is not needed."""
+    if path.suffix == PROGRAM and path.is_file():
+        return onnx_texts(path)
     if path.suffix == ".safetensors" and path.is_file():
         try:
             with safe_open(path, "np") as file:

@@ -20,7 +20,9 @@ LETTERS = {
 }
 MEANINGS = ", ".join(f"{letter} ({meaning})" for letter, meaning in LETTERS.items())
 Saw = Annotated[str, Rule(lambda text: text != "" and {*text} <= {*LETTERS}, f" of the letters {MEANINGS}")]
-ON_HUB = {"openai/clip-": "mit", "google/siglip": "apache-2.0", "google/tipsv2": "apache-2.0"}  # of their publishers
+# By the model cards of their publishers on the hub. That of openai/clip-* names none; the MIT licence of openai/CLIP is
+# of its code, and whether of the weights is an open question there (issue 203).
+ON_HUB = {"google/siglip": "apache-2.0", "google/tipsv2": "apache-2.0"}
 UNKNOWN = "?"  # nobody said
 NOTHING = "nothing"
 

@@ -13,6 +13,7 @@ from dhr.config.tree import PACKAGE, config_folder, options
 from dhr.core.errors import InputError
 from dhr.core.labels import GIVEN, OWN
 from dhr.core.words import is_pattern, nearest
+from dhr.disk.weights.hub import PROGRAM
 
 HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
 SWIN = "dhr.backbone.swin.Swin"  # strides up to 32, whatever is asked for
@@ -130,8 +131,15 @@ def _predict_images(values: Mapping[str, Any]) -> None:
         raise InputError(f"tags: {tags}: no such file; use tags=<file>, such as a CSV or JSON file")
 
 
-def _export(values: Mapping[str, Any]) -> None:
+def _of_weights(values: Mapping[str, Any]) -> None:
+    """As `_predict`, for what looks into the network."""
     _predict(values)
+    if values["weights"] is not None and Path(values["weights"]).suffix == PROGRAM:
+        raise InputError(f"weights: {values['weights']}: a program and no weights; use the run, or its *.safetensors")
+
+
+def _export(values: Mapping[str, Any]) -> None:
+    _of_weights(values)
     output, suffix = values["output"], SUFFIXES[values["format"]]
     is_folder = values["format"] == "safetensors" and output is not None and "." not in Path(output).name
     if output is not None and not is_folder and Path(output).suffix != suffix:
@@ -147,7 +155,7 @@ def _export(values: Mapping[str, Any]) -> None:
 
 
 def _labels(values: Mapping[str, Any]) -> None:
-    _predict(values)
+    _of_weights(values)
     asked = [option for option in values["options"] if option not in (GIVEN, *OF_NETWORK)]
     if asked and values["classifier"]["_target_"].endswith(".NoClassifier"):
         raise InputError(

@@ -8,7 +8,7 @@ from pydantic import Field
 from dhr.config.kinds import Part, Section
 from dhr.config.sections import Dataset, Paths, Rebalancing, Uss, Wss
 from dhr.config.trainer import Logger
-from dhr.core.ranges import ONCE, Count, Gamma, Name, Scales, Seed, Side, UnitInterval, Workers
+from dhr.core.ranges import ONCE, Count, Gamma, LongSide, Name, Scales, Seed, Side, UnitInterval, Workers
 
 
 class Common(Section):
@@ -65,6 +65,7 @@ class Predict(OfNetwork):
     output: str | None
     overlay: bool
     soft: bool
+    longest: LongSide | None
     scales: Scales | None
     flip: bool
     minimum_probability: UnitInterval

@@ -11,9 +11,11 @@ class Decoder(nn.Module):
 
     Attributes:
         stride: pixels of the image per cell of the logits.
+        exported_alone: whether a program of it sees one image at a time.
     """
 
     stride: int
+    exported_alone = False
 
     def loss(self, output: NetworkOutput, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """A scalar, from the output of the network, the labels (B,H,W), 255 ignored, and their weights (B,H,W)."""

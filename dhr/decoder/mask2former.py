@@ -73,6 +73,8 @@ class Mask2Former(Decoder):
         InputError: another output stride, or a width that cannot be divided so.
     """
 
+    exported_alone = True  # torch.export tells one image from several, where transformers flattens them
+
     def __init__(
         self,
         *,

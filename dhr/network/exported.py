@@ -22,6 +22,8 @@ from dhr.core.cells import Size
 from dhr.core.colour import MEAN, STD
 from dhr.core.errors import InputError
 from dhr.core.sample import Decoded
+from dhr.decoder.any_size import sizes_left_open
+from dhr.disk.weights.onnx_file import onnx_session
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.weights import CELLS
 
@@ -128,18 +130,9 @@ def answering(model: bytes | Path) -> Answering:
     """What an ONNX file computes, by onnxruntime on the CPU.
 
     Raises:
-        InputError: onnxruntime is not installed.
+        InputError: no whole file, or onnxruntime is not installed.
     """
-    if find_spec("onnxruntime") is None:
-        raise InputError(f"{model!s:.200}: needs onnxruntime, which is not installed; pip install onnxruntime")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it has to say comes as an error too
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(
-        model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnx_session(model, threads=torch.get_num_threads())
 
     def answer(image: Tensor) -> Answer:
         logits, probabilities = session.run([*OUTPUTS], {INPUT: image.numpy()})
@@ -148,13 +141,19 @@ def answering(model: bytes | Path) -> Answering:
     return answer
 
 
+def is_alone(network: SegmentationNetwork, size: Size | None) -> bool:
+    """Whether a program sees one image at a time."""
+    return size is not None or network.decoder.exported_alone
+
+
 def traced(network: SegmentationNetwork, size: Size | None) -> ExportedProgram:
     """The network as a graph, for batches of images of any size, or for one image of the size (height, width)."""
-    free = {0: Dim.AUTO, 2: Dim.AUTO, 3: Dim.AUTO} if size is None else {}
-    example = torch.zeros(EXAMPLE if size is None else (1, 3, *size))
+    batches, alone = {0: Dim.AUTO}, is_alone(network, size)
+    free = {} if size is not None else {2: Dim.AUTO, 3: Dim.AUTO} | ({} if alone else batches)
+    example = torch.zeros(1 if alone else EXAMPLE[0], 3, *(size or EXAMPLE[2:]))
     # Sizes are told apart only where they have to be, so that no guard says "unless the image is a multiple of 4".
     oblivious = import_module("torch.fx.experimental._config").patch(backed_size_oblivious=True)
-    with torch.no_grad(), oblivious, padded_as_written_short(), _quiet():
+    with torch.no_grad(), oblivious, padded_as_written_short(), sizes_left_open(), _quiet():
         return torch.export.export(Exportable(network).eval(), (example,), dynamic_shapes=(free,))
 
 
@@ -172,9 +171,10 @@ def largest_difference(found: Answer, due: Answer) -> float:
     return largest
 
 
-def in_words(network: SegmentationNetwork, size: Size | None) -> dict[str, Any]:
-    """What goes into an export and comes out of it, for its metadata."""
-    batch, sides = ("B", "H,W") if size is None else ("1", f"{size[0]},{size[1]}")
+def in_words(network: SegmentationNetwork, size: Size | None, *, alone: bool) -> dict[str, Any]:
+    """What goes into an export and comes out of it, for its metadata; `alone`: one image at a time."""
+    batch = "1" if alone else "B"
+    sides = "H,W" if size is None else f"{size[0]},{size[1]}"
     cells = next(word for word, cells in CELLS.items() if cells == network.cells)
     return {
         "input": {

@@ -7,21 +7,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dhr.core.cells import Size
 from dhr.core.colour import normalise
 from dhr.core.numerics import fast_argmax
 from dhr.crf.interface import Crf, naming_images
 from dhr.network.multi_scale import multi_scale_probabilities
 from dhr.network.segmentation import SegmentationNetwork
+from dhr.network.shrunken import enlarged_argmax, shrunk
 from dhr.network.tiles import Tile, Tiles, on_all_pixels, tiled_cells
 from dhr.runtime.pools import AHEAD, map_ahead
 
 Picture = tuple[str, Tensor, Tensor | None]  # id, (3,H,W) uint8 pixels, (K) bool classes that its mask may have or None
 
 
+Part = tuple[slice, slice, Tensor]  # rows and columns of an image, and (M,h,w) marginals there
+
+
 @dataclass(frozen=True)
 class Seen:
-    """What the network sees in an image: (K,H,W) on pixels, or (K,h,w) on cells where there are tiles."""
+    """What the network sees in an image.
 
+    Attributes:
+        pixels: (3,H,W) uint8 of the image, shrunken where the predictor shrinks.
+        probabilities: (K,H,W) on these pixels, or (K,h,w) on cells where there are tiles.
+        tiles: those that the image was cut into, if it was.
+    """
+
+    pixels: Tensor
     probabilities: Tensor
     tiles: Sequence[Tile]
 
@@ -38,6 +50,8 @@ class Predictor:
         minimum_probability: classes that stay below it in the whole image are dropped before the CRF.
         device: where the network runs.
         tiles: which images are cut, and how; None sees every image whole.
+        longest: larger images are shrunken to so many pixels of their longer side before network and CRF; their masks
+            have the size of the image all the same. None: no image is.
     """
 
     network: SegmentationNetwork
@@ -47,6 +61,7 @@ class Predictor:
     minimum_probability: float
     device: torch.device
     tiles: Tiles | None = None
+    longest: int | None = None
 
     def probabilities(self, pixels: Tensor) -> Tensor:
         """(3,H,W) uint8 -> (K,H,W) on the CPU, of the image as a whole."""
@@ -55,15 +70,20 @@ class Predictor:
 
     def soft(self, pixels: Tensor) -> Tensor:
         """(3,H,W) uint8 -> (K,H,W) float16 on the CPU, as `masks` hands them out."""
-        return self._on_pixels(self._seen(pixels), pixels)
+        return self._on_pixels(self._seen(pixels))
 
-    def refine(self, probabilities: Tensor, pixels: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """(K,H,W) and (3,H,W) uint8 -> (H,W) uint8 mask; the CRF sees only classes that are probable somewhere.
+    def refine(
+        self, probabilities: Tensor, pixels: Tensor, allowed: Tensor | None = None, *, size: Size | None = None
+    ) -> Tensor:
+        """(K,h,w) and (3,h,w) uint8 -> uint8 mask; the CRF sees only classes that are probable somewhere.
 
-        `allowed` (K) bool, at least one true, restricts the mask to some of the classes: background and tags.
+        Args:
+            probabilities: of the network.
+            pixels: of the image that it saw.
+            allowed: (K) bool, at least one true, restricts the mask to some of the classes: background and tags.
+            size: (H,W) of the mask, where the image is a shrunken one; None: that of the pixels.
         """
-        kept = self._probable(probabilities, allowed)
-        return self._labelled(probabilities[kept], kept, pixels)
+        return self._mask(Seen(pixels, probabilities, []), allowed, size or (pixels.shape[-2], pixels.shape[-1]))
 
     def masks(
         self, pictures: Iterable[Picture], *, soft: Callable[[str, Tensor], None] | None = None
@@ -75,22 +95,22 @@ class Predictor:
         Args:
             pictures: what to look at.
             soft: takes the id and the probabilities (K,H,W) float16 of every image before the CRF, from any thread;
-                `allowed` does not change them.
+                `allowed` does not change them, and where images are shrunken, so are they.
 
         Raises:
             InputError: the network's scores of an image are no probabilities.
         """
 
-        def looked_at() -> Iterator[tuple[Picture, Seen]]:
-            for picture in pictures:
-                yield picture, self._seen(picture[1])
+        def looked_at() -> Iterator[tuple[str, Seen, Tensor | None, Size]]:
+            for image_id, pixels, allowed in pictures:
+                yield image_id, self._seen(pixels), allowed, (pixels.shape[-2], pixels.shape[-1])
 
-        def refined(looked: tuple[Picture, Seen]) -> tuple[str, Tensor]:
-            (image_id, pixels, allowed), seen = looked
+        def refined(looked: tuple[str, Seen, Tensor | None, Size]) -> tuple[str, Tensor]:
+            image_id, seen, allowed, size = looked
             with naming_images([image_id], "are these weights sound? train anew, or take those of an earlier epoch"):
-                mask = self._mask(seen, pixels, allowed)
+                mask = self._mask(seen, allowed, size)
             if soft is not None:
-                soft(image_id, self._on_pixels(seen, pixels))
+                soft(image_id, self._on_pixels(seen))
             return image_id, mask
 
         workers, ahead = self.crf.workers or 1, AHEAD if self.tiles is None else 1  # of any size: few wait at a time
@@ -98,23 +118,35 @@ class Predictor:
             yield from map_ahead(pool, refined, looked_at(), workers=workers, ahead=ahead)
 
     def _seen(self, pixels: Tensor) -> Seen:
+        pixels = shrunk(pixels, self.longest)
         tiles = self.tiles.of((pixels.shape[-2], pixels.shape[-1])) if self.tiles is not None else []
         if not tiles:
-            return Seen(self.probabilities(pixels), [])
+            return Seen(pixels, self.probabilities(pixels), [])
         cells = tiled_cells(self.network, pixels, tiles, scales=self.scales, flip=self.flip, device=self.device)
-        return Seen(cells, tiles)
+        return Seen(pixels, cells, tiles)
 
-    def _mask(self, seen: Seen, pixels: Tensor, allowed: Tensor | None) -> Tensor:
-        """As `refine`, in tiles where there are any."""
+    def _mask(self, seen: Seen, allowed: Tensor | None, size: Size) -> Tensor:
+        """(*size) uint8 class indices; what the CRF says of a shrunken image is made large before they are chosen."""
+        kept, sides = self._probable(seen.probabilities, allowed), seen.pixels.shape[1:]
+        if sides == size:
+            mask = torch.empty(size, dtype=torch.uint8)
+            for rows, columns, marginals in self._parts(seen, kept):
+                mask[rows, columns] = kept[fast_argmax(marginals, dim=0)].to(torch.uint8)
+            return mask
+        whole = torch.empty(len(kept), *sides)
+        for rows, columns, marginals in self._parts(seen, kept):
+            whole[:, rows, columns] = marginals
+        return kept.to(torch.uint8)[enlarged_argmax(whole, size)]
+
+    def _parts(self, seen: Seen, kept: Tensor) -> Iterator[Part]:
+        """What the CRF says of the image, or of each of its tiles, as far as it is kept."""
+        everywhere = slice(None)
         if not seen.tiles:
-            return self.refine(seen.probabilities, pixels, allowed)
-        kept = self._probable(seen.probabilities, allowed)
-        mask = torch.empty(pixels.shape[1:], dtype=torch.uint8)
+            yield everywhere, everywhere, self._marginals(seen.probabilities[kept], seen.pixels)
         for tile in seen.tiles:
             probabilities = tile.on_pixels(seen.probabilities[kept], self.network.decoder.stride)
-            labels = self._labelled(probabilities, kept, pixels[:, tile.rows.seen, tile.columns.seen])
-            mask[tile.rows.kept, tile.columns.kept] = labels[tile.rows.inner, tile.columns.inner]
-        return mask
+            marginals = self._marginals(probabilities, seen.pixels[:, tile.rows.seen, tile.columns.seen])
+            yield tile.rows.kept, tile.columns.kept, marginals[:, tile.rows.inner, tile.columns.inner]
 
     def _probable(self, probabilities: Tensor, allowed: Tensor | None) -> Tensor:
         """Indices of the classes that a mask may have; where no number is one, all, so that the CRF refuses them."""
@@ -124,15 +156,13 @@ class Predictor:
         kept = ~(top < min(self.minimum_probability, float(top.max())))
         return (kept if allowed is None else kept & allowed).nonzero()[:, 0]
 
-    def _labelled(self, probabilities: Tensor, kept: Tensor, pixels: Tensor) -> Tensor:
-        """(M,H,W) of the kept classes and (3,H,W) uint8 -> (H,W) uint8 class indices."""
-        size = probabilities.shape[1:]
-        field = self.crf.on(pixels[None], torch.ones(1, *size, dtype=torch.bool))
-        marginals = field(probabilities[None], torch.ones(1, len(kept), dtype=torch.bool))
-        return kept[fast_argmax(marginals[0], dim=0)].to(torch.uint8)
+    def _marginals(self, probabilities: Tensor, pixels: Tensor) -> Tensor:
+        """(M,H,W) of the kept classes and (3,H,W) uint8 -> (M,H,W) behind the CRF."""
+        field = self.crf.on(pixels[None], torch.ones(1, *probabilities.shape[1:], dtype=torch.bool))
+        return field(probabilities[None], torch.ones(1, len(probabilities), dtype=torch.bool))[0]
 
-    def _on_pixels(self, seen: Seen, pixels: Tensor) -> Tensor:
+    def _on_pixels(self, seen: Seen) -> Tensor:
         if not seen.tiles:
             return seen.probabilities.half()
-        size = (pixels.shape[-2], pixels.shape[-1])
+        size = (seen.pixels.shape[-2], seen.pixels.shape[-1])
         return on_all_pixels(seen.probabilities, seen.tiles, size, stride=self.network.decoder.stride)

@@ -21,7 +21,7 @@ from dhr.dataset.classes import ClassTable
 from dhr.disk.atomic import write_atomically, write_json
 from dhr.disk.image import read_image
 from dhr.disk.weights.hub import FILE
-from dhr.network.exported import FORMATS, Answering, Exportable, as_text, in_words, largest_difference
+from dhr.network.exported import FORMATS, Answering, Exportable, as_text, in_words, is_alone, largest_difference
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.stage.card import card, provenance_of
 from dhr.stage.source import Source
@@ -49,7 +49,8 @@ def export(cfg: DictConfig) -> Path:
     table = source.table()
     network = source.network(table).eval()
     size: Size | None = None if cfg.size is None else (cfg.size[0], cfg.size[1])
-    entries = description(source, table, network, size)
+    alone = cfg.format != "safetensors" and is_alone(network, size)
+    entries = description(source, table, network, size, alone=alone)
     texts = {KEY: as_text(entries), "cells": entries["cells"]}
     kind = FORMATS[cfg.format]
     try:
@@ -73,7 +74,9 @@ def export(cfg: DictConfig) -> Path:
     return target
 
 
-def description(source: Source, table: ClassTable, network: SegmentationNetwork, size: Size | None) -> dict[str, Any]:
+def description(
+    source: Source, table: ClassTable, network: SegmentationNetwork, size: Size | None, *, alone: bool
+) -> dict[str, Any]:
     """What the file says of itself: input, outputs, classes, how the network is built, and where it comes from."""
     values: Any = OmegaConf.to_container(source.settings, resolve=True)
     settings = {key: values[key] for key in NetworkSettings.model_fields}
@@ -81,7 +84,7 @@ def description(source: Source, table: ClassTable, network: SegmentationNetwork,
         settings["backbone"] = {**settings["backbone"], "weights": None}  # where training started from
     settings["dataset"] = {**settings["dataset"], "download": None}
     return {
-        **in_words(network, size),
+        **in_words(network, size, alone=alone),
         "classes": {
             "table": values["dataset"]["classes"],
             "names": list(table.names),

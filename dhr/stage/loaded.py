@@ -12,12 +12,15 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
+from dhr.config.check import check
 from dhr.config.command import WRONG_CONFIG
 from dhr.config.compose import compose
 from dhr.config.exported import stated
+from dhr.config.kinds import Section
 from dhr.config.overrides import explain
 from dhr.config.parts import build, check_signatures
 from dhr.core.errors import InputError
+from dhr.core.ranges import LongSide
 from dhr.core.words import nearest, quoted
 from dhr.crf.interface import naming_images
 from dhr.dataset.classes import ClassTable
@@ -26,10 +29,17 @@ from dhr.disk.mask import write_mask
 from dhr.disk.weights.hub import local_weights
 from dhr.evaluation.gallery import overlay
 from dhr.network.predictor import Predictor
+from dhr.network.shrunken import shrunk
 from dhr.stage.source import Source
 
 Picture = str | os.PathLike[str] | np.ndarray | Tensor | Image.Image
 UNSOUND = "are these weights sound? train anew, or take those of an earlier epoch"
+
+
+class Asked(Section):
+    """What a single call may set."""
+
+    longest: LongSide
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +48,8 @@ class Prediction:
 
     Attributes:
         mask: (H,W) uint8 class indices.
-        probabilities: (K,H,W) float32 of the network, before the CRF, summing to 1; tags do not change them.
+        probabilities: (K,H,W) float32 of the network, before the CRF, summing to 1; tags do not change them. Of an
+            image that was shrunken: (K,h,w) of the shrunken one.
         names: of the K classes, in the order of their indices.
         palette: an RGB colour for each class.
         pixels: (H,W,3) uint8, the image itself.
@@ -82,21 +93,25 @@ class Model:
         """Class names; a mask holds positions in them."""
         return self.table.names
 
-    def predict(self, image: Picture, *, tags: Iterable[str] | None = None) -> Prediction:
-        """The mask of one image.
+    def predict(self, image: Picture, *, tags: Iterable[str] | None = None, longest: int | None = None) -> Prediction:
+        """The mask of one image, which the network sees whole: large photographs need `longest`.
 
         Args:
             image: a JPEG or PNG file, an (H,W,3) uint8 RGB array, a (3,H,W) uint8 RGB tensor, or a picture of Pillow.
             tags: names of the classes that the mask may have beside the background; None: all.
+            longest: a larger image is shrunken to so many pixels of its longer side before network and CRF; the mask
+                has the size of the image all the same. None: as `dhr.load` was told.
 
         Raises:
-            InputError: the image is none of these, or there is no class of such a name.
+            InputError: the image is none of these, there is no class of such a name, or `longest` is out of range.
         """
         pixels, allowed = pixels_of(image), None if tags is None else self._allowed(tags)
         name = str(image) if isinstance(image, str | os.PathLike) else "given"
-        probabilities = self.predictor.probabilities(pixels)
+        asked = {"longest": self.predictor.longest} if longest is None else check({"longest": longest}, Asked)
+        seen = shrunk(pixels, asked["longest"])
+        probabilities = self.predictor.probabilities(seen)
         with naming_images([name], UNSOUND):
-            mask = self.predictor.refine(probabilities, pixels, allowed)
+            mask = self.predictor.refine(probabilities, seen, allowed, size=(pixels.shape[-2], pixels.shape[-1]))
         shown = pixels.permute(1, 2, 0).contiguous().numpy()
         return Prediction(mask.numpy(), probabilities.numpy(), self.names, self.table.palette, shown)
 
@@ -148,6 +163,7 @@ def load(
         flip=cfg.flip,
         minimum_probability=cfg.minimum_probability,
         device=where,
+        longest=cfg.longest,
     )
     return Model(table, predictor)
 

@@ -25,6 +25,7 @@ def predictor_of(
         minimum_probability=cfg.minimum_probability,
         device=ranks.device,
         tiles=tiles,
+        longest=cfg.longest,
     )
 
 
@@ -44,4 +45,5 @@ def settings_of(cfg: DictConfig, source: Source, table: ClassTable) -> dict[str,
         "flip": cfg.flip,
         "minimum_probability": cfg.minimum_probability,
         "crf": {key: value for key, value in without_saw(cfg.crf).items() if key != "workers"},
+        **({} if cfg.longest is None else {"longest": cfg.longest}),
     }

@@ -14,6 +14,8 @@ from dhr.dataset.split import Split
 from dhr.disk.layout import RunFolder
 from dhr.disk.mark import sha256_of
 from dhr.disk.run_record import RunRecord
+from dhr.disk.weights.hub import PROGRAM
+from dhr.network.program import program_network
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.weights import load_network
 from dhr.stage.parts import build_network, open_split, open_split_of_run, refuse_other_classes
@@ -97,17 +99,26 @@ class Source:
         return table_as_stated(name, RunRecord.read(self.folder.record).classes, self.folder.record)
 
     def network(self, table: ClassTable) -> SegmentationNetwork:
-        """The network with its weights, the averaged ones of a run.
+        """The network with its weights, the averaged ones of a run; or what asks an ONNX file.
 
         Raises:
-            InputError: they do not fit.
+            InputError: they do not fit; or the file does not say what it is.
         """
+        if self.weights.suffix == PROGRAM:
+            return self._program()
         network = build_network(self.settings, table, trained=True)
         load_network(network, self.weights)
         if not self.is_run and stated(self.weights) is None:
             stride = network.backbone.output_stride
             log.info(f"{self.weights}: fits; it does not say its output stride, {stride} is taken")
         return network
+
+    def _program(self) -> SegmentationNetwork:
+        said = stated(self.weights)
+        if said is None:
+            raise InputError(f"weights: {self.weights}: not of dhr.export; use a run, or weights that it exported")
+        entries = said.entries
+        return program_network(self.weights, stride=int(entries["stride"]), cells=str(entries["cells"]))
 
 
 def _table_of(said: Stated) -> ClassTable:

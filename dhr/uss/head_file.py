@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dhr.core.errors import InputError
 from dhr.core.extractor import Extractor
@@ -13,6 +15,8 @@ from dhr.disk.weights.state import read_checkpoint
 SIZES = {384: "s", 768: "b", 1024: "l", 1536: "g"}
 PATCH_SIZES = {529: 14, 400: 16, 1600: 8}  # by number of queries: 322 / 14 or 320 / 16 or 320 / 8, squared
 PATCH = "patch_size"  # a number that our files have beside the released ones
+ANSWER = "token_answer"  # (D) of our files: see `answer_of`
+SAME = 0.95  # least cosine of two answers of one network; another precision or device changes less than a hundredth
 
 
 def read_head(path: Path, method: str, parts: tuple[str, ...]) -> Mapping[str, Any]:
@@ -42,10 +46,10 @@ def read_head(path: Path, method: str, parts: tuple[str, ...]) -> Mapping[str, A
 
 
 def refuse_other_tokens(path: Path, content: Mapping[str, Any], dim: int, tokens: Extractor, *, cells: int = 0) -> None:
-    """Refuses tokens of another width or patch size than those that a head was trained on.
+    """Refuses tokens of another width, patch size or network than those that a head was trained on.
 
-    Files that were made here hold the patch size. In released files the number of queries determines it, if the width
-    is that of a known backbone.
+    Files that were made here hold the patch size, and what the tokens answered to one picture. In released files the
+    number of queries determines the patch size, if the width is that of a known backbone.
 
     Args:
         path: of the file.
@@ -61,6 +65,7 @@ def refuse_other_tokens(path: Path, content: Mapping[str, Any], dim: int, tokens
     stored = content.get(PATCH)
     patch = int(stored) if isinstance(stored, Tensor) and stored.numel() == 1 else released
     if tokens.dim == dim and patch in (None, tokens.patch_size):
+        _refuse_another_network(path, content.get(ANSWER), tokens)
         return
     wanted = f"{dim} channels" + (f" and patch {patch}" if patch else "")
     names = fitting(dim, patch)
@@ -68,6 +73,29 @@ def refuse_other_tokens(path: Path, content: Mapping[str, Any], dim: int, tokens
     raise InputError(
         f"{path}: a head for tokens of {wanted}, not of {tokens.dim} channels and patch {tokens.patch_size}; {cure}"
     )
+
+
+@torch.no_grad()
+def answer_of(tokens: Extractor) -> Tensor:
+    """(D) mean token of a picture that is always the same: it tells networks and their weights apart.
+
+    Args:
+        tokens: on the CPU, or where it moves by itself.
+    """
+    patch = tokens.patch_size
+    picture = torch.linspace(-2, 2, 3 * 2 * patch * 3 * patch).sin().mul(2).view(1, 3, 2 * patch, 3 * patch)
+    return tokens(picture).float().mean((0, 2, 3)).cpu()
+
+
+def _refuse_another_network(path: Path, answer: object, tokens: Extractor) -> None:
+    if not isinstance(answer, Tensor) or answer.shape != (tokens.dim,):
+        return
+    cosine = float(functional.cosine_similarity(answer.float(), answer_of(tokens), dim=0))
+    if cosine < SAME:
+        raise InputError(
+            f"{path}: a head for tokens of another network of {tokens.dim} channels, or of other weights (cosine of "
+            f"their answers {cosine:.2f}); use the uss/tokens and weights it was trained on, or train a head for these"
+        )
 
 
 def fitting(dim: int, patch: int | None) -> list[str]:

@@ -3,7 +3,6 @@
 import os
 import pickle
 import re
-import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
-from tiny import SIDE, TRAIN, Tiny, environment
+from several import outcomes
+from tiny import SIDE, TRAIN, Tiny
 
 from dhr.config.compose import compose
 from dhr.core.errors import InputError
@@ -284,11 +284,12 @@ def test_a_hostile_configuration_of_a_run_is_refused(there: Tiny, sentinel: Path
     ("evaluate", ("masks=nowhere", "dataset=toy"), "masks: nowhere: no such folder"),
     ("predict", ("run=nowhere",), "run: nowhere: not the folder of a run"),
 ])  # fmt: skip
-def test_commands_exit_with_2_and_leave_nothing(there: Tiny, verb: str, words: tuple[str, ...], said: str) -> None:
+def test_commands_exit_with_2_and_leave_nothing(
+    there: Tiny, monkeypatch: pytest.MonkeyPatch, verb: str, words: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(there.root)
     place(there, MASK).unlink()
     before = there.times()
-    done = subprocess.run(
-        there.command(verb, *words), cwd=there.root, env=environment(), capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+    codes, told = outcomes(there.command(verb, *words))
+    assert (codes, said in told, "Traceback" in told) == ([2], True, False), told
     assert there.times() == before

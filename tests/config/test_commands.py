@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from signal import SIGPIPE
 
 import pytest
 
+from dhr.config.command import _unread
 from dhr.config.compose import compose, find_plugins
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +54,21 @@ def test_help_names_the_command(tmp_path: Path, verb: str) -> None:
     assert done.returncode == 0
     assert f"python -m dhr.{verb}" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_reads_the_output(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "dhr.predict", "--help"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + SIGPIPE, b"")
+
+
+def test_a_broken_pipe_to_another_process_is_no_end_without_a_word() -> None:
+    with pytest.raises(BrokenPipeError), _unread():
+        raise BrokenPipeError
 
 
 def test_cfg_job_shows_the_configuration_without_torch(tmp_path: Path) -> None:

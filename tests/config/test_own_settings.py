@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from complaints import complaint
+from several import outcomes
 from tiny import environment
 
 from dhr.config.compose import compose
@@ -159,7 +160,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_command_line_knows_the_data_set(tmp_path: Path) -> None:
+def test_the_command_line_knows_the_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "my data")
     where = "paths.data=my data"
     assert "dataset:\n  name: mine\n" in run(tmp_path, "train", "--cfg", "job", where, "dataset=mine").stdout
@@ -174,5 +175,6 @@ def test_the_command_line_knows_the_data_set(tmp_path: Path) -> None:
         and os.environ["HOME"] not in refused.stdout
     )
     put(tmp_path / "my data", "batch: 3\n")
-    told = run(tmp_path, "doctor", where)
-    assert told.returncode == 0 and "batch" in told.stdout and "Traceback" not in told.stderr
+    monkeypatch.chdir(tmp_path)
+    codes, told = outcomes([sys.executable, "-m", "dhr.doctor", where])
+    assert codes == [0] and "batch" in told and "Traceback" not in told

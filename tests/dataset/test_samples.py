@@ -11,7 +11,7 @@ import pytest
 from downloads import make_ade
 from PIL import Image
 from samples import LEARNING, REAL, VALIDATING
-from tiny import Tiny
+from tiny import NETWORK, Tiny
 
 from dhr.config.compose import compose
 from dhr.dataset.classes import load_classes
@@ -21,7 +21,7 @@ from dhr.disk.layout import DataLayout
 from dhr.disk.mask import read_mask, write_mask
 
 TRAINING = (
-    "name=short", "backbone=resnet18", "backbone.weights=null", "wss=truth", "uss=colour",
+    "name=short", "backbone=resnet18", "backbone.weights=null", "wss=truth", "uss=colour", *NETWORK,
     "dataset.crop_size=96", "dataset.long_side=[90,120]", "dataset.batch_size=2", "dataset.workers=0",
     "trainer.max_steps=2", "trainer.accelerator=cpu", "crf.workers=0", "crf.iterations=2",
 )  # fmt: skip

@@ -1,7 +1,6 @@
 """Files of weights: whose they are, what fits, what is wrong with those that do not, and what is never opened."""
 
 import os
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from several import outcomes
 from small_networks import released, target, words
-from tiny import NETWORK, ROOT, Tiny, environment
+from tiny import NETWORK, ROOT, Tiny
 from torch import Tensor
 
 from dhr.config.compose import compose
@@ -257,15 +257,15 @@ def trained(tiny: Tiny) -> Tiny:
     return tiny
 
 
-def exported(trained: Tiny, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "scripts/export_weights.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+def exported(*arguments: str) -> tuple[list[int | None], str]:
+    return outcomes([sys.executable, str(ROOT / "scripts" / "export_weights.py"), *arguments])
 
 
 @pytest.mark.parametrize("words", [(), ("--released",)])
 def test_an_export_predicts_the_same_masks(trained: Tiny, tmp_path: Path, words: tuple[str, ...]) -> None:
     run, path = trained.run("exported"), tmp_path / f"weights{len(words)}.safetensors"
-    assert exported(trained, str(run.root), str(path), *words).returncode == 0
+    codes, said = exported(str(run.root), str(path), *words)
+    assert codes == [0], said
     assert are_released(load_file(path)) == bool(words)
     trained.call("predict", f"weights={path}", *NETWORK, "crf=none", "dataset.image_size=48")
     (named,) = (trained.root / "outputs" / "toy" / "weights").glob(f"{path.stem}-*")
@@ -277,12 +277,11 @@ def test_an_export_predicts_the_same_masks(trained: Tiny, tmp_path: Path, words:
 
 
 def test_exports_that_cannot_be_made(trained: Tiny, tmp_path: Path) -> None:
-    done = exported(trained, str(trained.run("exported").root), str(tmp_path / "weights.pth"))
-    assert (done.returncode, done.stderr) == (
-        2, f"{tmp_path}/weights.pth: not a name for such weights; use {tmp_path}/weights.safetensors\n",
+    assert exported(str(trained.run("exported").root), str(tmp_path / "weights.pth")) == (
+        [2], f"{tmp_path}/weights.pth: not a name for such weights; use {tmp_path}/weights.safetensors\n",
     )  # fmt: skip
-    done = exported(trained, str(tmp_path), str(tmp_path / "weights.safetensors"))
-    assert done.returncode == 2 and "no such checkpoint" in done.stderr
+    codes, said = exported(str(tmp_path), str(tmp_path / "weights.safetensors"))
+    assert codes == [2] and "no such checkpoint" in said
     assert not [*tmp_path.iterdir()]
 
 

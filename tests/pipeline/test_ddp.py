@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import seeded
-from several import TWO, finish, with_two
+from several import TWO, finish, finish_two, with_two
 from tiny import EPOCHS, STEPS, TRAIN, VALIDATION, Tiny
 
 from dhr.dataset.datamodule import EpochSampler
@@ -53,11 +53,11 @@ def test_training(trained: Tiny) -> None:
 @pytest.mark.slow
 def test_prediction_and_scores(trained: Tiny) -> None:
     run = trained.run("two")
-    said = finish(with_two(trained.command("predict", f"run={run.root}")))
+    said = finish_two(trained.command("predict", f"run={run.root}"))
     assert said.count("2 made, 0 were there") == 2, said
     assert sorted(path.stem for path in run.masks("validation").iterdir()) == trained.layout.ids("validation")
     before = {path: path.read_bytes() for path in run.masks("validation").iterdir()}
-    finish(with_two(trained.command("evaluate", f"run={run.root}")))
+    finish_two(trained.command("evaluate", f"run={run.root}"))
     both = read_json(run.scores("validation"))
     trained.call("evaluate", f"run={run.root}")
     alone = read_json(run.scores("validation"))
@@ -73,10 +73,10 @@ def test_masks_from_tags(tiny: Tiny, tmp_path: Path) -> None:
     """Two processes train one classifier and share out its masks."""
     there = tiny.copy(tmp_path)
     shutil.rmtree(there.wss)
-    said = finish(there.command("train_wss", *TWO))
+    said = finish_two(there.command("train_wss", *TWO))
     assert said.count(f"{TRAIN // 2} made, 0 were there") == 2, said
     assert sorted(path.stem for path in (there.wss / "train").iterdir()) == there.layout.ids("train")
-    again = finish(with_two(there.command("train_wss", *TWO)))
+    again = finish_two(there.command("train_wss", *TWO))
     assert again.count(f"0 made, {TRAIN // 2} were there") == 2, again
 
 
@@ -86,11 +86,11 @@ def test_masks_that_a_training_learns(tiny: Tiny, tmp_path: Path, started: Calla
     """What is made before the training is whole when any of the processes begins to learn from it."""
     there = tiny.copy(tmp_path)
     shutil.rmtree(there.wss)
-    command = started([sys.executable, str(Path(seeded.__file__)), *there.words("train_wss", *TWO)])
-    said = finish(command)
+    command = [sys.executable, str(Path(seeded.__file__)), *there.words("train_wss", *TWO)]
+    said = finish(started(command))
     shares = [TRAIN // 2] * 4 if started is with_two else [TRAIN, TRAIN // 2, TRAIN // 2]
     assert sorted(re.findall(r"(\d+) made, 0 were there", said), key=int) == sorted(map(str, shares), key=int), said
     for folder in (there.wss / ".seeds" / "train", there.wss / "train"):
         assert sorted(path.stem for path in folder.iterdir()) == there.layout.ids("train")
-    again = finish(command)
+    again = finish_two(command)
     assert set(re.findall(r"(\d+) made, ", again)) == {"0"}, again

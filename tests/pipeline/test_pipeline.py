@@ -4,7 +4,6 @@ import csv
 import re
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import EPOCHS, SIDE, STEPS, VALIDATION, Tiny, environment
+from several import begun, ended, exit_code, finish_here
+from tiny import EPOCHS, SIDE, STEPS, VALIDATION, Tiny
 
 from dhr.config.parts import build
 from dhr.config.stored import load_run_config
@@ -235,15 +235,15 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(tmp_path: Path) -> No
     run, whole = there.run("cut"), there.run("whole")
     last = run.checkpoints / "last.ckpt"
     command = there.command("train", *words, "name=cut")
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not last.exists():
-            time.sleep(0.01)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    process = begun(command)
+    while exit_code(process) is None and not last.exists():
+        time.sleep(0.01)
+    process.kill()
+    assert ended(process) == -signal.SIGKILL
     assert read_json(run.record)["status"] == "running"
     with pytest.raises(InputError, match="is not finished"):
         there.call("predict", f"run={run.root}")
-    subprocess.run([*command, "resume=true"], env=environment(), check=True, capture_output=True)
+    finish_here([*command, "resume=true"])
     there.call("train", *words, "name=whole")
     assert {key: read_json(run.record)[key] for key in ("status", "steps")} == {"status": "finished", "steps": 16}
     states = [read_checkpoint(each.checkpoints / "last.ckpt")["state_dict"] for each in (run, whole)]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from several import TWO, finish
+from several import TWO, finish, finish_two
 from tiny import Tiny, environment
 
 from dhr.disk.atomic import read_json
@@ -16,7 +16,7 @@ from dhr.disk.layout import RunFolder
 from dhr.disk.weights.state import read_checkpoint
 
 LONG = "dataset.max_epochs=4"
-CRF = ("rebalancing=dhr", "crf.workers=1", "dataset.rebalancing_start=0", "dataset.workers=1")
+HELPED, ALONE = (tuple(f"{part}.workers={number}" for part in ("crf", "dataset")) for number in (1, 0))
 
 
 def stopped(command: list[str], ready: Callable[[], bool], send: Callable[[int], None]) -> tuple[int, str]:
@@ -44,18 +44,24 @@ def end_state(run: RunFolder) -> tuple[str, int]:
     return read_json(run.record)["status"], read_checkpoint(run.last)["global_step"]
 
 
+def swept(tiny: Tiny, *words: str) -> list[str]:
+    """A sweep of two trainings, whose crops need the CRF from the first step on."""
+    labels = ("rebalancing=dhr", "dataset.rebalancing_start=0")
+    command = tiny.command("train", "wss=cam", LONG, *labels, *words, "name=swept", "seed=1,2")
+    return [*command[:3], "-m", *command[3:]]
+
+
 @pytest.mark.slow
 def test_all_processes_of_a_sweep_get_the_signal(tiny: Tiny) -> None:
     """As schedulers send it: to the sweep, its job, the processes of the CRF and those of the loader."""
-    command = tiny.command("train", "wss=cam", LONG, *CRF, "name=swept", "seed=1,2")
-    command.insert(3, "-m")
+    command = swept(tiny, *HELPED)
     first, second = tiny.run("swept-seed1"), tiny.run("swept-seed2")
     code, said = stopped(command, first.last.exists, lambda pid: os.killpg(pid, signal.SIGTERM))
     assert code == 143, said
     assert "Traceback" not in said and not list(first.root.glob("failed-*")), said
     status, step = end_state(first)
     assert status == "stopped" and 0 < step < 16 and not second.root.exists()
-    finish(command)
+    finish(swept(tiny, *ALONE))  # with the same result, and without the seconds that helpers need to start
     assert end_state(first) == end_state(second) == ("finished", 16)
 
 
@@ -67,5 +73,5 @@ def test_one_of_two_processes_gets_the_signal(tiny: Tiny) -> None:
     assert code == 128 + signal.SIGUSR1, said
     status, step = end_state(run)
     assert status == "stopped" and 0 < step < 16
-    finish(command)
+    finish_two(command)
     assert end_state(run) == ("finished", 16)

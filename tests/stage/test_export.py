@@ -3,75 +3,40 @@
 import json
 import logging
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from pages import run_examples
-from PIL import Image
+from exporting import export, scored_run, two_pictures
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from small_networks import image
-from small_networks import words as small
-from tiny import DATASET, Tiny
-from untrained import untrained_run
+from tiny import Tiny
 
 import dhr
 from dhr.config.compose import compose
 from dhr.config.exported import stated
-from dhr.config.relations import SUFFIXES
 from dhr.core.errors import InputError
-from dhr.disk.atomic import write_json
 from dhr.disk.layout import RunFolder
 from dhr.export import main
-from dhr.network.exported import FORMATS, Exportable, largest_difference
-from dhr.stage.export import TOLERANCE
-
-ROOT = Path(__file__).resolve().parents[2]
-PLAIN = ("rebalancing=none", "classifier=none", "crf=none")
-VIEWS = ((1, 97, 130), (2, 64, 95), (1, 33, 160), (3, 96, 128))  # batches and sizes, none of which an export has seen
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder, random = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
-    paths = [folder / "a.jpg", folder / "b.png"]
-    for path, size in zip(paths, ((60, 85), (48, 64)), strict=True):
-        Image.fromarray(random.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
-    return paths
+    return two_pictures(tmp_path_factory.mktemp("photographs"))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    run = untrained_run(tmp_path_factory.mktemp("runs") / "mine")
-    write_json(run.scores("validation"), {"split": "validation", "images": 4, "miou": 12.3456, "classes": {}})
-    return run
-
-
-def export(run: RunFolder, photographs: list[Path], *words: str) -> None:
-    main.run(compose("export", [f"run={run.root}", f"images=[{','.join(map(str, photographs))}]", *words]))
+    return scored_run(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
-def files(run: RunFolder, photographs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The run in every format."""
-    folder = tmp_path_factory.mktemp("files")
-    made = {kind: folder / f"model{suffix}" for kind, suffix in SUFFIXES.items()}
-    for kind, file in made.items():
-        export(run, photographs, f"format={kind}", f"output={file}")
-    return made
-
-
-def test_the_page_shows_what_happens(
-    files: dict[str, Path], photographs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for path in (*files.values(), photographs[0]):
-        shutil.copy(path, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    run_examples(ROOT / "docs" / "export.md")
+def weights(run: RunFolder, photographs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run as a file of weights, there to be read."""
+    file = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    export(run, photographs, f"output={file}")
+    return file
 
 
 def test_the_end_says_what_was_compared(
@@ -84,22 +49,8 @@ def test_the_end_says_what_was_compared(
     )
 
 
-@pytest.mark.parametrize("kind", sorted(FORMATS))
-def test_an_export_answers_as_the_network_does(run: RunFolder, files: dict[str, Path], kind: str) -> None:
-    network = dhr.load(run.root, device="cpu").predictor.network
-    answer, own = FORMATS[kind].opened(files[kind].read_bytes(), network), Exportable(network).eval()
-    with torch.no_grad():
-        for batch, height, width in VIEWS:
-            view = image(height, width).expand(batch, 3, height, width)
-            logits, probabilities = answer(view)
-            assert logits.shape[:2] == probabilities.shape[:2] == (batch, len(dhr.load(run.root).names))
-            assert probabilities.shape[2:] == (height, width)
-            assert largest_difference((logits, probabilities), own(view)) <= TOLERANCE
-
-
-def test_the_file_of_weights_is_the_run(run: RunFolder, photographs: list[Path], tmp_path: Path) -> None:
-    export(run, photographs, f"output={tmp_path / 'model.safetensors'}")
-    first, second = dhr.load(run.root), dhr.load(tmp_path / "model.safetensors")
+def test_the_file_of_weights_is_the_run(run: RunFolder, weights: Path, photographs: list[Path]) -> None:
+    first, second = dhr.load(run.root), dhr.load(weights)
     assert first.table.names == second.table.names and first.table.palette == second.table.palette
     for path in photographs:
         found, due = second.predict(path), first.predict(path)
@@ -107,11 +58,8 @@ def test_the_file_of_weights_is_the_run(run: RunFolder, photographs: list[Path],
         np.testing.assert_array_equal(found.mask, due.mask)
 
 
-def test_commands_take_the_network_from_the_file(
-    tiny: Tiny, run: RunFolder, photographs: list[Path], tmp_path: Path
-) -> None:
-    file, other = tmp_path / "model.safetensors", tmp_path / "again.safetensors"
-    export(run, photographs, f"output={file}")
+def test_commands_take_the_network_from_the_file(tiny: Tiny, weights: Path, tmp_path: Path) -> None:
+    file, other = weights, tmp_path / "again.safetensors"
     cfg = compose("predict", [f"weights={file}", f"paths.data={tiny.root / 'data'}"])
     assert list(cfg.backbone.widths) == [8, 16, 32, 64] and cfg.crf._target_.endswith(".NoCrf")
     assert compose("predict", [f"weights={file}", "crf=torch"]).crf._target_.endswith(".TorchCrf")
@@ -126,9 +74,8 @@ def test_commands_take_the_network_from_the_file(
     assert second.entries["provenance"]["saw"] == first.entries["provenance"]["saw"]
 
 
-def test_a_file_says_what_it_is(run: RunFolder, photographs: list[Path], tmp_path: Path) -> None:
-    export(run, photographs, f"output={tmp_path / 'model.safetensors'}")
-    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+def test_a_file_says_what_it_is(run: RunFolder, weights: Path) -> None:
+    with safe_open(weights, "pt") as file:
         entries = json.loads(file.metadata()["dhr"])
     assert entries["classes"]["names"] == list(dhr.load(run.root).names)
     assert entries["input"]["mean"] == [0.485, 0.456, 0.406] and entries["input"]["shape"] == "(B,3,H,W) float32"
@@ -138,7 +85,8 @@ def test_a_file_says_what_it_is(run: RunFolder, photographs: list[Path], tmp_pat
     )
     assert entries["provenance"]["scores"] == [{"split": "validation", "images": 4, "miou": 12.3456}]
     assert entries["provenance"]["saw"]["backbone"] == "nothing"
-    assert str(tmp_path) not in json.dumps(entries["settings"])
+    assert str(weights.parent) not in json.dumps(entries["settings"])
+    assert str(run.root) not in json.dumps(entries["settings"])
 
 
 def test_a_folder_is_ready_for_the_hub(run: RunFolder, photographs: list[Path], tmp_path: Path) -> None:
@@ -170,23 +118,6 @@ def test_weights_come_from_the_hub(
         dhr.load("hf://someone/other")
     with pytest.raises(InputError, match=r"weights: hf://other: not a place on the hub; write hf://owner/name"):
         compose("predict", ["weights=hf://other"])
-
-
-@pytest.mark.slow
-def test_a_network_of_one_size(photographs: list[Path], tmp_path: Path) -> None:
-    run = untrained_run(tmp_path / "run", *DATASET, *small("resnet18", "mask2former", "dataset=toy", *PLAIN))
-    file = tmp_path / "model.pt2"
-    with pytest.raises(
-        InputError, match=r"decoder=mask2former cannot be written as torch_export for images of any size"
-    ):
-        export(run, photographs, "format=torch_export", f"output={file}")
-    assert not file.exists()
-    export(run, photographs, "format=torch_export", f"output={file}", "size=[64,96]")
-    network = dhr.load(run.root).predictor.network
-    view = image(64, 96)[None]
-    with torch.no_grad():
-        found = FORMATS["torch_export"].opened(file.read_bytes(), network)(view)
-        assert largest_difference(found, Exportable(network).eval()(view)) <= TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -226,12 +157,6 @@ def test_no_image_to_compare_on(run: RunFolder, tmp_path: Path) -> None:
         main.run(compose("export", [f"run={run.root}", f"paths.data={tmp_path}", "output=never.safetensors"]))
 
 
-def test_a_missing_package(run: RunFolder, photographs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dhr.network.exported.find_spec", lambda name: None if name == "onnxscript" else object())
-    with pytest.raises(InputError, match=r"onnx: needs onnxscript, .*; pip install onnxscript, or .*dhr\[export\]"):
-        export(run, photographs, "format=onnx", "output=never.onnx")
-
-
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -252,14 +177,13 @@ def test_a_missing_package(run: RunFolder, photographs: list[Path], monkeypatch:
         (lambda entries: entries.update(settings=3), "has no settings"),
     ],
 )
-def test_an_edited_description(run: RunFolder, photographs: list[Path], tmp_path: Path, change: Any, told: str) -> None:
+def test_an_edited_description(weights: Path, tmp_path: Path, change: Any, told: str) -> None:
     file = tmp_path / "model.safetensors"
-    export(run, photographs, f"output={file}")
-    with safe_open(file, "pt") as opened:
+    with safe_open(weights, "pt") as opened:
         texts = dict(opened.metadata())
     entries = json.loads(texts["dhr"])
     change(entries)
-    save_file(load_file(file), file, {**texts, "dhr": json.dumps(entries)})
+    save_file(load_file(weights), file, {**texts, "dhr": json.dumps(entries)})
     with pytest.raises(InputError, match=re.escape(told)):
         dhr.load(file)
 

@@ -1,9 +1,11 @@
 """What the doctor says of a machine, and that other libraries' settings are read as they read them."""
 
 import io
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +93,7 @@ def test_a_run_does_without_wandb(
 # Packages that are not there
 
 WITHOUT = """
-import runpy, sys
+import json, runpy, sys
 
 class Without:  # finds what the others find, but for some packages
     def __init__(self, packages):
@@ -107,32 +109,47 @@ class Without:  # finds what the others find, but for some packages
                 for found in each.find_distributions(*context))
 
 sys.meta_path[:] = [Without({"wandb", "numba", "pydensecrf"})]
-runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+for words in json.loads(sys.argv[1]):
+    sys.argv = words
+    try:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    for stream in (sys.stdout, sys.stderr):
+        stream.write(f"\f{code}\f")
+        stream.flush()
 """
 
 
-def without(*words: str) -> subprocess.CompletedProcess[str]:
-    """Calls `python -m dhr.<verb>` where wandb, numba and pydensecrf are not installed."""
-    command = [sys.executable, "-c", WITHOUT, *words]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+def without(*commands: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Exit codes, output and errors of `python -m dhr.<verb> ...` where wandb, numba and pydensecrf are not installed.
+
+    The commands follow each other in one process: the imports are what takes time.
+    """
+    command = [sys.executable, "-c", WITHOUT, json.dumps(commands)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    said, errors = done.stdout.split("\f"), done.stderr.split("\f")
+    assert len(said) == len(errors) == 2 * len(commands) + 1, done.stderr
+    return ((int(said[n + 1]), said[n], errors[n]) for n in range(0, 2 * len(commands), 2))
 
 
-def test_a_run_needs_no_package_that_it_does_not_use(tiny: Tiny) -> None:
+def test_what_is_done_without_some_packages(tiny: Tiny) -> None:
+    """A part that needs one is refused in words, and a run needs none that it does not use."""
+    parts = [("native", "numba", "numba"), ("pydensecrf", "pydensecrf", "pydensecrf2")]
     words = tiny.words("train", "wss=cam", "crf=auto", "crf.workers=0", "dataset.max_epochs=1", "logger=wandb")
-    done = without("dhr.train", *words, "rebalancing.start_epoch=0", "name=without")
-    assert done.returncode == 0, done.stderr
-    assert "logger=wandb: No module named 'wandb'; pip install wandb, or logger=csv; the curves are in" in done.stdout
+    *refused, (code, said, errors) = without(
+        *(["dhr.train", *tiny.words("train", f"crf={crf}", "name=refused")] for crf, *_ in parts),
+        ["dhr.train", *words, "rebalancing.start_epoch=0", "name=without"],
+    )
+    for (crf, package, name), (code_of_part, _, told) in zip(parts, refused, strict=True):
+        assert code_of_part == 2 and not tiny.run("refused").root.exists()
+        (line,) = told.splitlines()
+        assert line.startswith(f"crf: dhr.crf.{crf}.") and f"needs {package}" in line
+        assert f"; pip install {name}," in line
+    assert code == 0, errors
+    assert "logger=wandb: No module named 'wandb'; pip install wandb, or logger=csv; the curves are in" in said
     assert tiny.run("without").metrics.is_file()
-
-
-@pytest.mark.parametrize(
-    ("crf", "package", "name"), [("native", "numba", "numba"), ("pydensecrf",) * 2 + ("pydensecrf2",)]
-)
-def test_a_part_without_its_package_is_refused(tiny: Tiny, crf: str, package: str, name: str) -> None:
-    done = without("dhr.train", *tiny.words("train", f"crf={crf}", "name=refused"))
-    assert done.returncode == 2 and not tiny.run("refused").root.exists()
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"crf: dhr.crf.{crf}.") and f"needs {package}" in line and f"; pip install {name}," in line
 
 
 @pytest.mark.parametrize(

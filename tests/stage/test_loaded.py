@@ -11,15 +11,19 @@ import pytest
 import torch
 from pages import run_examples
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from small_networks import expected, relative_error, released
 from tiny import NETWORK, Tiny, environment
 from untrained import SMALL, untrained_run
 
 import dhr
+from dhr.core.cells import CornerCells
 from dhr.core.errors import InputError
 from dhr.disk.layout import RunFolder
 from dhr.disk.mask import read_mask
 from dhr.disk.weights.state import read_checkpoint
+from dhr.network.multi_scale import multi_scale_probabilities
+from dhr.network.released_names import to_released
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,6 +88,31 @@ def test_tags_restrict_the_mask_to_the_likeliest_of_them(model: "dhr.Model") -> 
         np.testing.assert_array_equal(found.probabilities, whole.probabilities)
 
 
+def test_a_large_photograph_is_shrunken_for_the_network(model: "dhr.Model", run: RunFolder, tmp_path: Path) -> None:
+    large = np.asarray(Image.fromarray(photograph()).resize((560, 400)))
+    found = model.predict(large, longest=56, tags=[model.names[3]])
+    assert found.mask.shape == (400, 560) and found.probabilities.shape == (len(model.names), 40, 56)
+    assert {*found.mask.flat} <= {0, 3} and found.overlay().size == (560, 400)
+    always = dhr.load(run.root, longest=56, device="cpu").predict(large, tags=[model.names[3]])
+    np.testing.assert_array_equal(always.mask, found.mask)
+    Image.fromarray(large).save(tmp_path / "large.png")
+    words = (
+        f"run={run.root}",
+        f"images={tmp_path / 'large.png'}",
+        "longest=56",
+        "soft=true",
+        f"output={tmp_path / 'out'}",
+    )
+    Tiny(tmp_path).call("predict", *words)
+    np.testing.assert_array_equal(read_mask(tmp_path / "out/masks/large.png"), model.predict(large, longest=56).mask)
+    assert load_file(tmp_path / "out/soft/large.safetensors")["probabilities"].shape == found.probabilities.shape
+    with pytest.raises(InputError, match=r"other settings \(longest"):
+        Tiny(tmp_path).call("predict", *words, "longest=50")
+    for wrong in (7, 0, "many", 1.5):
+        with pytest.raises(InputError, match=rf"longest: {wrong}: .*8"):
+            model.predict(large, longest=wrong)
+
+
 def test_a_prediction_is_drawn_and_saved(model: "dhr.Model", tmp_path: Path) -> None:
     found = model.predict(photograph())
     assert found.overlay().size == (56, 40)
@@ -105,6 +134,35 @@ def test_weights_need_the_words_of_their_network(run: RunFolder, tmp_path: Path)
         dhr.load(tmp_path / "a b.safetensors")
     with pytest.raises(InputError, match="does not fit this network"):
         dhr.load(tmp_path / "a b.safetensors", dataset="toy")
+
+
+def test_released_weights_are_those_of_predict(tmp_path: Path) -> None:
+    """Under the released names, which put the cells of the logits elsewhere, `.pth` as they are handed out."""
+    run = untrained_run(tmp_path / "mine")
+    weights = {name.removeprefix("network."): value for name, value in read_checkpoint(run.last)["state_dict"].items()}
+    torch.save(to_released(weights), tmp_path / "released.pth")
+    Image.fromarray(photograph()).save(tmp_path / "a.png")
+    words = (*NETWORK, "crf=none", "scales=[0.5,1.0]")
+    model = dhr.load(tmp_path / "released.pth", *words, dataset="toy")
+    assert model.predictor.network.cells == CornerCells()
+    output = (f"images={tmp_path / 'a.png'}", f"output={tmp_path / 'out'}")
+    Tiny(tmp_path).call("predict", f"weights={tmp_path / 'released.pth'}", "dataset=toy", *words, *output)
+    np.testing.assert_array_equal(
+        model.predict(tmp_path / "a.png").mask, read_mask(tmp_path / "out" / "masks" / "a.png")
+    )
+
+
+@pytest.mark.slow
+def test_the_official_checkpoint(shared: Path, tmp_path: Path) -> None:
+    """The name of the data set is all that has to be said."""
+    torch.save(released(shared, "dhr_resnet101_voc"), tmp_path / "voc.pth")
+    model, due = dhr.load(tmp_path / "voc.pth", dataset="voc", crf="none"), expected(shared, "dhr_resnet101_voc")
+    assert model.predictor.scales == (1.0, 0.5, 1.5, 2.0) and model.names[15] == "person"
+    found = multi_scale_probabilities(
+        model.predictor.network, torch.from_numpy(due["image"])[0], scales=model.predictor.scales, flip=True
+    )
+    assert relative_error(found, due["multiscale_probabilities"]) < 1e-4
+    assert model.predict(photograph()).mask.shape == (40, 56)
 
 
 def test_a_run_knows_the_order_of_its_classes(tmp_path: Path) -> None:
@@ -164,8 +222,10 @@ def test_what_is_no_device(run: RunFolder) -> None:
 
 
 def test_what_is_no_source(run: RunFolder, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="weights: a.onnx: is run without dhr, see docs/export.md"):
-        dhr.load("a.onnx")
+    with pytest.raises(
+        InputError, match="weights: a.pt2: is not opened here, since torch might run code that is in it"
+    ):
+        dhr.load("a.pt2")
     with pytest.raises(InputError, match="source: nowhere: no such folder or file"):
         dhr.load("nowhere")
     with pytest.raises(InputError, match="not the folder of a run"):

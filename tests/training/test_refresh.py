@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from refreshing import Spy, relabelled, statistics_of
-from several import TWO, finish
+from several import TWO, finish_two
 from tiny import SIDE, TRAIN, Tiny
 
 import dhr.disk.output
@@ -191,7 +191,7 @@ def test_every_epoch_knows_its_folder(tmp_path: Path) -> None:
 def test_two_processes_make_every_label_once(tiny: Tiny, tmp_path: Path) -> None:
     there = tiny.copy(tmp_path)
     words = ("refresh=round", "refresh.epochs=1", "label_maker=ema", "dataset.rebalancing_start=0", "name=two", *TWO)
-    said = finish(there.command("train", "wss=cam", *words))
+    said = finish_two(there.command("train", "wss=cam", *words))
     assert said.count(f"{TRAIN // 2} made, 0 were there") == 2 * 2, said
     alone = words[:-2]
     there.call("train", "wss=cam", *alone[:-1], "name=one", "dataset.max_epochs=1")

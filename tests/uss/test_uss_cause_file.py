@@ -11,6 +11,7 @@ from cause_heads import Tokens, drawn, head_of, saved
 from dhr.core.errors import InputError
 from dhr.uss.cause import CauseExtractor, cause_file, load_cause
 from dhr.uss.colour import ColourExtractor
+from dhr.uss.head_file import ANSWER, answer_of
 from dhr.uss.vit import VisionTransformer
 
 
@@ -69,6 +70,15 @@ def test_other_tokens_are_refused(tmp_path: Path, dim: int, cells: int, tokens: 
     )
     with pytest.raises(InputError, match=message + fitting):
         load_cause(Path(path), Tokens(*tokens))
+
+
+def test_tokens_of_the_same_shape_from_another_network_are_refused(tmp_path: Path) -> None:
+    content = {**cause_file(head_of(), drawn(7, 12), patch_size=4), ANSWER: answer_of(Tokens(12, 4))}
+    path = Path(saved(tmp_path / "CAUSE.pt", content))
+    for precision in ("fp32", "bf16"):
+        load_cause(path, Tokens(12, 4, precision))
+    with pytest.raises(InputError, match=r"CAUSE\.pt: a head for tokens of another network of 12 channels, .*train a"):
+        load_cause(path, ColourExtractor(patch_size=4, dim=12))
 
 
 def test_the_patch_in_our_own_files_counts(tmp_path: Path) -> None:

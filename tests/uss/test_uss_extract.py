@@ -3,15 +3,14 @@
 import hashlib
 import logging
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from several import finish, with_two
+from several import begun, ended, exit_code, finish_two
 from test_uss_pipeline import ERRORS, Limited
-from tiny import SIDE, TRAIN, Tiny, environment
+from tiny import SIDE, TRAIN, Tiny
 
 from dhr.config.compose import compose
 from dhr.core.errors import InputError
@@ -186,12 +185,11 @@ def test_a_killed_extraction_is_continued(tmp_path: Path) -> None:
     there = Tiny(tmp_path / "cut")
     write_toy(there.root / "data", splits={"train": KILLED, "validation": 1}, image_size=SIDE)
     whole, words = there.copy(tmp_path / "whole"), ("uss.components=16", "uss.scales=[4.0,1.0]", "uss.flip=true")
-    command = there.command("extract_uss", *words)
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and len(list(there.features.glob("t*.pt"))) < KILLED // 4:
-            time.sleep(0.001)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    process = begun(there.command("extract_uss", *words))
+    while exit_code(process) is None and len(list(there.features.glob("t*.pt"))) < KILLED // 4:
+        time.sleep(0.001)
+    process.kill()
+    assert ended(process) == -signal.SIGKILL
     done = list(there.features.glob("t*.pt"))
     assert len(done) < KILLED
     for path in done:
@@ -204,7 +202,7 @@ def test_a_killed_extraction_is_continued(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_make_what_one_makes(there: Tiny) -> None:
     words = ("uss.components=16", "uss.centred=true", "uss.form=safetensors")
-    assert finish(with_two(there.command("extract_uss", *words))).count("4 made") == 2
+    assert finish_two(there.command("extract_uss", *words)).count("4 made") == 2
     two = contents(there)
     there.call("extract_uss", *words, "overwrite=true")
     assert set(contents(there)) == set(two)

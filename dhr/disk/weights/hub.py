@@ -7,7 +7,8 @@ from dhr.core.errors import InputError
 
 HUB = "hf://"
 FILE = "model.safetensors"
-PROGRAMS = (".onnx", ".pt2")  # also of dhr.export
+PROGRAM = ".onnx"  # of dhr.export: onnxruntime runs it
+UNSAFE = ".pt2"  # of dhr.export too
 PLACE = re.compile(rf"{HUB}(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 
@@ -19,12 +20,12 @@ def local_weights(place: str) -> Path:
             huggingface_hub, which is asked first where there is no network.
 
     Raises:
-        InputError: a program and no weights; or the hub has no such file, or cannot be reached.
+        InputError: a program of torch.export; or the hub has no such file, or cannot be reached.
     """
     if not place.startswith(HUB):
-        if Path(place).suffix in PROGRAMS:
-            cure = "is run without dhr, see docs/export.md; use what format=safetensors writes, or the run"
-            raise InputError(f"weights: {place}: {cure}")
+        if Path(place).suffix == UNSAFE:
+            cure = "use what format=safetensors or format=onnx writes, or the run, or see docs/export.md"
+            raise InputError(f"weights: {place}: is not opened here, since torch might run code that is in it; {cure}")
         inside = Path(place) / FILE
         return inside if inside.is_file() else Path(place)
     found = PLACE.fullmatch(place)

@@ -9,6 +9,7 @@ from dhr.core.ranges import BatchSize, SmallCount, Width
 from dhr.uss.cause import CauseHead, cause_file
 from dhr.uss.cause.settings import ClusterbookSettings, HeadSettings
 from dhr.uss.cause.stage import HeadModule
+from dhr.uss.head_file import ANSWER, answer_of
 from dhr.uss.training.crops import Crops
 from dhr.uss.training.modularity import modularity_loss
 from dhr.uss.training.module import Codes, CodesModule
@@ -43,6 +44,7 @@ class CauseRecipe:
     def train(self, runner: StageRunner) -> tuple[File, File]:
         """The head after stages 1 and 2, and the same head before stage 2, both with the clusterbook."""
         tokens, views, seed = runner.tokens, runner.views(self.crops), runner.seed
+        answer = answer_of(tokens)
         head = CauseHead(dim=tokens.dim, cells=(views.side // tokens.patch_size) ** 2, width=self.width)
         codes = Codes.random(self.clusterbook.codes, tokens.dim)
         untrained = deepcopy(head)
@@ -59,4 +61,7 @@ class CauseRecipe:
         second = HeadModule(tokens, head, codebook, settings=self.head, window=self.window, seed=seed)
         trained = runner.run("head", second, views, self.head).product
         patch = tokens.patch_size
-        return cause_file(trained, codebook, patch_size=patch), cause_file(untrained, codebook, patch_size=patch)
+        after, before = (
+            {**cause_file(each, codebook, patch_size=patch), ANSWER: answer} for each in (trained, untrained)
+        )
+        return after, before

@@ -10,6 +10,7 @@ from dhr.core.errors import InputError
 from dhr.core.ranges import BatchSize, SmallCount, Width
 from dhr.runtime.progress import progress
 from dhr.uss.cause.recipe import File
+from dhr.uss.head_file import ANSWER, answer_of
 from dhr.uss.stego import StegoHead, stego_file
 from dhr.uss.stego.neighbours import nearest, stored_index
 from dhr.uss.stego.settings import StegoSettings
@@ -42,7 +43,7 @@ class StegoRecipe:
     def train(self, runner: StageRunner) -> tuple[File, File]:
         """The trained head, and the same head before."""
         tokens, views = runner.tokens, runner.views(self.crops)
-        head = StegoHead(dim=tokens.dim, width=self.width)
+        answer, head = answer_of(tokens), StegoHead(dim=tokens.dim, width=self.width)
         untrained = deepcopy(head)
         count = self.head.neighbours
         if len(views) <= count:
@@ -60,7 +61,8 @@ class StegoRecipe:
         module = StegoModule(tokens, head, settings=self.head, seed=runner.seed)
         trained = runner.run("head", module, pairs, self.head).product
         patch = tokens.patch_size
-        return stego_file(trained, patch_size=patch), stego_file(untrained, patch_size=patch)
+        after, before = ({**stego_file(each, patch_size=patch), ANSWER: answer} for each in (trained, untrained))
+        return after, before
 
 
 def pooled(runner: StageRunner, views: UnlabelledCropDataset) -> Tensor:
