@@ -283,7 +283,8 @@ const ORDER_OF_SEVERAL = {
 };
 const orders = { ...ORDER, ...(runs?.length > 1 && ORDER_OF_SEVERAL), "by id": () => 0 };
 
-function filter() {
+// The list anew. The image that is looked at stays where it can, unless the list is to be read from its beginning.
+function filter(fromFirst) {
   const wanted = $("query").value.trim().toLowerCase();
   $("where").disabled = label() === null;
   const isOfClass = (image) => label() === null || WHERE[$("where").value](image);
@@ -293,7 +294,8 @@ function filter() {
   state.found = ranked.sort(([, one], [, other]) => (one === other ? 0 : one - other)).map(([image]) => image);
   const [some, all] = [state.found, data.images].map((images) => images.length.toLocaleString("en"));
   $("tally").textContent = `${some} of ${all} images`;
-  if (!state.found.includes(state.current)) state.current = state.found[0] ?? state.current ?? data.images[0];
+  const isKept = !fromFirst && state.found.includes(state.current);
+  if (!isKept) state.current = state.found[0] ?? state.current ?? data.images[0];
   list();
   show();
 }
@@ -436,7 +438,7 @@ function actionOf({ key, target, ctrlKey, metaKey, altKey }) {
 
 function emptySearch() {
   $("query").value = "";
-  filter();
+  filter(false);
   $("list").focus();
 }
 
@@ -509,8 +511,8 @@ function explore() {
   const work = { "row-png": saveRow, "scores-csv": saveScores, "help-button": help };
   const press = { previous: () => move(-1), next: () => move(1), ...work };
   for (const [id, done] of Object.entries(press)) $(id).addEventListener("click", done);
-  for (const id of ["class", "where", "order", "run-shown", "against"]) $(id).addEventListener("change", filter);
-  $("query").addEventListener("input", filter);
+  for (const id of ["class", "where", "order", "run-shown", "against"]) $(id).addEventListener("change", () => filter(true));
+  $("query").addEventListener("input", () => filter(false));
   const tone = () => $("explorer").style.setProperty("--opacity", `${$("opacity").value}%`);
   $("opacity").value = 60;
   $("opacity").addEventListener("input", tone);
@@ -523,7 +525,7 @@ function explore() {
   state.map = maps.findIndex((map) => map.run === 0);
   $("maps").querySelectorAll("input")[state.map].checked = true;
   tone();
-  filter();
+  filter(true);
 }
 
 addButtons();

@@ -66,10 +66,11 @@ def stacked_png(stacked: np.ndarray, labels: np.ndarray, palette: Sequence[Seque
     colours[: len(palette)] = np.asarray(palette, np.uint8)
     bits = next(bits for bits in (1, 2, 4, 8) if len(labels) <= 1 << bits)
     height, width = stacked.shape
-    values = np.searchsorted(labels, stacked).astype(np.uint8)
-    places = np.arange(bits - 1, -1, -1, dtype=np.uint8)
-    packed = np.packbits((values[..., None] >> places & 1).reshape(height, width * bits), axis=1)
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), packed], axis=1)
+    places = np.zeros(256, np.uint8)
+    places[labels] = np.arange(len(labels))
+    values = np.pad(places[stacked], ((0, 0), (0, -width % (8 // bits)))).reshape(height, -1, 8 // bits)
+    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+    rows = np.pad(np.bitwise_or.reduce(values << shifts, axis=2), ((0, 0), (1, 0)))  # each begins with its filter, 0
     chunks = {
         b"IHDR": struct.pack(">IIBBBBB", width, height, bits, PALETTE, 0, 0, 0),
         b"PLTE": colours[labels].tobytes(),

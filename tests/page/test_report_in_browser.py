@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import Browser
-from report_pages import NAMES, ODD, explored
+from report_pages import NAMES, ODD, TOY, add_predictions, explored, make_run
 
 from dhr.dataset.classes import load_classes
+from dhr.disk.layout import RunFolder
+from dhr.disk.mask import write_mask
+from dhr.page.report import write_report
 
 COLOURS = load_classes("voc").palette  # of classes of one's own
 IDS = "[...document.querySelectorAll('#list .option .id')].map((each) => each.textContent)"
@@ -46,6 +50,7 @@ def test_orders(page: Browser, made: Path) -> None:
     page.choose("#order", "best first")
     best = page.run(IDS)
     assert best[0] == "val_0" and best[-1] == by_score(made)[0]
+    assert page.run(SHOWN) == "val_0", "another order is looked at from its beginning"
     for order, key in (("gained most", lambda each: -gains[each]), ("lost most", lambda each: gains[each]),
                        ("most changed", lambda each: -abs(gains[each]))):  # fmt: skip
         page.choose("#order", order)
@@ -88,6 +93,7 @@ def test_search_by_keyboard(page: Browser) -> None:
         page.press(key)
     assert page.run(IDS) == ["val_7"] and page.run(SHOWN) == "val_7"
     page.press("Escape")
+    assert page.run(SHOWN) == "val_7", "what was found stays in sight"
     assert len(page.run(IDS)) == 11 and page.run("document.activeElement.id") == "list"
 
 
@@ -248,7 +254,21 @@ def test_nothing_is_wider_than_the_window(page: Browser, made: Path, width: int)
     assert small == [], "too small for a finger"
 
 
-# Without script
+# A run alone, and without script
+
+
+def test_a_run_alone_has_nothing_beside_it(page: Browser, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    add_predictions(run)
+    write_mask(RunFolder(run).masks("validation") / "val_3.png", np.full((24, 32), 77, np.uint8), TOY.palette)
+    page.open(write_report(run))
+    assert len(page.run(IDS)) == 10 and page.run("document.querySelectorAll('#maps label').length") == 4
+    assert page.run("document.querySelector('#against').checkVisibility()") is False
+    orders = page.run("[...document.querySelector('#order').options].map((each) => each.value)")
+    assert orders == ["worst first", "best first", "by id"]
+    page.choose("#query", "val_3")
+    assert "class 77 (unknown)" in page.run("document.querySelector('#shown-scores').textContent")
+    assert pixel(page, "#large canvas", 9, 8) == [255, 255, 255, 255]
 
 
 def test_without_script_the_rest_is_there(page: Browser, made: Path, tmp_path: Path) -> None:
