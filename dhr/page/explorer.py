@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class Explored:
         total: images of the split.
         predicted: predictions of the run of the report.
         ids: of those with a truth; `images` are all of them, or MOST.
-        left_out: names of compared runs whose maps mean other classes.
+        left_out: names of compared runs that are not shown, and why.
     """
 
     split: str
@@ -92,7 +92,7 @@ class Explored:
     ids: Sequence[str] = ()
     sources: Sequence[Source] = ()
     images: Sequence[Seen] = ()
-    left_out: Sequence[str] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def extremes(self) -> dict[str, list[str]]:
         """Ids of the images with the lowest and with the highest mIoU of the run of the report, by title."""
@@ -131,10 +131,12 @@ def explore(runs: Sequence[Run], data: RunData | None, *, wss_masks: str | None,
         return Explored(split, data, predicted=len(predicted))
     ids = [image_id for image_id in predicted if data.layout.mask(split, image_id).is_file()]
     chosen = [ids[place] for place in spread(len(ids), MOST)]
-    alike = [run for run in runs if run is runs[0] or _same_classes(run, data)]
-    sources = _sources(alike, data, split, wss_masks)
-    for run in alike:
+    left_out = _left_out(runs[1:], data, split, chosen)
+    shown = [run for run in runs if run.name not in left_out]
+    for run in shown:
         _check(run, split, chosen)
+    sources = _sources(shown, data, split, wss_masks)
+    sources = [sources[0], *(source for source in sources[1:] if _any_of(source.folder, chosen))]
     return Explored(
         split,
         data,
@@ -144,19 +146,30 @@ def explore(runs: Sequence[Run], data: RunData | None, *, wss_masks: str | None,
         ids=ids,
         sources=sources,
         images=list(_seen(chosen, sources, data, split, limit // max(len(chosen), 1))),
-        left_out=[run.name for run in runs if run not in alike],
+        left_out=left_out,
     )
 
 
-def _same_classes(run: Run, data: RunData) -> bool:
-    own = open_data(run.folder, data.layout.root)
-    return own is not None and own.classes.names == data.classes.names and own.layout.home == data.layout.home
+def _left_out(others: Sequence[Run], data: RunData, split: str, ids: Sequence[str]) -> dict[str, str]:
+    """Which of the compared runs have no map that can be shown, and why."""
+    reasons = {}
+    for run in others:
+        own = open_data(run.folder, data.layout.root)
+        if own is None or (own.classes.names, own.layout.home) != (data.classes.names, data.layout.home):
+            reasons[run.name] = "was trained on other classes or other data"
+        elif not _any_of(run.folder.masks(split), ids):
+            reasons[run.name] = "has predicted none of these images"
+    return reasons
+
+
+def _any_of(folder: Path, ids: Sequence[str]) -> bool:
+    return any((folder / f"{image_id}.png").is_file() for image_id in ids)
 
 
 def _sources(runs: Sequence[Run], data: RunData, split: str, wss_masks: str | None) -> list[Source]:
-    """The truth, the given masks where this split has any, and every run that predicted it."""
+    """The truth, the given masks and every run."""
     sources = [Source(TRUTH, "", data.layout.mask(split, "x").parent)]
-    if wss_masks is not None and of_split(wss_masks, split).is_dir():
+    if wss_masks is not None:
         sources.append(Source(GIVEN, runs[0].saw_of("wss"), of_split(wss_masks, split)))
     return [*sources, *(Source(run.name, run.saw, run.folder.masks(split), run.slot) for run in runs)]
 
@@ -231,5 +244,5 @@ def mean_iou(ious: Mapping[int, float]) -> float:
 
 
 def rounded(value: float | None) -> float | None:
-    """A score as the page holds it."""
-    return None if value is None else round(value, 1)
+    """A score as the page holds it: only what is 0 becomes 0, since that means that nothing was found."""
+    return None if value is None else round(value, 2) or (0.01 if value else 0.0)

@@ -19,7 +19,7 @@ from dhr.disk.ledger import Ledger
 from dhr.disk.mask import read_mask, write_mask
 from dhr.evaluation.gallery import scaled
 from dhr.page import explorer
-from dhr.page.explorer import Explored, Source, see
+from dhr.page.explorer import Explored, Source, rounded, see
 from dhr.page.pictures import class_ious
 from dhr.page.render import templates
 from dhr.page.report import write_report
@@ -118,6 +118,11 @@ def test_the_page_holds_every_image_with_its_scores_and_maps(tmp_path: Path) -> 
     assert third["miou"] == pytest.approx([np.mean([row[place] for row in expected]) for place in (1, 2)], abs=0.05)
 
 
+@pytest.mark.parametrize(("iou", "told"), [(0.0, 0.0), (1e-6, 0.01), (12.344, 12.34), (100.0, 100.0), (None, None)])
+def test_only_nothing_is_told_as_nothing(iou: float | None, told: float | None) -> None:
+    assert rounded(iou) == told
+
+
 def test_a_class_that_is_only_predicted_has_a_score_of_nothing() -> None:
     truth, mask = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
     mask[0], truth[3] = 6, 255
@@ -140,14 +145,16 @@ def test_nothing_is_left_out_without_a_word(tmp_path: Path, monkeypatch: pytest.
     assert [entry["id"] for entry in explored(page.read_text())["images"]] == ["val_3", "val_6", "val_8"]
 
 
-def test_runs_of_other_classes_are_named(tmp_path: Path) -> None:
+def test_runs_without_a_map_to_show_are_named(tmp_path: Path) -> None:
     run, other = make_run(tmp_path / "run"), make_run(tmp_path / "elsewhere")
+    idle = make_run(tmp_path / "idle")
     add_predictions(run)
     add_predictions(other)
     config = RunFolder(other).config
     config.write_text(config.read_text().replace("classes: toy", "classes: voc"))
-    page = write_report(run, compare=[other])
-    assert "elsewhere was trained on other classes or other data" in read(page).text
+    page = write_report(run, compare=[other, idle], wss_masks=str(tmp_path / "nowhere"))
+    assert "elsewhere was trained on other classes or other data and is left out" in read(page).text
+    assert "idle has predicted none of these images and is left out" in read(page).text
     assert [source["name"] for source in explored(page.read_text())["sources"]] == ["truth", "run"]
 
 

@@ -178,7 +178,8 @@ def test_scores_of_the_image_stand_below_it(page: Browser, made: Path) -> None:
     )
     assert rows[0] == ["class", "run", "other"] and rows[1][0] == "mean" and rows[3][0] == NAMES[3]
     due = [entry["miou"], *(row[1:] for row in entry["ious"])]
-    assert [[float(cell) for cell in row[1:]] for row in rows[1:]] == due
+    for row, known in zip(rows[1:], due, strict=True):
+        assert [float(cell) for cell in row[1:]] == pytest.approx(known, abs=0.051)
     assert "saw IS" in page.run("document.querySelector('#strip').textContent")
 
 
