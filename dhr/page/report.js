@@ -314,7 +314,7 @@ const sight = data && new IntersectionObserver((entries) => {
 function optionOf(image) {
   const said = make("span.said", number(score(image))), change = gain(image);
   const [kind, sign] = change > 0 ? ["span.up", "+"] : ["span.down", "\u2212"];
-  if (change) said.append(make(kind, `${sign}${number(Math.abs(change))}`));
+  if (Math.abs(change) >= 0.05) said.append(make(kind, `${sign}${number(Math.abs(change))}`));
   const option = make("div.option", { id: `image-${image.place}`, role: "option", ariaSelected: "false" },
     make("span.shot"), make("span.id", image.id), said);
   option.dataset.place = image.place;
