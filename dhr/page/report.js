@@ -4,7 +4,7 @@
 
 const $ = (id) => document.getElementById(id);
 
-// An element: make("span.saw", "text") or make("td.num", { title: "..." }, child, ...).
+// An element: make("span.letters", "text") or make("td.num", { title: "..." }, child, ...).
 function make(kind, given = {}, ...children) {
   const [tag, className = ""] = kind.split(".");
   const properties = typeof given === "string" ? { textContent: given } : given;
@@ -379,7 +379,7 @@ function smallShot(image, map, index) {
   press.className = "pick";
   press.append(shot);
   const result = map.run >= 0 ? [make("b", number(image.miou[map.run]))] : [];
-  const saw = map.saw ? [make("span.saw", `saw ${map.saw}`)] : [];
+  const saw = map.saw ? [make("span.letters", `saw ${map.saw}`)] : [];
   return make("figure", {}, press, make("figcaption", {}, make("kbd", map.key), ` ${map.name} `, ...result, ...saw));
 }
 
@@ -390,7 +390,7 @@ function scoreTable(image) {
     return make("tr", {}, make("th", { scope: "row" }, ...name), ...values.map(cell));
   };
   const rows = image.ious.map(([each, ...values]) => {
-    const absent = image.truth.includes(each) ? [] : [make("span.saw", "not in the truth")];
+    const absent = image.truth.includes(each) ? [] : [make("span.letters", "not in the truth")];
     return row([patch(palette[each] ?? WHITE), className(each), ...absent], values);
   });
   const names = runs.map((run) => make("th.num", { scope: "col", textContent: run.name }));
