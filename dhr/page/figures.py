@@ -23,23 +23,30 @@ GAP, HEAD, LETTER = 8, 26, 15  # pixels between two pictures, above them, and of
 PHOTOGRAPH = "photograph"
 
 
-def write_figures(folder: Path, report: Report, *, rows: Sequence[str] | None, overwrite: bool) -> int:
+def check_place(folder: Path, *, overwrite: bool) -> None:
+    """Refuses a folder that holds something already, before anything is read.
+
+    Raises:
+        InputError: it does, and `overwrite` does not say that files of the same names are to be replaced.
+    """
+    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{word('figures', folder)}: is there already; name another folder, or add overwrite=true")
+
+
+def write_figures(folder: Path, report: Report, *, rows: Sequence[str] | None) -> int:
     """Writes every chart as <folder>/<chart>.svg and rows of images as <folder>/rows/<id>.png.
 
     Args:
-        folder: where to; it may be there already only if it is empty, or with `overwrite`.
+        folder: where to; files of the same names are replaced.
         report: what is written.
         rows: ids of the images; None: the worst and the best ones.
-        overwrite: whether files of the same names are replaced.
 
     Returns:
         The number of files.
 
     Raises:
-        InputError: the folder is in use, or an id has no prediction with a truth.
+        InputError: an id has no prediction with a truth.
     """
-    if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{word('figures', folder)}: is there already; name another folder, or add overwrite=true")
     explored = report.explored
     ids = _chosen(explored, rows)
     charts: dict[str, Chart | BlockChart] = {}

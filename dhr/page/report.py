@@ -29,7 +29,7 @@ from dhr.page.scores import (
 )
 
 PAGE = 19_500_000  # bytes of a page at most
-OTHERS = 2_500_000  # of them for what is no small picture: the scores of the images, texts, the extremes
+OTHERS = 3_000_000  # of them for what is no small picture: the scores of the images, texts, the extremes
 FACTS = (
     "command", "dataset", "wss", "uss", "rebalancing", "backbone", "decoder", "start", "saw", "licences", "seed", "tau",
     "max_epochs", "steps", "seconds", "status", "device", "versions",

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from dhr.config.stored import load_run_config
 from dhr.core.words import of_split
 from dhr.disk.layout import scores_beside
-from dhr.page.figures import write_figures
+from dhr.page.figures import check_place, write_figures
 from dhr.page.report import Report
 
 log = logging.getLogger("dhr.report")
@@ -25,6 +25,8 @@ def report(cfg: DictConfig) -> Path:
     """
     run = Path(cfg.run)
     stored = load_run_config(run)
+    if cfg.figures is not None:
+        check_place(Path(cfg.figures), overwrite=cfg.overwrite)
     read = Report.read(
         run,
         compare=[Path(folder) for folder in cfg.compare],
@@ -33,7 +35,7 @@ def report(cfg: DictConfig) -> Path:
         data=Path(cfg.paths.data),
     )
     if cfg.figures is not None:
-        written = write_figures(Path(cfg.figures), read, rows=cfg.rows, overwrite=cfg.overwrite)
+        written = write_figures(Path(cfg.figures), read, rows=cfg.rows)
         log.info(f"{cfg.figures}: {written} files")
     page = read.write()
     log.info(f"{read.summary()}\n{page}")

@@ -14,11 +14,12 @@ from PIL import Image
 from report_pages import TOY, add_predictions, draw_scene, explored, make_run, png_of, read
 
 from dhr.core.errors import InputError
+from dhr.disk.atomic import write_atomically
 from dhr.disk.layout import DataLayout, RunFolder
 from dhr.disk.ledger import Ledger
 from dhr.disk.mask import read_mask, write_mask
 from dhr.evaluation.gallery import scaled
-from dhr.page import explorer
+from dhr.page import explorer, report
 from dhr.page.explorer import Explored, Source, rounded, see
 from dhr.page.pictures import class_ious
 from dhr.page.render import templates
@@ -186,6 +187,24 @@ def test_predictions_that_were_changed_are_refused(tmp_path: Path) -> None:
     Ledger(folder).open("what made them")  # and knows none of them
     with pytest.raises(InputError, match=r"validation.*dhr\.predict run=.*other"):
         write_report(run, compare=[other])
+
+
+# Size
+
+
+def test_the_page_stays_below_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "run")
+    layout, rng = DataLayout(tmp_path / "data", "Toy"), np.random.default_rng(0)
+    for number in range(9):
+        noise = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+        write_atomically(layout.image("validation", f"i{number}").with_suffix(".png"), png_of(noise))
+        for path in (layout.mask("validation", f"i{number}"), RunFolder(run).masks("validation") / f"i{number}.png"):
+            write_mask(path, rng.integers(0, 9, (300, 400), dtype=np.uint8), TOY.palette)
+    monkeypatch.setattr(Explored, "extremes", lambda self: {})  # which are a part of OTHERS
+    whole = write_report(run).stat().st_size
+    monkeypatch.setattr(report, "OTHERS", 120_000)
+    monkeypatch.setattr(report, "PAGE", 700_000)
+    assert whole > 900_000 and 350_000 < write_report(run).stat().st_size < 700_000
 
 
 # Names

@@ -12,7 +12,7 @@ from report_pages import RECORD, TOY, add_predictions, draw_scene, make_run
 from dhr.config.relations import check_relations
 from dhr.core.errors import InputError
 from dhr.evaluation.gallery import overlay
-from dhr.page.figures import GAP, HEAD, row_png, svg_of, write_figures
+from dhr.page.figures import GAP, HEAD, check_place, row_png, svg_of, write_figures
 from dhr.page.render import DASHES, PAINTS
 from dhr.page.report import Report
 
@@ -29,17 +29,26 @@ def report_of(root: Path) -> Report:
 
 def test_every_chart_and_the_chosen_rows_become_files(tmp_path: Path) -> None:
     report, folder = report_of(tmp_path), tmp_path / "figures"
-    assert write_figures(folder, report, rows=["val_2", "val_7"], overwrite=False) == 9
+    assert write_figures(folder, report, rows=["val_2", "val_7"]) == 9
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")) == [
         "confusion-validation.svg", "iou-per-class-validation.svg", "loss.svg", "mfnr-over-tau.svg",
         "mfpr-over-tau.svg", "miou-over-tau.svg", "rows/val_2.png", "rows/val_7.png", "validation-miou.svg",
     ]  # fmt: skip
     first = {path.name: path.read_bytes() for path in folder.rglob("*.*")}
-    with pytest.raises(InputError, match="figures=.*is there already"):
-        write_figures(folder, report, rows=None, overwrite=False)
-    write_figures(folder, report, rows=None, overwrite=True)
+    write_figures(folder, report, rows=None)
     assert len(list((folder / "rows").iterdir())) == 8, "without a choice: the four worst and the four best"
     assert all((next(folder.rglob(name))).read_bytes() == data for name, data in first.items())
+
+
+def test_a_place_that_is_taken_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    for free in ("empty", "new"):
+        check_place(tmp_path / free, overwrite=False)
+    for taken in ("", "file"):
+        check_place(tmp_path / taken, overwrite=True)
+        with pytest.raises(InputError, match="figures=.*is there already.*overwrite=true"):
+            check_place(tmp_path / taken, overwrite=False)
 
 
 def test_a_chart_stands_on_its_own(tmp_path: Path) -> None:
@@ -85,7 +94,7 @@ def test_a_row_holds_every_map_at_full_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize("image_id", ["val_77", "../data/Toy/validation/mask/val_2"])
 def test_an_unknown_image_is_named(tmp_path: Path, image_id: str) -> None:
     with pytest.raises(InputError, match="rows=.*no image of this id"):
-        write_figures(tmp_path / "figures", report_of(tmp_path), rows=[image_id], overwrite=False)
+        write_figures(tmp_path / "figures", report_of(tmp_path), rows=[image_id])
     assert not (tmp_path / "figures").exists()
 
 
