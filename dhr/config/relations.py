@@ -198,6 +198,8 @@ def _submit(values: Mapping[str, Any]) -> None:
 def _report(values: Mapping[str, Any]) -> None:
     if values["run"] is None:
         raise InputError("run: null: the report of which run? use run=<outputs>/<dataset>/runs/<name>")
+    if values["rows"] is not None and values["figures"] is None:
+        raise InputError("rows: these are written as files, and figures says where to; use figures=<folder>")
 
 
 def _train_wss(values: Mapping[str, Any]) -> None:

@@ -118,10 +118,12 @@ class Submit(Common):
 
 
 class Report(Common):
-    """`dhr.report`."""
+    """`dhr.report`. `rows` are ids of images that are written to `figures`; null: the worst and the best."""
 
     run: str | None
     compare: Annotated[tuple[str, ...], ONCE]
+    figures: str | None
+    rows: Annotated[tuple[str, ...], MinLen(1), ONCE] | None
 
 
 class Prepare(Common):

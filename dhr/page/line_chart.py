@@ -1,4 +1,4 @@
-"""Line charts: coordinates of lines, ticks and texts. The macro `line_chart` in macros.html.j2 draws them as SVG."""
+"""Line charts: coordinates of lines, ticks and texts. The macro `line_plot` in svg.html.j2 draws them."""
 
 import math
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ class Line:
 class Curve:
     """A line as an SVG path, empty without a finite value, and its marked points (x, y, text)."""
 
+    name: str
     slot: int
     path: str
     dots: Sequence[tuple[float, float, str]]
@@ -42,6 +43,14 @@ class Chart:
     y_ticks: Sequence[tuple[float, str]]
     curves: Sequence[Curve]
     reference: tuple[str, float] | None
+    width: float = 360.0
+    height: float = 212.0
+    dashed: bool = True
+
+    @property
+    def legend(self) -> list[tuple[str, int]]:
+        """Names of the lines and their colours; empty where there is only one."""
+        return [(curve.name, curve.slot) for curve in self.curves] if len(self.curves) > 1 else []
 
 
 @dataclass(frozen=True)
@@ -139,4 +148,4 @@ def _curve(line: Line, points: Sequence[Point], across: Axis, up: Axis) -> Curve
             path += f"{'L' if pen_down else 'M'}{right:g} {down:g}"
             dots.append((right, down, f"{line.name}: {y:.4g} at {tick_text(x)}"))
         pen_down = math.isfinite(y)
-    return Curve(line.slot, path, dots if len(points) <= MARKED else [])
+    return Curve(line.name, line.slot, path, dots if len(points) <= MARKED else [])

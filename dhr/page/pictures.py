@@ -1,4 +1,4 @@
-"""What pages show of single images: what training saved, and the worst and best predictions."""
+"""What pages show of single images side by side: what training saved, and predictions beside the truth."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,19 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dhr.core.errors import InputError
 from dhr.core.labels import IGNORE
 from dhr.dataset.classes import ClassTable
 from dhr.disk.annotation import read_tags
 from dhr.disk.image import read_image
 from dhr.disk.mask import read_mask
-from dhr.disk.products import Products
 from dhr.evaluation.gallery import MAPS, PICTURES, SIDE, data_uri, load_gallery, overlay, scaled
-from dhr.page.runs import MAIN_SPLIT, Run, RunData
+from dhr.page.runs import Run, RunData
 
 ROWS = 24  # of the gallery
-EXTREMES = 4  # worst and as many best predictions
-RANKED = 400  # predictions compared with the truth to find them; evenly spread over larger splits
 NAMES = {"wss_mask": "WSS mask", "pseudo_mask": "pseudo mask", "features": "USS features", "clusters": "USS clusters"}
 
 Colour = tuple[int, int, int]
@@ -56,31 +52,22 @@ class Drawn:
     legend: Sequence[tuple[str, Colour | None]]
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """The worst and the best among `ranked` of the `found` predictions that have a truth, by title of the group.
+def class_ious(mask: np.ndarray, truth: np.ndarray) -> dict[int, float]:
+    """The IoU in percent of every class in mask or truth, without the pixels whose truth is IGNORE.
 
-    `has_data` says whether the split is on this machine at all.
+    IGNORE in `mask` counts as wrong, and is no class.
     """
-
-    split: str
-    has_data: bool = False
-    found: int = 0
-    ranked: int = 0
-    groups: Mapping[str, Sequence[Drawn]] = field(default_factory=dict)
+    pairs = truth.astype(np.uint16) << 8 | mask
+    joint = np.bincount(pairs.ravel(), minlength=256 * 256).reshape(256, 256)
+    joint[IGNORE] = 0
+    right, union = np.diagonal(joint), joint.sum(0) + joint.sum(1) - np.diagonal(joint)
+    return {int(label): float(100 * right[label] / union[label]) for label in np.flatnonzero(union[:IGNORE])}
 
 
 def image_miou(mask: np.ndarray, truth: np.ndarray) -> float:
-    """The mIoU of one image in percent: mean over the classes in mask or truth.
-
-    Pixels whose truth is IGNORE are left out; 100 if none remain. IGNORE in `mask` counts as wrong.
-    """
-    joint = np.bincount(truth.astype(np.intp).ravel() * 256 + mask.ravel(), minlength=256 * 256).reshape(256, 256)
-    joint[IGNORE] = 0
-    right, union = np.diagonal(joint), joint.sum(0) + joint.sum(1) - np.diagonal(joint)
-    classes = union > 0
-    classes[IGNORE] = False
-    return float(100 * (right[classes] / union[classes]).mean()) if classes.any() else 100.0
+    """The mIoU of one image in percent: mean over the classes in mask or truth; 100 if no pixel is scored."""
+    ious = class_ious(mask, truth)
+    return float(np.mean(list(ious.values()))) if ious else 100.0
 
 
 def saved_pictures(run: Run) -> list[Path]:
@@ -103,52 +90,15 @@ def gallery_of(paths: Sequence[Path], data: RunData) -> list[Drawn]:
     return draw(rows, data.classes)
 
 
-def predictions_of(run: Run, data: RunData | None) -> Predictions | None:
-    """The worst and the best predictions of one split beside the truth; None where nothing was predicted yet.
-
-    Raises:
-        InputError: a prediction, its image or its mask is broken, or they do not fit together.
-    """
-    splits = sorted(path.name for path in run.folder.masks("x").parent.glob("*") if any(path.glob("*.png")))
-    if not splits:
-        return None
-    split = MAIN_SPLIT if MAIN_SPLIT in splits else splits[0]
-    if data is None or not data.layout.split(split).is_dir():
-        return Predictions(split)
-    folder, cure = run.folder.masks(split), f"run python -m dhr.predict run={run.folder.root} split={split} again"
-    ids = [path.stem for path in sorted(folder.glob("*.png")) if data.layout.mask(split, path.stem).is_file()]
-    chosen = [ids[index] for index in np.linspace(0, len(ids) - 1, min(RANKED, len(ids))).round().astype(int)]
-    if not chosen:
-        return Predictions(split, has_data=True)
-    Products.at(folder, cure).check_all([folder / f"{image_id}.png" for image_id in chosen])
-    ranked = sorted(chosen, key=lambda image_id: (image_miou(*_pair(run, data, split, image_id)), image_id))
-    groups = {"Worst": ranked[:EXTREMES], "Best": ranked[EXTREMES:][-EXTREMES:][::-1]}
-    rows = {
-        title: [_predicted(run, data, split, image_id) for image_id in group]
-        for title, group in groups.items()
-        if group
-    }
-    drawn = {title: draw(group, data.classes) for title, group in rows.items()}
-    return Predictions(split, has_data=True, found=len(ids), ranked=len(chosen), groups=drawn)
-
-
-def _pair(run: Run, data: RunData, split: str, image_id: str) -> tuple[np.ndarray, np.ndarray]:
-    path = run.folder.masks(split) / f"{image_id}.png"
-    prediction, truth = read_mask(path), read_mask(data.layout.mask(split, image_id))
-    if prediction.shape != truth.shape:
-        raise InputError(f"{path}: {prediction.shape}: the truth has {truth.shape}; run python -m dhr.predict again")
-    return prediction, truth
-
-
-def _predicted(run: Run, data: RunData, split: str, image_id: str) -> Row:
-    prediction, truth = _pair(run, data, split, image_id)
-    path = data.layout.image(split, image_id)
-    image = read_image(path)
-    if image.shape[:2] != truth.shape:
-        raise InputError(f"{path}: {image.shape[:2]}: its mask has {truth.shape}; run python -m dhr.prepare again")
+def predicted(image_id: str, data: RunData, split: str, predictions: Path) -> Row:
+    """An image of a split with its prediction and its truth, for `draw`."""
     annotation = data.layout.tags(split, image_id)
     tags = read_tags(annotation, data.classes.names) if annotation.is_file() else []
-    return Row(image_id, image, {"prediction": prediction, "truth": truth}, tags)
+    maps = {
+        "prediction": read_mask(predictions / f"{image_id}.png"),
+        "truth": read_mask(data.layout.mask(split, image_id)),
+    }
+    return Row(image_id, read_image(data.layout.image(split, image_id)), maps, tags)
 
 
 def draw(rows: Sequence[Row], classes: ClassTable) -> list[Drawn]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from dhr.config.provenance import SAW, UNKNOWN, joined
 from dhr.core.errors import InputError
 from dhr.core.words import word
 from dhr.dataset.classes import ClassTable, classes_of
@@ -43,6 +44,16 @@ class Run:
     def splits(self) -> list[str]:
         """The scored splits, the main one first."""
         return sorted(self.scores, key=lambda split: (split != MAIN_SPLIT, split))
+
+    @property
+    def saw(self) -> str:
+        """Letters of what its weights, its given masks and its features saw; UNKNOWN where the record is silent."""
+        told = self.record.get(SAW)
+        return joined(told.values()) if told else UNKNOWN
+
+    def saw_of(self, part: str) -> str:
+        """Letters of what one of them saw: backbone, wss or uss."""
+        return str((self.record.get(SAW) or {}).get(part, UNKNOWN))
 
 
 def open_runs(run: Path, compare: Sequence[Path]) -> list[Run]:

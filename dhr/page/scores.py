@@ -6,23 +6,28 @@ from typing import Any
 
 import numpy as np
 
-from dhr.evaluation.tables import Cell, Column, cells_of, columns_of, definitions, number, percent
+from dhr.config.provenance import UNKNOWN
+from dhr.evaluation.tables import NOTHING, Cell, Column, cells_of, columns_of, definitions, number, percent
 from dhr.page.line_chart import Chart, Line, line_chart
 from dhr.page.runs import MAIN_SPLIT, Run
 
 SAME_BUT_TAU = ("dataset", "wss", "uss", "rebalancing", "backbone", "decoder", "seed", "max_epochs")
-TAU_CHARTS = (("miou", "mIoU, %"), ("mfpr", "mFPR"), ("mfnr", "mFNR"))
+TAU_CHARTS = (("miou", "mIoU over tau, %"), ("mfpr", "mFPR over tau"), ("mfnr", "mFNR over tau"))
 MISTAKES = 8  # listed beside the confusion matrix
 MISTAKE = 0.01  # share of a class's truth pixels that is listed at least
 
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """Scores of a run, or of the given masks, in one split. `slot` is the colour; None is the grey of the masks."""
+    """Scores of a run, or of the given masks, in one split.
+
+    `slot` is the colour, None the grey of the masks; `saw` are letters, see dhr.config.provenance.
+    """
 
     name: str
     slot: int | None
     scores: Mapping[str, Any]
+    saw: str = UNKNOWN
 
     @property
     def classes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -63,6 +68,16 @@ class SplitClasses:
     rows: Sequence[ClassRow]
     others: Sequence[ScoreRow]
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether any score file says between what bounds an IoU lies."""
+        return any(interval(scores.get("iou_interval")) != NOTHING for row in self.rows for scores in row.scores)
+
+    @property
+    def has_boundary(self) -> bool:
+        """Whether any score file has IoU along the borders of the classes."""
+        return any(number(scores.get("boundary_iou")) is not None for row in self.rows for scores in row.scores)
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -84,16 +99,55 @@ class Confusion:
 
 def entries_of(runs: Sequence[Run], wss: ScoreRow | None) -> list[ScoreRow]:
     """Everything that was scored: the given masks first, then the runs in their order, each with all its splits."""
-    scored = [ScoreRow(run.name, run.slot, run.scores[split]) for run in runs for split in run.splits]
+    scored = [ScoreRow(run.name, run.slot, run.scores[split], run.saw) for run in runs for split in run.splits]
     return [wss, *scored] if wss else scored
 
 
 def score_table_of(entries: Sequence[ScoreRow]) -> ScoreTable:
     """The score table; without entries it has no rows."""
     rows = [(entry.name, entry.scores) for entry in entries]
-    columns = columns_of(rows)
+    columns = with_new_columns(columns_of(rows), [scores for _, scores in rows])
     cells = cells_of(rows, columns)
     return ScoreTable(columns, list(zip(entries, cells, strict=True)), definitions(entry.scores for entry in entries))
+
+
+def with_new_columns(columns: Sequence[Column], scores: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """The columns, and behind mIoU those of NEWER that any score file has and no column shows yet."""
+    known = {column.key for column in columns}
+    told = [column for column in NEWER if column.key not in known]
+    told = [column for column in told if any(column.text(column.value(each)) != NOTHING for each in scores)]
+    place = 1 + next((place for place, column in enumerate(columns) if column.key == "miou"), len(columns) - 1)
+    return [*columns[:place], *told, *columns[place:]]
+
+
+def interval(value: object) -> str:
+    """Two bounds in percent; a dash where there are none.
+
+    >>> interval([61.24, 70]), interval([1]), interval(None)
+    ('61.2 to 70.0', '-', '-')
+    """
+    bounds = [number(bound) for bound in value] if isinstance(value, list) else []
+    return f"{percent(bounds[0])} to {percent(bounds[1])}" if len(bounds) == 2 and None not in bounds else NOTHING
+
+
+def bound(value: object) -> str:
+    """The size below which objects were counted, as it was written; without one, objects of any size."""
+    known = number(value)
+    return "any size" if known is None else f"{known:g}"
+
+
+def objects_of(entries: Sequence[ScoreRow]) -> list[tuple[ScoreRow, Mapping[str, Any]]]:
+    """How many objects of every size were found, one row for each entry and size."""
+    told = [(entry, entry.scores.get("objects")) for entry in entries]
+    return [
+        (entry, size) for entry, sizes in told if isinstance(sizes, list) for size in sizes if isinstance(size, dict)
+    ]
+
+
+NEWER = (
+    Column("mIoU interval", "miou_interval", interval),
+    Column("boundary mIoU %", "boundary.miou", percent, good=1),
+)
 
 
 def classes_by_split(entries: Sequence[ScoreRow], splits: Sequence[str]) -> list[SplitClasses]:

@@ -8,13 +8,14 @@ from omegaconf import DictConfig
 from dhr.config.stored import load_run_config
 from dhr.core.words import of_split
 from dhr.disk.layout import scores_beside
-from dhr.page.report import summary, write_report
+from dhr.page.figures import check_place, write_figures
+from dhr.page.report import Report
 
 log = logging.getLogger("dhr.report")
 
 
 def report(cfg: DictConfig) -> Path:
-    """Writes the report of `cfg.run`, beside the runs of `cfg.compare`.
+    """Writes the report of `cfg.run`, beside the runs of `cfg.compare`, and with `cfg.figures` its parts as files.
 
     Returns:
         The page.
@@ -22,20 +23,27 @@ def report(cfg: DictConfig) -> Path:
     Raises:
         InputError: a folder is no run, or a file in it is broken.
     """
-    run, compare = Path(cfg.run), [Path(folder) for folder in cfg.compare]
-    given = given_scores(run)
-    page = write_report(run, compare=compare, wss_scores=given, data=Path(cfg.paths.data))
-    log.info(f"{summary(run, compare=compare, wss_scores=given)}\n{page}")
+    run = Path(cfg.run)
+    stored = load_run_config(run)
+    if cfg.figures is not None:
+        check_place(Path(cfg.figures), overwrite=cfg.overwrite)
+    read = Report.read(
+        run,
+        compare=[Path(folder) for folder in cfg.compare],
+        wss_scores=given_scores(stored),
+        wss_masks=stored.wss.masks,
+        data=Path(cfg.paths.data),
+    )
+    if cfg.figures is not None:
+        written = write_figures(Path(cfg.figures), read, rows=cfg.rows)
+        log.info(f"{cfg.figures}: {written} files")
+    page = read.write()
+    log.info(f"{read.summary()}\n{page}")
     return page
 
 
-def given_scores(run: Path) -> Path | None:
-    """The score file of the WSS masks that a run was trained on; None if they were not scored.
-
-    Raises:
-        InputError: the folder is not a run.
-    """
-    stored = load_run_config(run)
+def given_scores(stored: DictConfig) -> Path | None:
+    """The score file of the WSS masks that a run was trained on; None if they were not scored."""
     split = stored.dataset.splits.train
     path = scores_beside(of_split(stored.wss.masks, split), split)
     return path if path.is_file() else None

@@ -1,21 +1,31 @@
 """Runs to write reports of, and what stands on a page."""
 
+import base64
 import csv
+import hashlib
 import html.parser
 import io
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from dhr.dataset.classes import load_classes
-from dhr.disk.atomic import write_json
-from dhr.disk.layout import RunFolder
+from dhr.disk.annotation import write_tags
+from dhr.disk.atomic import write_atomically, write_json
+from dhr.disk.layout import DataLayout, RunFolder
+from dhr.disk.mask import write_mask
 from dhr.evaluation.gallery import save_gallery
+from dhr.page.render import script_hash
 
 TOY = load_classes("toy")
+# Names of classes and an image that a page must not take for anything but text.
+NAMES = ("background", "</script><script>hacked=1</script>", "a\"b'c|d&e_f", "\u00e9t\u00e9\u2028", *"defghi")
+ODD = "<img src=x onerror=hacked=1>'\"\u00e9"  # the id of an image
 RECORD = {
     "command": "python -m dhr.train dataset=toy", "dataset": "toy", "wss": "simulated", "uss": "colour",
     "rebalancing": "dhr", "backbone": "resnet18_half", "decoder": "deeplabv3plus", "seed": 1, "tau": 0.8,
@@ -84,6 +94,20 @@ def png_of(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def add_predictions(run: Path, *, images: int = 10, shift: int = 0) -> None:
+    """Data and predictions of a split; the square of scene k is missed by k + shift columns."""
+    layout = DataLayout(run.parent / "data", "Toy")
+    for index in range(images):
+        image_id = f"val_{index}"
+        image, truth = draw_scene(index % 8)
+        prediction = truth.copy()
+        prediction[:, 6 : 6 + index + shift] = 0
+        write_mask(layout.mask("validation", image_id), truth, TOY.palette)
+        write_mask(RunFolder(run).masks("validation") / f"{image_id}.png", prediction, TOY.palette)
+        write_tags(layout.tags("validation", image_id), truth.shape, [TOY.names[1 + index % 8]])
+        write_atomically(layout.image("validation", image_id).with_suffix(".png"), png_of(image))
+
+
 class Outline(html.parser.HTMLParser):
     """Collects elements and checks that all of them are closed in order."""
 
@@ -92,6 +116,7 @@ class Outline(html.parser.HTMLParser):
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.scripts: list[str] = []
         self.feed(page)
         self.close()
         assert self.open == []
@@ -105,7 +130,10 @@ class Outline(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        else:
+            self.words.append(data)
 
     @property
     def text(self) -> str:
@@ -117,10 +145,22 @@ def read(path: Path) -> Outline:
 
 
 def check_self_contained(page: str) -> None:
-    """No script, no handler, no address outside the file."""
-    for tag, attributes in Outline(page).elements:
-        assert tag not in ("script", "link", "iframe", "object", "embed", "base")
+    """No script but the one that the policy names, no handler, no address outside the file."""
+    outline = Outline(page)
+    for tag, attributes in outline.elements:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
         assert not [name for name in attributes if name.startswith("on")]
         assert (attributes.get("src") or "data:").startswith("data:")
         assert (attributes.get("href") or "#").startswith("#")
+    running = [attributes for tag, attributes in outline.elements if tag == "script" and "type" not in attributes]
+    known = script_hash("report.js")
+    assert len(running) <= 1 and page.count(known) == len(running)
+    hashes = [f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}" for text in outline.scripts]
+    assert hashes.count(known) == len(running), "the script is the one of the policy, to the byte"
     assert not re.search(r"https?://|@import|url\(|javascript:", page)
+
+
+def explored(page: str) -> Any:
+    """The data of the images of a page, as its script reads them; None where there are none."""
+    texts = re.findall(r'<script type="application/json" id="explored">(.*?)</script>', page, re.DOTALL)
+    return json.loads(texts[0]) if texts else None

@@ -5,29 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
-from report_pages import RECORD, TOY, Outline, check_self_contained, draw_scene, make_run, png_of, read, scores_of
+from report_pages import RECORD, Outline, add_predictions, check_self_contained, draw_scene, make_run, read, scores_of
 
 from dhr.core.errors import InputError
-from dhr.disk.annotation import write_tags
-from dhr.disk.atomic import write_atomically, write_json
-from dhr.disk.layout import DataLayout, RunFolder
-from dhr.disk.mask import write_mask
+from dhr.disk.atomic import write_json
+from dhr.disk.layout import RunFolder
 from dhr.evaluation.gallery import save_gallery
 from dhr.page.report import write_report
-
-
-def add_predictions(run: Path, *, images: int = 10) -> None:
-    """Data and predictions of a split; the square of scene k is missed by k columns."""
-    layout = DataLayout(run.parent / "data", "Toy")
-    for index in range(images):
-        image_id = f"val_{index}"
-        image, truth = draw_scene(index % 8)
-        prediction = truth.copy()
-        prediction[:, 6 : 6 + index] = 0
-        write_mask(layout.mask("validation", image_id), truth, TOY.palette)
-        write_mask(RunFolder(run).masks("validation") / f"{image_id}.png", prediction, TOY.palette)
-        write_tags(layout.tags("validation", image_id), truth.shape, [TOY.names[1 + index % 8]])
-        write_atomically(layout.image("validation", image_id).with_suffix(".png"), png_of(image))
 
 
 def test_complete_run(tmp_path: Path) -> None:
@@ -52,6 +36,7 @@ def test_complete_run(tmp_path: Path) -> None:
 def test_same_files_same_bytes(tmp_path: Path) -> None:
     run, other = make_run(tmp_path / "a"), make_run(tmp_path / "b", miou=60.0)
     add_predictions(run)
+    add_predictions(other, shift=3)
     first = write_report(run, compare=[other]).read_bytes()
     assert write_report(run, compare=[other]).read_bytes() == first
 
@@ -138,3 +123,40 @@ def test_values_that_are_not_finite_are_counted(tmp_path: Path) -> None:
     curves = [{"step": step, "train/loss": math.nan if step == 3 else 1.0 / step} for step in range(1, 9)]
     text = read(write_report(make_run(tmp_path / "run", curves=curves))).text
     assert "1 of 8 values of train/loss are not finite" in text
+
+
+NEWER = {
+    "miou_interval": [69.04, 72.5], "boundary": {"miou": 43.21},
+    "objects": [{"below": 1024, "objects": 1200, "found": 300, "recall": 0.25},
+                {"below": None, "objects": 3000, "found": 1500, "recall": 0.5}],
+}  # fmt: skip
+
+
+def test_newer_scores_are_shown_where_a_file_has_them(tmp_path: Path) -> None:
+    run, old = make_run(tmp_path / "run"), make_run(tmp_path / "old")
+    plain = read(write_report(old)).text
+    assert not [word for word in ("mIoU interval", "boundary mIoU", "boundary IoU", "Objects found") if word in plain]
+    scores = scores_of(71.0, **NEWER)
+    scores["classes"][1] |= {"iou_interval": [9.96, 12.04], "boundary_iou": 7.77}  # type: ignore[index]
+    write_json(RunFolder(run).scores("validation"), scores)
+    words = [word.strip() for word in read(write_report(run, compare=[old])).words if word.strip()]
+    due = ("mIoU interval", "69.0 to 72.5", "boundary mIoU\xa0%", "43.2", "10.0 to 12.0", "boundary IoU\xa0%", "7.8")
+    assert [said for said in due if said not in words] == []
+    start = words.index("recall") + 1
+    assert words[start : start + 12] == [
+        "run", "validation", "1024", "1,200", "300", "0.250",
+        "run", "validation", "any size", "3,000", "1,500", "0.500",
+    ]  # fmt: skip
+
+
+def test_what_every_mask_saw_stands_beside_its_scores(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", record={**RECORD, "saw": {"backbone": "I", "wss": "ST", "uss": "nothing"}})
+    write_json(tmp_path / "wss.json", scores_of(60.0, split="train"))
+    old = make_run(tmp_path / "old")
+    text = write_report(run, compare=[old], wss_scores=tmp_path / "wss.json").read_text()
+    cells = re.findall(r'<th scope="row">.*?</span>(.*?)</th>\s*<td title="(.*?)">(.*?)</td>', text)
+    assert cells == [
+        ("WSS masks (simulated)", "S images without labels, T images with texts", "ST"),
+        ("run", "I ImageNet labels, S images without labels, T images with texts", "IST"),
+        ("old", "? not told", "?"),
+    ]
