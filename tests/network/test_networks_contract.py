@@ -30,7 +30,17 @@ def fits(backbone: str, decoder: str) -> bool:
     return target("backbone", backbone) != "Swin" or target("decoder", decoder) == "Mask2Former"
 
 
-PAIRS = [*product(options("backbone"), options("decoder"))]
+def one_of_each_class(group: str) -> list[str]:
+    """Options of one class differ in numbers, and those that make a network large are shrunk here."""
+    return [*{target(group, option): option for option in options(group)}.values()]
+
+
+PAIRS = sorted(
+    {
+        *product(options("backbone"), one_of_each_class("decoder")),
+        *product(one_of_each_class("backbone"), options("decoder")),
+    }
+)
 FITTING = [pair for pair in PAIRS if fits(*pair)]
 
 
