@@ -17,24 +17,27 @@ class Tokens:
         prefix: number of tokens of the whole image.
         turns: (N-prefix,2d) sine and cosine by which attention turns each token behind the prefix (rotary positions);
             None where positions were added before the first block.
+        queries: number of guests.
     """
 
     values: Tensor
     grid: tuple[int, int]
     prefix: int
     turns: Tensor | None = None
+    queries: int = 0
 
     @property
     def patches(self) -> Tensor:
         """(B,D,h,w)."""
         rows, columns = self.grid
-        return self.values[:, self.prefix : self.prefix + rows * columns].mT.unflatten(2, self.grid)
+        # Not a slice: in an export, its length would be a formula of its ends, and formulas of that grow without end.
+        return self.values.narrow(1, self.prefix, rows * columns).mT.unflatten(2, self.grid)
 
     @property
     def guests(self) -> Tensor:
         """(B,Q,D), Q = 0 where there are none."""
         rows, columns = self.grid
-        return self.values[:, self.prefix + rows * columns :]
+        return self.values.narrow(1, self.prefix + rows * columns, self.queries)
 
     def joined_by(self, guests: Tensor) -> "Tokens":
         """With guests (Q,D), the same ones for every image; they have no position.
@@ -44,8 +47,9 @@ class Tokens:
         >>> tokens.patches.shape, tokens.guests.shape, tokens.turns[-1].tolist()
         (torch.Size([2, 4, 2, 3]), torch.Size([2, 5, 4]), [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0])
         """
-        values = torch.cat([self.values, guests.to(self.values.dtype).expand(len(self.values), -1, -1)], 1)
+        values = torch.cat([self.values, guests.to(self.values.dtype).expand(self.values.shape[0], -1, -1)], 1)
+        joined = replace(self, values=values, queries=guests.shape[0])
         if self.turns is None:
-            return replace(self, values=values)
+            return joined
         sine, cosine = self.turns.new_zeros(len(guests), self.turns.shape[1]).chunk(2, -1)
-        return replace(self, values=values, turns=torch.cat([self.turns, torch.cat([sine, cosine + 1], -1)]))
+        return replace(joined, turns=torch.cat([self.turns, torch.cat([sine, cosine + 1], -1)]))
