@@ -23,7 +23,7 @@ help:
 	@echo "make check      lint, types and the limits of the code style"
 	@echo "make bench      the performance table: ratios taken side by side on this machine"
 	@echo "make ablation   every configs/rebalancing option on the drawn scenes, over three seeds, in one table"
-	@echo "make second-stage  DeepLabv3+ and Mask2Former on the masks of the demo's DHR run, in one table"
+	@echo "make second-stage  DeepLabv3+, Mask2Former and EoMT on the masks of the demo's DHR run, in one table"
 	@echo "make wss-table  masks of all WSS methods that lie on disk, scored in one table; WSS_DATASET=voc names the data set"
 	@echo "make rivals     masks, networks, second stages and open-vocabulary masks that lie on disk, in one table, published"
 	@echo "                numbers beside them; RIVALS_DATASET=voc names the data set"
@@ -138,16 +138,18 @@ $(ABLATION): $(RUNS)/ablation_$(WSS)-%/scores/validation.json: | $(MASKS) $(FEAT
 	$(RUN) -m dhr.predict run=$(RUNS)/ablation_$(WSS)-$* split=validation crf.workers=0
 	$(RUN) -m dhr.evaluate run=$(RUNS)/ablation_$(WSS)-$* split=validation
 
-# The second stage: both decoders learn what the demo's DHR run says of the training images, for as many epochs, from the
-# backbone from which that run started too; each has a learning rate of its own. SECOND_EPOCHS=16 trains twice as long.
+# The second stage: the decoders learn what the demo's DHR run says of the training images, for as many epochs, from the
+# backbone from which that run started too; EoMT, inside a vision transformer of its own, starts from random weights. Each
+# has a learning rate of its own. SECOND_EPOCHS=16 trains twice as long.
 SECOND_SEEDS ?= 1
 SECOND_EPOCHS ?= 8
 SECOND := second_stage_$(SECOND_EPOCHS)
-DECODERS := deeplabv3plus_small mask2former_small
+DECODERS := deeplabv3plus_small mask2former_small eomt_small
 DHR_MASKS := $(RUNS)/demo-dhr/scores/train.json
 SECOND_SCORES := $(foreach decoder,$(DECODERS),\
   $(foreach seed,$(SECOND_SEEDS),$(RUNS)/$(SECOND)-$(decoder)-seed$(seed)/scores/validation.json))
-own_optimizer = $(if $(filter mask2former%,$(option)),mask2former_small,adamw)
+own_optimizer = $(if $(filter deeplab%,$(option)),adamw,mask2former_small)
+own_backbone = $(if $(filter eomt%,$(option)),backbone=vit_toy,$(START))
 
 $(DHR_MASKS): $(RUNS)/demo-dhr/.trained
 	$(RUN) -m dhr.predict run=$(RUNS)/demo-dhr split=train
@@ -155,7 +157,7 @@ $(DHR_MASKS): $(RUNS)/demo-dhr/.trained
 
 $(SECOND_SCORES): $(RUNS)/$(SECOND)-%/scores/validation.json: $(DHR_MASKS)
 	$(RUN) -W ignore -m dhr.train dataset=toy wss=dhr wss.masks=$(RUNS)/demo-dhr/masks/train rebalancing=none \
-	  classifier=none decoder=$(option) optimizer=$(own_optimizer) $(START) seed=$(word 2,$(subst -seed, ,$*)) crf.workers=0 \
+	  classifier=none decoder=$(option) optimizer=$(own_optimizer) $(own_backbone) seed=$(word 2,$(subst -seed, ,$*)) crf.workers=0 \
 	  dataset.max_epochs=$(SECOND_EPOCHS) name=$(SECOND)-$* resume=auto
 	$(RUN) -m dhr.predict run=$(RUNS)/$(SECOND)-$* split=validation crf.workers=0
 	$(RUN) -m dhr.evaluate run=$(RUNS)/$(SECOND)-$* split=validation

@@ -1,9 +1,11 @@
 """What a decoder offers to the network and to training."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from dhr.core.losses import segmentation_loss
-from dhr.core.sample import NetworkOutput
+from dhr.core.sample import Decoded, NetworkOutput
 
 
 class Decoder(nn.Module):
@@ -16,6 +18,18 @@ class Decoder(nn.Module):
 
     stride: int
     exported_alone = False
+
+    def decode(self, backbone: Any, image: Tensor) -> tuple[tuple[Tensor, Tensor], Decoded]:
+        """The maps C4 and C5 of normalised images (B,3,H,W), and the answer to them.
+
+        Backbone first, decoder after it; one that takes part in the last layers of its backbone does it otherwise.
+        """
+        maps = backbone(image)
+        decoded: Decoded = self(maps)
+        return maps[2:], decoded
+
+    def advance(self, done: float) -> None:
+        """Called before every step of a training with the share of it that is done, in [0,1); most need not know."""
 
     def loss(self, output: NetworkOutput, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """A scalar, from the output of the network, the labels (B,H,W), 255 ignored, and their weights (B,H,W)."""

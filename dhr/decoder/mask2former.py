@@ -17,6 +17,7 @@ from dhr.core.ranges import SmallCount, Width
 from dhr.core.sample import Decoded, NetworkOutput, Queries
 from dhr.decoder.interface import Decoder
 from dhr.decoder.mask2former_loss import MaskLoss
+from dhr.decoder.semantic import semantic_logits
 
 STRIDES = (8, 16, 32)  # of C5; the attention takes three maps of any size, C2 gives the resolution of the masks
 GROUPS = 32  # of the group norms in the pixel decoder
@@ -121,16 +122,3 @@ class Mask2Former(Decoder):
     def loss(self, output: NetworkOutput, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """See `MaskLoss`; the logits play no part in it."""
         return self.criterion(output.queries, labels, weights)
-
-
-def semantic_logits(queries: Queries) -> Tensor:
-    """(B,K,h,w) logits whose soft-max are the semantic scores, normalised over the classes.
-
-    The score of a class is the sum over the queries of its probability, "no object" left out, times the sigmoid of the
-    query's mask (section 3.4 of the paper). Float32; uniform where no query claims a pixel.
-    """
-    with torch.autocast(queries.masks.device.type, enabled=False):
-        classes = queries.classes.float().softmax(-1)[..., :-1]
-        scores = torch.einsum("bqk,bqhw->bkhw", classes, queries.masks.float().sigmoid())
-        scores = scores.clamp_min(torch.finfo(scores.dtype).tiny)
-        return scores.log() - scores.sum(1, keepdim=True).log()

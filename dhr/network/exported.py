@@ -21,7 +21,6 @@ from dhr.backbone.timm_network import padded_as_written_short
 from dhr.core.cells import Size
 from dhr.core.colour import MEAN, STD
 from dhr.core.errors import InputError
-from dhr.core.sample import Decoded
 from dhr.decoder.any_size import sizes_left_open
 from dhr.disk.weights.onnx_file import onnx_session
 from dhr.network.segmentation import SegmentationNetwork
@@ -43,7 +42,7 @@ class Exportable(nn.Module):
 
     def forward(self, image: Tensor) -> Answer:
         """(B,3,H,W) normalised -> logits (B,K,h,w) at the decoder's stride, probabilities (B,K,H,W) that sum to 1."""
-        decoded: Decoded = self.decoder(self.backbone(image))
+        _, decoded = self.decoder.decode(self.backbone, image)
         logits = decoded.logits.float()
         size = (image.shape[-2], image.shape[-1])
         return logits, self.cells.on_image(logits.softmax(1), size, stride=self.decoder.stride)

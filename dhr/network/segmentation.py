@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dhr.classifier.interface import Classifier
 from dhr.core.cells import Cells, CentredCells
-from dhr.core.sample import Decoded, NetworkOutput
+from dhr.core.sample import NetworkOutput
 from dhr.decoder.interface import Decoder
 
 
@@ -39,8 +39,7 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> NetworkOutput:
         """(B,3,H,W) normalised image -> logits, CAMs and the feature maps C4 and C5."""
-        maps = self.backbone(image)
-        decoded: Decoded = self.decoder(maps)
+        features, decoded = self.decoder.decode(self.backbone, image)
         return NetworkOutput(
-            logits=decoded.logits, cams=self.classifier(maps[3]), features=maps[2:], queries=decoded.queries
+            logits=decoded.logits, cams=self.classifier(features[1]), features=features, queries=decoded.queries
         )

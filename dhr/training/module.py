@@ -52,8 +52,13 @@ class SegmentationModule(pl.LightningModule):
         self.labels = labels
         self.optimizer = optimizer
         self.table = table
+        self.steps = 1  # of the whole training, known with its trainer
         self.histogram = JointHistogram()
         self.scores: Scores | None = None  # of the last validation
+
+    def on_train_batch_start(self, batch: Batch, _: int) -> None:
+        """Tells the decoder how far the training is; steps of a run before a stop count."""
+        self.network.decoder.advance(min(self.global_step / self.steps, 1.0))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
@@ -88,7 +93,7 @@ class SegmentationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Optimizer and per-iteration schedule."""
-        steps = max(int(self.trainer.estimated_stepping_batches), 1)
+        self.steps = max(int(self.trainer.estimated_stepping_batches), 1)
         network = self.network
-        optimizer, schedule = self.optimizer.build(network.backbone, (network.decoder, network.classifier), steps)
+        optimizer, schedule = self.optimizer.build(network.backbone, (network.decoder, network.classifier), self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -28,6 +28,8 @@ SMALL = {"swin": small_swin, "vit": small_vit, "wide_resnet38": small_wide}
 PARAMETERS = {  # published, in millions, less the classifier
     "resnet18": 11.2, "resnet34": 21.3, "resnet50": 23.5, "resnet101": 42.5, "resnet152": 58.1, "wide_resnet38": 105.1,
     "swin_tiny": 27.5, "swin_base": 86.9, "swin_large": 195.2, "vit_small": 21.7, "vit_base": 85.8,
+    "dinov2_small": 22.1, "dinov2_base": 86.7, "dinov2_large": 304.6, "vit_toy": 0.9,
+    "dinov3_small": 21.6, "dinov3_base": 85.6, "dinov3_large": 303.1,
     "resnet18_half": 2.8, "timm": 3.0, "efficientnet_lite0": 3.4,
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
 BESIDE = {  # what an option needs to make sense
     ("classifier", "none"): ["rebalancing=none"],
     **{("backbone", name): ["decoder=mask2former"] for name in options("backbone") if name.startswith("swin")},
+    **{("decoder", name): ["backbone=vit_small"] for name in options("decoder") if name.startswith("eomt")},
 }
 WRONG = [  # command, what is typed, what the message has to say
     ("train", "tau=1.5", ("tau", "1.5", "from 0 to 1")),
@@ -37,6 +38,10 @@ WRONG = [  # command, what is typed, what the message has to say
     ("train", "dataset=vocc", ("dataset", "vocc", "did you mean voc?", "toy")),
     ("train", "classifier=none", ("rebalancing=dhr", "classifier=cam")),
     ("train", "backbone=swin_tiny decoder=deeplabv2", ("DeepLabV2", "8 or 16", "decoder=mask2former", "vit_small")),
+    ("train", "decoder=eomt", ("vision transformer", "backbone=dinov2_base", "dinov3_large", "vit_small")),
+    ("train", "decoder=eomt backbone=vit_base decoder.blocks=13", ("decoder.blocks", "13", "12", "at most")),
+    ("train", "decoder=eomt backbone=vit_base dataset.crop_size=100", ("dataset.crop_size", "100", "16", "112")),
+    ("train", "decoder=eomt backbone=vit_base decoder.patch=8", ("decoder.patch", "8", "16", "leave")),
     ("train", "backbone.output_stride=32", ("DeepLabV3Plus", "8 or 16", "has 32")),
     ("train", "wss=mas", ("wss", "mas", "mars")),
     ("train", "wss=null", ("wss", "null", "mars")),

@@ -12,8 +12,9 @@ from dhr.backbone.resnet import ResNet
 from dhr.classifier.none import NoClassifier
 from dhr.core.errors import InputError
 from dhr.core.sample import Queries
-from dhr.decoder.mask2former import Mask2Former, semantic_logits
+from dhr.decoder.mask2former import Mask2Former
 from dhr.decoder.mask2former_loss import MaskLoss
+from dhr.decoder.semantic import semantic_logits
 from dhr.network.multi_scale import multi_scale_probabilities
 from dhr.network.segmentation import SegmentationNetwork
 

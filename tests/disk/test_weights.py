@@ -141,6 +141,10 @@ CAUSES = [
     (lambda: state_of(small("deeplabv1")), "it looks like decoder=deeplabv1, this is decoder=deeplabv3plus"),
     (lambda: state_of(small("mask2former")), "it looks like decoder=mask2former, this is decoder=deeplabv3plus"),
     (
+        lambda: state_of(network(*words("vit_small", "eomt")[1:])),
+        "it looks like decoder=eomt, this is decoder=deeplabv3plus",
+    ),
+    (
         lambda: state_of(small("deeplabv3plus", "classifier=none", "rebalancing=none")),
         "it looks like classifier=none, this is classifier=cam",
     ),

@@ -27,13 +27,14 @@ SHRUNK = {  # what makes a class of backbone or decoder small
         *("decoder.decoder_layers=1", "decoder.encoder_width=32", "decoder.decoder_width=32"),
         "decoder.criterion.points=64",
     ],
+    "Eomt": ["decoder.queries=6", "decoder.blocks=2", "decoder.criterion.points=64"],
 }
 
 
 @cache
 def target(group: str, option: str) -> str:
     """Class behind an option of the group."""
-    beside = "decoder=mask2former" if group == "backbone" else "backbone=resnet18"
+    beside = "decoder=mask2former" if group == "backbone" else "backbone=vit_small"  # which go with all of the other
     cfg: Any = compose("train", ["dataset=voc", f"{group}={option}", beside, "classifier=none", "rebalancing=none"])
     return str(cfg[group]._target_).rpartition(".")[2]
 

@@ -107,6 +107,9 @@ def saved(path: Path, **extra: torch.Tensor) -> dict[str, torch.Tensor]:
         ("Mask2Former_R50.pth", None, "its name says mask2former"),
         ("start.pth", "class_predictor.weight", r"segmentation head \(class_predictor.weight\)"),
         ("start.pth", "model.pixel_level_module.decoder.mask_projection.weight", "segmentation head"),
+        ("ade20k_semantic_eomt_large_512.bin", None, "its name says eomt"),
+        ("start.pth", "network.class_head.weight", r"segmentation head \(network.class_head.weight\)"),
+        ("start.pth", "mask_head.fc1.weight", "segmentation head"),
         ("start.pth", "sem_seg_head.predictor.mask_embed.layers.0.weight", "segmentation head"),
     ],
 )

@@ -17,23 +17,24 @@ RESNETS: dict[tuple[tuple[int, ...], bool], str] = {  # blocks per stage, and wh
     ((3, 4, 23, 3), True): "resnet101",
     ((3, 8, 36, 3), True): "resnet152",
 }
-TRANSFORMERS = {  # Swin or not, and the width of the tokens
-    (True, 96): "swin_tiny",
-    (True, 128): "swin_base",
-    (True, 192): "swin_large",
-    (False, 384): "vit_small",
-    (False, 768): "vit_base",
+TRANSFORMERS = {  # part of a name that only this family has, and its options by the width of the tokens
+    "relative_position_bias_table": {96: "swin_tiny", 128: "swin_base", 192: "swin_large"},
+    ".ls1.gamma": {384: "dinov2_small", 768: "dinov2_base", 1024: "dinov2_large"},
+    ".gamma_1": {384: "dinov3_small", 768: "dinov3_base", 1024: "dinov3_large"},
+    ".attn.qkv.": {96: "vit_toy", 384: "vit_small", 768: "vit_base"},
 }
 DECODERS = {
     "decoder.pyramid.": "deeplabv3plus",
     "decoder.field.": "deeplabv1",
     "decoder.branches.": "deeplabv2",
     "decoder.layers.": "mask2former",
+    "decoder.query.": "eomt",
 }
 LAST = {  # layers with one output per class, and how many more outputs they have
     "decoder.classifier.weight": 0,
     "decoder.branches.0.weight": 0,
     "decoder.layers.class_predictor.weight": 1,
+    "decoder.class_predictor.weight": 1,
     "classifier.projection.weight": 0,
 }
 
@@ -69,8 +70,11 @@ def _backbone(weights: Weights) -> str | None:
         return "wide_resnet38"
     tokens = next((value for name, value in weights.items() if name.endswith("patch_embed.proj.weight")), None)
     if tokens is not None:
-        swin = any("relative_position_bias_table" in name for name in weights)
-        return TRANSFORMERS.get((swin, tokens.shape[0]), f"{'swin' if swin else 'vit'} of width {tokens.shape[0]}")
+        width = tokens.shape[0]
+        known = (found for part, found in TRANSFORMERS.items() if any(part in name for name in weights))
+        options = next(known, {})
+        kind = next(iter(options.values()), "transformer").partition("_")[0]
+        return options.get(width, f"{kind} of width {width}")
     if any(re.search(r"(?:^|\.)(?:conv_stem|stages\.\d+)\.", name) for name in weights):
         return "timm"  # by another backbone.name perhaps: EfficientNets, MobileNets, ConvNeXts
     matches = [re.search(r"(?:^|\.)layer([1-4])\.(\d+)\.conv([123])\.", name) for name in weights]

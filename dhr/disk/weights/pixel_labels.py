@@ -7,9 +7,12 @@ from dhr.core.errors import InputError
 from dhr.core.words import open_home, word
 
 ADMITTED = "pixels:"  # backbone.weights=pixels:<file> says it, and so do the run's configuration, record and report
-NAMES = ("mask2former", "maskformer", "oneformer")  # as in facebook/mask2former-swin-large-ade-semantic
+NAMES = ("mask2former", "maskformer", "oneformer", "eomt")  # as in facebook/mask2former-swin-large-ade-semantic
 HEADS = frozenset(  # parts of networks that are trained on pixel labels, in the names of their weights
-    {"class_predictor", "mask_embedder", "pixel_level_module", "sem_seg_head", "decode_head", "auxiliary_head"}
+    {
+        *("class_predictor", "mask_embedder", "pixel_level_module", "sem_seg_head", "decode_head", "auxiliary_head"),
+        *("class_head", "mask_head", "upscale_block"),
+    }
 )
 
 
