@@ -1,6 +1,7 @@
 """Work that does not fit into memory, done in another way."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -45,3 +46,28 @@ def _attempt(way: Callable[[], R]) -> tuple[list[R], str]:
         if not lacks_memory(error):
             raise
         return [], str(error) or type(error).__name__
+
+
+def in_pieces(count: int, at_once: int, work: Callable[[slice], R]) -> Iterator[R]:
+    """What `work` makes of every part of a sequence, in their order; smaller parts where memory runs out.
+
+    Args:
+        count: length of the sequence.
+        at_once: length of a part; halved, for all that follow too, until one fits.
+        work: makes something of a part.
+
+    Raises:
+        MemoryError: not even a single element fits.
+    """
+    start = 0
+    while start < count:
+        at_once = min(at_once, count - start)
+        lengths = [at_once >> halvings for halvings in range(at_once.bit_length())]
+        ways = [(f"{length} at once", partial(_piece, work, start, length)) for length in lengths]
+        _, (at_once, made) = first_that_fits(ways)
+        yield made
+        start += at_once
+
+
+def _piece(work: Callable[[slice], R], start: int, length: int) -> tuple[int, R]:
+    return length, work(slice(start, start + length))
