@@ -18,7 +18,10 @@ from dhr.core.words import nearest
 # Of Hydra's own keys; callbacks, logging classes and the environment of the job would run what a file says.
 HYDRA_KEYS = ("run", "sweep", "launcher", "sweeper", "mode", "verbose", "output_subdir", "job", "searchpath")
 BY_OPTION = ("launcher", "sweeper")  # hydra/launcher=process, not hydra.launcher={...}: such a node would be called
-CHOSEN_INSIDE = {"wss.source": "wss@wss.source"}  # keys whose values are options of a group, as Hydra writes them
+CHOSEN_INSIDE = {  # keys whose values are options of a group, as Hydra writes them
+    "wss.source": "wss@wss.source",
+    "wss.recipe.grounder": "grounder@wss.recipe.grounder",
+}
 FROM_RUN = {*groups("stored"), "seed", "tau"} - {*groups("retypable")}
 
 

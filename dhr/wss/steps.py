@@ -127,6 +127,7 @@ class Products:
     encode: Callable[[Tensor], bytes] | None = None
     suffix: str = ".png"
     unit: str = "images"
+    given: Callable[[str], str] = lambda _: ""
 
     def output(self, settings: Mapping[str, object]) -> Output:
         """Their folder."""
@@ -138,6 +139,7 @@ class Products:
             what="masks" if self.encode is None else self.name,
             suffix=self.suffix,
             elsewhere="wss.masks=<folder>",
+            given=self.given,
         )
 
     def refuse_others(self) -> None:

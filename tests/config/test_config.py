@@ -125,7 +125,7 @@ def test_wrong_words_are_refused(
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes(group: str, option: str) -> None:
-    verb = {"cam": "train_wss", "cause": "train_uss", "stego": "train_uss"}.get(group, "train")
+    verb = {"cam": "train_wss", "cause": "train_uss", "stego": "train_uss", "grounder": "ground"}.get(group, "train")
     cfg = compose(verb, [f"{group}={option}", *BESIDE.get((group, option), [])])
     assert cfg.choices.get(group, option) == option
 
