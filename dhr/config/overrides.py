@@ -22,6 +22,7 @@ CHOSEN_INSIDE = {  # keys whose values are options of a group, as Hydra writes t
     "wss.source": "wss@wss.source",
     "wss.recipe.grounder": "grounder@wss.recipe.grounder",
 }
+WITHOUT = {"wss.source": "starts from no other", "wss.recipe.grounder": "asks no grounder"}
 FROM_RUN = {*groups("stored"), "seed", "tau"} - {*groups("retypable")}
 
 
@@ -115,9 +116,7 @@ def _message(error: Exception) -> str:
         return f"{group}: {option}: no such option; {nearest(option, options)}allowed: {', '.join(options)}"
     for key, inside in CHOSEN_INSIDE.items():
         if f"Could not override '{inside}'" in str(error):
-            return (
-                f"{key}: this method starts from no other; leave it out, or choose {inside.partition('@')[0]}=<another>"
-            )
+            return f"{key}: this method {WITHOUT[key]}; leave it out, or choose {key.partition('.')[0]}=<another>"
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
     cause = "" if isinstance(error, InputError) or error.__cause__ is None else f"\n{error.__cause__}"

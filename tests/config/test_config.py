@@ -17,6 +17,7 @@ from dhr.disk.layout import RunFolder
 GROUPS = sorted({path.name for path in config_folder().iterdir() if path.is_dir()} - {"hydra", "preset"})
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
 BESIDE = {  # what an option needs to make sense
+    ("grounder", "ferret"): ["grounder.boxes=tests/helpers/tiny.py"],
     ("classifier", "none"): ["rebalancing=none"],
     **{("backbone", name): ["decoder=mask2former"] for name in options("backbone") if name.startswith("swin")},
 }
