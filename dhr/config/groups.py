@@ -38,7 +38,7 @@ OF_DECODER = frozenset({"backbone_channels", "output_stride", "num_classes"})
 OF_TRAINER = frozenset({"logger", "callbacks", "default_root_dir", "plugins"})
 GROUPS = {
     "dataset": Group("dhr.dataset.original.", stored=True),
-    "wss": Group("dhr.wss.", ("cam", "backbone", "optimizer"), preset=True, stored=True, in_name=True),
+    "wss": Group("dhr.wss.", ("cam", "backbone", "optimizer", "grounder"), preset=True, stored=True, in_name=True),
     "cam": Group("dhr.wss.", ("backbone", "optimizer"), preset=True),
     "uss": Group("dhr.uss.", ("cause", "stego"), preset=True, stored=True),
     "cause": Group("dhr.uss.", preset=True),
@@ -54,6 +54,7 @@ GROUPS = {
     "optimizer": Group("dhr.training.", preset=True, stored=True),
     "trainer": Group("pytorch_lightning.Trainer", supplied=OF_TRAINER, stored=True),
     "logger": Group(stored=True),
+    "grounder": Group("dhr.grounder."),
 }
 
 

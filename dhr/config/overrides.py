@@ -18,7 +18,11 @@ from dhr.core.words import nearest
 # Of Hydra's own keys; callbacks, logging classes and the environment of the job would run what a file says.
 HYDRA_KEYS = ("run", "sweep", "launcher", "sweeper", "mode", "verbose", "output_subdir", "job", "searchpath")
 BY_OPTION = ("launcher", "sweeper")  # hydra/launcher=process, not hydra.launcher={...}: such a node would be called
-CHOSEN_INSIDE = {"wss.source": "wss@wss.source"}  # keys whose values are options of a group, as Hydra writes them
+CHOSEN_INSIDE = {  # keys whose values are options of a group, as Hydra writes them
+    "wss.source": "wss@wss.source",
+    "wss.recipe.grounder": "grounder@wss.recipe.grounder",
+}
+WITHOUT = {"wss.source": "starts from no other", "wss.recipe.grounder": "asks no grounder"}
 FROM_RUN = {*groups("stored"), "seed", "tau"} - {*groups("retypable")}
 
 
@@ -112,9 +116,7 @@ def _message(error: Exception) -> str:
         return f"{group}: {option}: no such option; {nearest(option, options)}allowed: {', '.join(options)}"
     for key, inside in CHOSEN_INSIDE.items():
         if f"Could not override '{inside}'" in str(error):
-            return (
-                f"{key}: this method starts from no other; leave it out, or choose {inside.partition('@')[0]}=<another>"
-            )
+            return f"{key}: this method {WITHOUT[key]}; leave it out, or choose {key.partition('.')[0]}=<another>"
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
     cause = "" if isinstance(error, InputError) or error.__cause__ is None else f"\n{error.__cause__}"

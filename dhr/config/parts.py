@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from dhr.config.check import unknown_key
 from dhr.config.groups import GROUPS, Group
 from dhr.config.outside import OutsidePart, outside_parts
-from dhr.config.provenance import SAW
+from dhr.config.provenance import BROUGHT, SAW
 from dhr.config.walk import nodes
 from dhr.core.errors import InputError
 
@@ -30,7 +30,7 @@ def check_signatures(cfg: DictConfig) -> None:
     """
     for place, node in nodes(OmegaConf.to_container(cfg, resolve=True)):
         known = inspect.signature(_class_of(place, node["_target_"])).parameters
-        given = {str(key) for key in node if key != "_target_"} - ({SAW} if "weights" in known else set())
+        given = {str(key) for key in node if key != "_target_"} - (set() if known.keys().isdisjoint(BROUGHT) else {SAW})
         for key in sorted(given - {*known}):
             raise unknown_key(f"{place}.", key, node[key], known)
         supplied = GROUPS.get(place.partition(".")[0], Group()).supplied

@@ -17,12 +17,20 @@ LETTERS = {
     "S": "images without labels",
     "T": "images with texts",
     "M": "masks or pixel labels of others",
+    "K": "known tags of the very images that are predicted",
 }
+OF_IMAGES = "K"
 MEANINGS = ", ".join(f"{letter} ({meaning})" for letter, meaning in LETTERS.items())
 Saw = Annotated[str, Rule(lambda text: text != "" and {*text} <= {*LETTERS}, f" of the letters {MEANINGS}")]
 # By the model cards of their publishers on the hub. That of openai/clip-* names none; the MIT licence of openai/CLIP is
 # of its code, and whether of the weights is an open question there (issue 203).
-ON_HUB = {"google/siglip": "apache-2.0", "google/tipsv2": "apache-2.0"}
+ON_HUB = {
+    "google/siglip": "apache-2.0",
+    "google/tipsv2": "apache-2.0",
+    "IDEA-Research/grounding-dino-": "apache-2.0",
+    "facebook/sam-vit-": "apache-2.0",
+}
+BROUGHT = ("weights", "boxes")  # arguments of parts that bring in what was learnt elsewhere
 UNKNOWN = "?"  # nobody said
 NOTHING = "nothing"
 
@@ -101,9 +109,10 @@ def letters_beside(folder: Path) -> str | None:
 
 
 def _backbone_of(wss: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Of the recipe; a method without a backbone of its own stands on the one of its source."""
+    """Of the recipe, or the model that stands for one; a method with neither stands on the one of its source."""
     recipes = [each.get("recipe") or {} for each in (wss, wss.get("source") or {})]
-    found: list[Mapping[str, Any]] = [recipe["backbone"] for recipe in recipes if recipe.get("backbone")]
+    models = [recipe.get("backbone") or recipe.get("grounder") for recipe in recipes]
+    found: list[Mapping[str, Any]] = [model for model in models if model]
     return found[0] if found else None
 
 
@@ -116,11 +125,12 @@ def letters_of(part: Mapping[str, Any] | None) -> str:
     """Letters of what the weights of a part saw, in the order of LETTERS; NOTHING without weights, UNKNOWN untold."""
     if part is None:
         return UNKNOWN
-    weights, said = part.get("weights"), part.get(SAW)
-    if weights in (None, "random"):
+    brought, said = next((part[key] for key in BROUGHT if key in part), None), part.get(SAW)
+    if brought in (None, "random"):
         return NOTHING
-    admitted = "M" if str(weights).startswith(ADMITTED) else ""
-    return joined([UNKNOWN if said is None else said, admitted])
+    admitted = "M" if str(brought).startswith(ADMITTED) else ""
+    inner = part.get("segmenter")
+    return joined([UNKNOWN if said is None else said, admitted, *([letters_of(inner)] if inner else [])])
 
 
 def joined(several: Iterable[str]) -> str:
@@ -137,7 +147,8 @@ def in_words(letters: str) -> str:
 
 def licence_of(part: Mapping[str, Any] | None) -> str | None:
     """What timm or the publisher states for the weights of a name; None without weights, or where nothing is stated."""
-    published = [licence for start, licence in ON_HUB.items() if str((part or {}).get("name")).startswith(start)]
+    names = [str((part or {}).get(key)) for key in ("name", "weights")]
+    published = [licence for start, licence in ON_HUB.items() if any(name.startswith(start) for name in names)]
     if published:
         return published[0]
     if part is None or part.get("weights") in (None, "random") or part.get("name") is None:

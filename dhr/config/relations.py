@@ -17,6 +17,7 @@ from dhr.disk.weights.hub import PROGRAM
 
 HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
 EOMT = "dhr.decoder.eomt.Eomt"
+FERRET = "dhr.grounder.ferret.Ferret"  # runs elsewhere
 SWIN = "dhr.backbone.swin.Swin"  # strides up to 32, whatever is asked for
 LENGTHS = ("max_epochs", "max_steps", "max_time", "min_epochs", "min_steps", "limit_train_batches", "fast_dev_run")
 SUFFIXES = {"safetensors": ".safetensors", "torch_export": ".pt2", "onnx": ".onnx"}  # of what dhr.export writes
@@ -228,10 +229,26 @@ def _report(values: Mapping[str, Any]) -> None:
         raise InputError("rows: these are written as files, and figures says where to; use figures=<folder>")
 
 
+def _ground(values: Mapping[str, Any]) -> None:
+    _check_boxes(values["grounder"], "grounder")
+
+
+def _check_boxes(grounder: Mapping[str, Any], place: str) -> None:
+    if grounder["_target_"] != FERRET:
+        return
+    boxes, cure = grounder["boxes"], f"set {place}.boxes=<file of JSON lines>"
+    if boxes is None:
+        raise InputError(f"{place}.boxes: null: Ferret runs elsewhere, its boxes are due; {cure}")
+    if not Path(boxes).is_file():
+        raise InputError(f"{place}.boxes: {boxes}: no such file; {cure}")
+
+
 def _train_wss(values: Mapping[str, Any]) -> None:
     wss, trainer = values["wss"], values["trainer"]
     if wss["recipe"] is None:
         raise InputError(f"wss: {wss['name']}: its masks are made elsewhere; use wss=cam, or bring the masks")
+    if "grounder" in wss["recipe"]:
+        _check_boxes(wss["recipe"]["grounder"], "wss.recipe.grounder")
     key = "cam.epochs" if wss["name"] == "cam" else "wss.recipe.epochs"
     for name in LENGTHS:
         if trainer.get(name) not in (None, False, -1):
@@ -287,4 +304,5 @@ _RULES: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "train_wss": _train_wss,
     "train_uss": _train_uss,
     "extract_uss": _extract_uss,
+    "ground": _ground,
 }

@@ -190,6 +190,16 @@ class ExtractUss(Common):
     split: Name | None
 
 
+class Ground(Common):
+    """`dhr.ground`. `prompts` are what the model is asked for: all classes, or the tags of each image."""
+
+    dataset: Dataset
+    grounder: Part
+    prompts: Literal["classes", "tags"]
+    split: Name | None
+    output: str | None
+
+
 class Doctor(Common):
     """`dhr.doctor`."""
 
@@ -207,5 +217,6 @@ SCHEMAS: dict[str, type[Common]] = {
     "train_wss": TrainWss,
     "train_uss": TrainUss,
     "extract_uss": ExtractUss,
+    "ground": Ground,
     "doctor": Doctor,
 }

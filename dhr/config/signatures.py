@@ -15,7 +15,7 @@ from pydantic import create_model
 
 from dhr.config.kinds import Part, Section
 from dhr.config.outside import outside_file
-from dhr.config.provenance import SAW, Saw
+from dhr.config.provenance import BROUGHT, SAW, Saw
 from dhr.config.trainer import Trainer
 from dhr.config.tree import PACKAGE
 
@@ -36,11 +36,11 @@ def defines(target: str) -> bool:
 
 @cache
 def section_of_part(target: str, supplied: frozenset[str] = frozenset()) -> type[Section]:
-    """The keys of a node of a class for which `defines` holds: its arguments, and beside weights what they saw."""
+    """The keys of a node of a class for which `defines` holds: its arguments, and what it saw, if that can be."""
     if target in NOT_OURS:
         return NOT_OURS[target]
     keys = {key: argument for key, argument in arguments(target).items() if key not in supplied}
-    if "weights" in keys:
+    if not keys.keys().isdisjoint(BROUGHT):
         keys[SAW] = (Saw | None, None)
     return create_model(target.rpartition(".")[2], __base__=Section, **keys)  # type: ignore[call-overload]
 

@@ -27,7 +27,14 @@ NEEDED = (
     "rich",
 )
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101")
-IMAGE_TEXT = ("openai/clip-vit-base-patch16", "google/siglip2-base-patch16-224")
+TEXT, GROUND = "python -m dhr.train_wss wss=text wss.recipe.name=", "python -m dhr.ground grounder="
+ON_HUB = {  # what uses it, the command that fetches it, the key of a folder in its place
+    "openai/clip-vit-base-patch16": ("wss=text", f"{TEXT}openai/clip-vit-base-patch16", "wss.recipe.name"),
+    "google/siglip2-base-patch16-224": ("wss=text", f"{TEXT}google/siglip2-base-patch16-224", "wss.recipe.name"),
+    "IDEA-Research/grounding-dino-base": ("dhr.ground", f"{GROUND}grounding_dino", "grounder.weights"),
+    "facebook/sam-vit-huge": ("dhr.ground", f"{GROUND}grounding_dino", "grounder.segmenter.weights"),
+    "facebook/sam3": ("dhr.ground", f"ask for it at its page, hf auth login, {GROUND}sam3", "grounder.weights"),
+}
 REINSTALL = "make setup, or: pip install -e ."
 
 
@@ -89,11 +96,11 @@ def findings(data: Path, weights: Path, places: Mapping[str, Place]) -> Iterator
         found = cached[0].name if cached else "not here; fetched at first use, or bring a file"
         fetch = f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\", or: backbone.weights=<file>"
         yield DoctorRow("weights", f"{name} (ImageNet)", "ok" if cached else "optional", found, "" if cached else fetch)
-    for name in IMAGE_TEXT:
+    for name, (use, command, key) in ON_HUB.items():
         here = [*(cache / f"models--{name.replace('/', '--')}").glob("snapshots/*/model*.safetensors")]
         found = here[0].parent.name if here else "not here; fetched at first use, or bring a folder"
-        fetch = f"python -m dhr.train_wss wss=text wss.recipe.name={name}, or: wss.recipe.name=<folder>"
-        yield DoctorRow("weights", f"{name} (wss=text)", "ok" if here else "optional", found, "" if here else fetch)
+        fetch = "" if here else f"{command}, or: {key}=<folder>"
+        yield DoctorRow("weights", f"{name} ({use})", "ok" if here else "optional", found, fetch)
     files = sorted(path.name for path in weights.glob("*") if path.is_file())
     yield DoctorRow("weights", str(weights), "ok" if files else "optional", ", ".join(files) or "no file")
     for place in places.values():

@@ -1,16 +1,14 @@
 """Features of batches that do not fit into memory: image by image, in tiles, or on the CPU; none is left out."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise, product
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-R = TypeVar("R")
-# torch.OutOfMemoryError is what the allocator of a GPU raises; these are the words of the driver, cuBLAS and the CPU.
-LACK = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+from dhr.runtime.memory import first_that_fits
+
 MARGIN = 8  # cells that a tile sees beyond those it is asked for
 PARTS = (2, 3, 4, 6, 8)  # tiles along each side, in the order in which they are tried
 
@@ -104,40 +102,3 @@ def spans(cells: int, parts: int) -> list[Span]:
     """An axis of `cells` cut into `parts` that keep every cell once; at most one part per cell."""
     bounds = [round(cells * part / parts) for part in range(parts + 1)]
     return [Span(start, stop, cells) for start, stop in pairwise(bounds) if stop > start]
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in LACK)
-
-
-def first_that_fits(ways: Iterable[tuple[str, Callable[[], R]]]) -> tuple[str, R]:
-    """Name and result of the first way that fits into memory; other errors are not caught.
-
-    Args:
-        ways: names and functions, from the fastest to the one that needs least memory; at least one.
-
-    Raises:
-        MemoryError: none of them fits.
-    """
-    tried = []
-    for name, way in ways:
-        results, message = _attempt(way)
-        if results:
-            return name, results[0]
-        tried.append(f"{name}: {message}" if name else message)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # tiles of another size need contiguous memory
-    raise MemoryError("; ".join(tried))
-
-
-def _attempt(way: Callable[[], R]) -> tuple[list[R], str]:
-    """The result, or none and the error's message; the error itself would keep the tensors of its frames alive."""
-    try:
-        return [way()], ""
-    except (RuntimeError, MemoryError) as error:
-        if not lacks_memory(error):
-            raise
-        return [], str(error) or type(error).__name__

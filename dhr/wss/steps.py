@@ -127,6 +127,7 @@ class Products:
     encode: Callable[[Tensor], bytes] | None = None
     suffix: str = ".png"
     unit: str = "images"
+    given: Callable[[str], str] = lambda _: ""
 
     def output(self, settings: Mapping[str, object]) -> Output:
         """Their folder."""
@@ -139,6 +140,7 @@ class Products:
             suffix=self.suffix,
             # What is learnt lies beside the masks, so that others of the same networks need only a name.
             elsewhere=f"wss.masks={self.folder.parent}/<name>" if self.last else "wss.masks=<folder>/{split}",
+            given=self.given,
         )
 
     def refuse_others(self) -> None:

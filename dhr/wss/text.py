@@ -9,15 +9,16 @@ import torch
 from annotated_types import Gt, Le
 from torch import Tensor
 
+from dhr.core.class_names import readable
 from dhr.core.errors import InputError
 from dhr.core.numerics import resize, to_unit_range
 from dhr.core.ranges import Gamma, Scales, Templates, Texts
 from dhr.dataset.classes import ClassTable
+from dhr.disk.weights.model_folder import ModelFolder
 from dhr.network.multi_scale import multi_scale_features
-from dhr.wss.image_text.folder import ModelFolder
 from dhr.wss.image_text.load import load_model
-from dhr.wss.image_text.model import ImageText
-from dhr.wss.image_text.prompts import readable, vectors_of
+from dhr.wss.image_text.model import PLACE, ImageText
+from dhr.wss.image_text.prompts import vectors_of
 from dhr.wss.masks import labels_of, masks_ahead, refined
 from dhr.wss.recipe import Step
 from dhr.wss.workshop import Workshop
@@ -59,7 +60,7 @@ class TextRecipe:
 
     def steps(self, workshop: Workshop) -> Sequence[Step]:
         """See `Recipe`: the masks."""
-        folder = ModelFolder.find(self.name, self.revision)
+        folder = ModelFolder.find(self.name, self.revision, f"{PLACE}.name")
         compared = Comparison(self, folder, workshop.wanted.table)
         return [workshop.masks(partial(masks_of, compared, workshop), model=folder.digest())]
 

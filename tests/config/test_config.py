@@ -17,6 +17,7 @@ from dhr.disk.layout import RunFolder
 GROUPS = sorted({path.name for path in config_folder().iterdir() if path.is_dir()} - {"hydra", "preset"})
 OPTIONS = [(group, option) for group in GROUPS for option in options(group)]
 BESIDE = {  # what an option needs to make sense
+    ("grounder", "ferret"): ["grounder.boxes=tests/helpers/tiny.py"],
     ("classifier", "none"): ["rebalancing=none"],
     **{("backbone", name): ["decoder=mask2former"] for name in options("backbone") if name.startswith("swin")},
     **{("decoder", name): ["backbone=vit_small"] for name in options("decoder") if name.startswith("eomt")},
@@ -130,7 +131,7 @@ def test_wrong_words_are_refused(
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes(group: str, option: str) -> None:
-    verb = {"cam": "train_wss", "cause": "train_uss", "stego": "train_uss"}.get(group, "train")
+    verb = {"cam": "train_wss", "cause": "train_uss", "stego": "train_uss", "grounder": "ground"}.get(group, "train")
     cfg = compose(verb, [f"{group}={option}", *BESIDE.get((group, option), [])])
     assert cfg.choices.get(group, option) == option
 

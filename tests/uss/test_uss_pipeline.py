@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from dhr.core.colour import normalise
 from dhr.core.errors import InputError
 from dhr.network.multi_scale import multi_scale_features
+from dhr.runtime.memory import first_that_fits, lacks_memory
 from dhr.uss.colour import ColourExtractor
 from dhr.uss.extraction import AHEAD, IN_FLIGHT, ExtractionModel, extract_all
-from dhr.uss.tiling import PARTS, MemoryFallback, first_that_fits, in_tiles, lacks_memory, spans
+from dhr.uss.tiling import PARTS, MemoryFallback, in_tiles, spans
 
 SCALES = (2.0, 1.0, 1.5, 0.5)
 CPU = torch.device("cpu")

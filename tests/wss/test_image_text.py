@@ -10,12 +10,13 @@ from image_text_of import DEVIATION, KINDS, MEAN, saved_model
 from torch import Tensor
 from torch.nn import functional
 
+from dhr.core.class_names import readable
 from dhr.core.errors import InputError
 from dhr.dataset.classes import known_tables, load_classes
-from dhr.wss.image_text.folder import ModelFolder
+from dhr.disk.weights.model_folder import ModelFolder
 from dhr.wss.image_text.load import load_model
 from dhr.wss.image_text.model import ImageText, Through
-from dhr.wss.image_text.prompts import readable, vectors_of
+from dhr.wss.image_text.prompts import vectors_of
 
 TEMPLATES = ("a photo of a {}.", "one {}")
 SIZES = [(32, 32), (24, 40), (8, 72)]  # of pixels; 32 x 32 is what the models were made for

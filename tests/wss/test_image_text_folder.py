@@ -11,9 +11,11 @@ from image_text_of import saved_model
 
 from dhr.core.errors import InputError
 from dhr.disk.atomic import read_json
+from dhr.disk.weights.model_folder import ModelFolder
 from dhr.stage.installation import findings
-from dhr.wss.image_text.folder import ModelFolder
 from dhr.wss.image_text.load import load_model
+
+KEY = "wss.recipe.name"
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_what_is_wrong_with_a_folder_is_said(
     shutil.copytree(clip, folder)
     damage(folder)
     with pytest.raises(InputError, match=said):
-        load_model(ModelFolder.find(str(folder), None), through="value", precision="fp32")
+        load_model(ModelFolder.find(str(folder), None, KEY), through="value", precision="fp32")
 
 
 def test_a_model_of_the_hub_is_read_from_the_cache(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,15 +83,15 @@ def test_a_model_of_the_hub_is_read_from_the_cache(tmp_path: Path, clip: Path, m
     shutil.copytree(clip, stored / "snapshots" / ("a" * 40))
     (stored / "refs").mkdir()
     (stored / "refs" / "main").write_text("a" * 40)
-    found = ModelFolder.find("us/small-clip", None)
+    found = ModelFolder.find("us/small-clip", None, KEY)
     assert found.digest() == ModelFolder(clip).digest()
     with pytest.raises(InputError, match=r"wss\.recipe\.name: us/small-clip: no such folder, and not to be fetched"):
-        ModelFolder.find("us/small-clip", "other")
+        ModelFolder.find("us/small-clip", "other", KEY)
 
 
 def test_a_revision_is_of_the_hub(clip: Path) -> None:
     with pytest.raises(InputError, match=r"wss\.recipe\.revision: main: .* is a folder"):
-        ModelFolder.find(str(clip), "main")
+        ModelFolder.find(str(clip), "main", KEY)
 
 
 def test_the_doctor_says_which_models_are_here(tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

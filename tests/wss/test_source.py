@@ -59,7 +59,7 @@ def test_a_method_may_start_from_nothing(folder: str) -> None:
 
 
 WRONG: list[tuple[list[str], str]] = [
-    (["wss=from_cam", "wss.source=x"], "wss.source: x: no such option; allowed: cam, dhr, from_cam, irn"),
+    (["wss=from_cam", "wss.source=x"], "wss.source: x: no such option; allowed: cam, dhr, from_cam, grounded, irn"),
     (["wss=from_cam", "wss.source=truht"], "did you mean truth?"),
     (["wss=from_cam", "wss.source="], "wss.source: : no such option; allowed: cam"),
     (["wss=x"], "wss: x: no such option; allowed: cam"),

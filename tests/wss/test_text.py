@@ -15,7 +15,7 @@ from dhr.core.errors import InputError
 from dhr.dataset.classes import load_classes
 from dhr.disk.annotation import read_tags
 from dhr.disk.mask import read_mask
-from dhr.wss.image_text.folder import ModelFolder
+from dhr.disk.weights.model_folder import ModelFolder
 from dhr.wss.image_text.load import load_model
 from dhr.wss.image_text.model import ImageText
 from dhr.wss.image_text.prompts import vectors_of

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from dhr.core.errors import InputError
-from dhr.wss.image_text.folder import PLACE
-from dhr.wss.image_text.model import ImageText, alone
+from dhr.wss.image_text.model import PLACE, ImageText, alone
 
 
 class Clip(ImageText):

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from dhr.core.errors import InputError
 from dhr.core.numerics import unit_vectors
+from dhr.disk.weights.model_folder import Colours
 from dhr.network.precision import Precision, mixed
-from dhr.wss.image_text.folder import PLACE, Colours
 
 Through = Literal["value", "last"]
+PLACE = "wss.recipe"
 
 
 class ImageText(nn.Module, ABC):

@@ -1,4 +1,4 @@
-"""Class names as a person would write them, and their vectors."""
+"""Vectors of class names."""
 
 from collections.abc import Sequence
 
@@ -9,29 +9,7 @@ from dhr.core.errors import InputError
 from dhr.core.numerics import unit_vectors
 from dhr.wss.image_text.model import ImageText
 
-WRITTEN = {  # names of our class tables that no rule makes readable
-    "diningtable": "dining table",
-    "pottedplant": "potted plant",
-    "tvmonitor": "tv monitor",
-    "playingfield": "playing field",
-    "waterdrops": "water drops",
-    "window-blind": "window blind",
-}
-WITHOUT_MEANING = ("other", "stuff")  # second parts of names such as sky-other and door-stuff
 SAME = 1e-6  # distance of the cosine of two texts from 1 below which they are one to the model
-
-
-def readable(name: str) -> str:
-    """A class name in words.
-
-    >>> [readable(name) for name in ("tvmonitor", "wall-brick", "sky-other", "ember_disc", "traffic light")]
-    ['tv monitor', 'brick wall', 'sky', 'ember disc', 'traffic light']
-    """
-    if name in WRITTEN:
-        return WRITTEN[name]
-    what, _, which = name.partition("-")
-    words = f"{which} {what}" if which and which not in WITHOUT_MEANING else what
-    return words.replace("_", " ").replace("-", " ").strip()
 
 
 def vectors_of(model: ImageText, words: Sequence[str], templates: Sequence[str]) -> Tensor:
