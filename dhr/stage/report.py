@@ -24,14 +24,14 @@ def report(cfg: DictConfig) -> Path:
         InputError: a folder is no run, or a file in it is broken.
     """
     run = Path(cfg.run)
-    stored = load_run_config(run)
+    masks = load_run_config(run).wss.masks
     if cfg.figures is not None:
         check_place(Path(cfg.figures), overwrite=cfg.overwrite)
     read = Report.read(
         run,
         compare=[Path(folder) for folder in cfg.compare],
-        wss_scores=given_scores(stored),
-        wss_masks=stored.wss.masks,
+        wss_scores=given_scores(run),
+        wss_masks=masks,
         data=Path(cfg.paths.data),
     )
     if cfg.figures is not None:
@@ -42,8 +42,13 @@ def report(cfg: DictConfig) -> Path:
     return page
 
 
-def given_scores(stored: DictConfig) -> Path | None:
-    """The score file of the WSS masks that a run was trained on; None if they were not scored."""
+def given_scores(run: Path) -> Path | None:
+    """The score file of the WSS masks that a run was trained on; None if they were not scored.
+
+    Raises:
+        InputError: the folder is not a run.
+    """
+    stored = load_run_config(run)
     split = stored.dataset.splits.train
     path = scores_beside(of_split(stored.wss.masks, split), split)
     return path if path.is_file() else None
