@@ -29,11 +29,10 @@ from dhr.disk.annotation import tags_text
 from dhr.disk.atomic import write_atomically
 from dhr.disk.layout import DataLayout
 from dhr.disk.mask import read_mask, write_mask
-from dhr.evaluation.scores import JointHistogram
-from dhr.evaluation.small import SmallObjects
+from dhr.evaluation.counts import SplitCounts
 from dhr.network.predictor import Predictor
 from dhr.runtime.pools import cores
-from dhr.stage.evaluate import _scored
+from dhr.stage.evaluate import Scored, count_into
 from dhr.stage.parts import build_network
 
 TABLE = load_classes("voc")
@@ -110,7 +109,7 @@ def evaluate(split: Split, rounds: int) -> list[Row]:
             list(pool.map(decode, ids))
 
     def scoring() -> None:
-        for _ in _scored(JointHistogram(), SmallObjects(), split, folder, ids):
+        for _ in count_into(SplitCounts(TABLE.num_classes), Scored(split, folder), ids):
             pass
 
     plain, whole = best_of(rounds, decoding, scoring)

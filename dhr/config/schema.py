@@ -92,7 +92,7 @@ class Labels(OfNetwork):
 
 
 class Evaluate(Common):
-    """`dhr.evaluate`."""
+    """`dhr.evaluate`. `rule` says which images are scored."""
 
     run: str | None
     masks: str | None
@@ -101,6 +101,7 @@ class Evaluate(Common):
     split: Name
     strict: bool
     allow_missing: bool
+    rule: Literal["dhr", "released"]
     dataset: Dataset | None = None
 
 
