@@ -21,6 +21,7 @@ from dhr.evaluation.small import mean_of, number_or_null
 
 SHARE = 0.02  # of the diagonal: published
 STEP = 32  # columns at most that a shift of words moves at once
+BELOW = (np.uint64(1) << np.arange(WORD, dtype=np.uint64)) - np.uint64(1)  # the bits of a word below each of them
 DEFINITION = (
     f"boundary: of each class only the pixels that lie within {SHARE:.0%} of the image diagonal of its contour, in "
     "truth and prediction each; the image border is a contour, and pixels whose truth is 255 belong to no class in "
@@ -38,12 +39,12 @@ def distance(size: tuple[int, int]) -> int:
 
 
 def bands(frame: Frame, reach: int) -> np.ndarray:
-    """(2,N/64) uint64: the pixels of the bands of truth and prediction, as bits, the lowest first.
+    """(2,M) uint64: the pixels of the bands of truth and prediction, as bits, the lowest first.
 
     Bit i is pixel i + reach * (width + 1). Bits of the frame mean nothing.
 
     Args:
-        frame: filled, with at least `reach` rows above the image.
+        frame: filled, with at least `reach + 1` rows above the image, and below it.
         reach: depth of the band.
     """
     words = frame.width // WORD
@@ -52,31 +53,32 @@ def bands(frame: Frame, reach: int) -> np.ndarray:
     done = 1
     while done < 2 * reach:  # columns
         step = min(done, 2 * reach - done, STEP)
-        moved = differ >> np.uint64(step)
-        moved[:, :-1] |= differ[:, 1:] << np.uint64(WORD - step)
-        differ |= moved
-        done += step
+        moved = differ[:, :-1] >> np.uint64(step)
+        moved |= differ[:, 1:] << np.uint64(WORD - step)
+        moved |= differ[:, :-1]
+        differ, done = moved, done + step
     done = 1
     while done < 2 * reach:  # rows
         step = min(done, 2 * reach - done)
-        moved = differ.copy()  # faster than to let numpy find out that they overlap
-        np.bitwise_or(differ[:, : -step * words], differ[:, step * words :], out=moved[:, : -step * words])
-        differ = moved
-        done += step
+        differ, done = differ[:, : -step * words] | differ[:, step * words :], done + step
     return differ
 
 
 def pixels_in(bits: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    """(B,R) int64: how many bits of each row of `bits` (B,M) lie in each of the runs that end before `stop` (R).
+    """(B,R) int32: how many bits of each row of `bits` (B,M) lie in each of the runs that end before `stop` (R).
 
     >>> pixels_in(np.uint64([[0b1011]]), np.array([1, 2, 64])).tolist()
     [[1, 1, 1]]
     """
     before = np.zeros((len(bits), bits.shape[1] + 1), np.int32)
     np.cumsum(np.bitwise_count(bits), axis=1, out=before[:, 1:])
-    word, bit = stop >> 6, (stop & (WORD - 1)).astype(np.uint64)
-    part = np.bitwise_count(bits.take(word, axis=1, mode="clip") & ((np.uint64(1) << bit) - np.uint64(1)))
-    return np.diff(before.take(word, axis=1) + part, axis=1, prepend=0)
+    word = stop >> 6
+    part = bits.take(word, axis=1, mode="clip")
+    part &= BELOW.take(stop & (WORD - 1))
+    pixels = before.take(word, axis=1, mode="clip")
+    pixels += np.bitwise_count(part)
+    pixels[:, 1:] -= pixels[:, :-1].copy()
+    return pixels
 
 
 @dataclass(frozen=True)

@@ -45,19 +45,26 @@ class Counted:
     weights: np.ndarray
 
 
-def counted(pairs: Iterable[Pair], *, first_tag: int) -> Counted | None:
-    """Counts some images together, None where there are none; `first_tag` is the first class that is no background."""
+def counted(pairs: Iterable[Pair], *, first_tag: int, objects: bool = True) -> Counted | None:
+    """Counts some images together, None where there are none.
+
+    Args:
+        pairs: the images.
+        first_tag: the first class that is no background.
+        objects: whether objects are counted, a quarter of all the work; else they are 0.
+    """
     ids, parts, codes, sums = [], [], [], []
     frames: dict[tuple[int, int], Frame] = {}
     for image_id, prediction, truth in pairs:
         size = (truth.shape[0], truth.shape[1])
         reach = distance(size)
         if size not in frames:
-            frames[size] = Frame(size, above=reach + 1)
+            frames[size] = Frame(size, rows=reach + 1)
         runs = frames[size].fill(prediction, truth)
         code, pixels = _summed(frames[size], runs, reach)
         ids.append(image_id)
-        parts.append(Parts.of(runs, frames[size], first_tag=first_tag, whole=truth.size))
+        if objects:
+            parts.append(Parts.of(runs, frames[size], first_tag=first_tag, whole=truth.size))
         codes.append(code)
         sums.append(pixels)
     if not ids:
@@ -102,7 +109,7 @@ def _summed(frame: Frame, runs: Runs, reach: int) -> tuple[np.ndarray, np.ndarra
     first = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
     bits = bands(frame, reach)
     inside = pixels_in(np.concatenate([bits, bits[:1] & bits[1:]]), runs.stop - reach * (frame.width + 1))
-    pixels = np.concatenate([runs.length[None], inside]).take(order, axis=1)
+    pixels = np.concatenate([runs.length[None].astype(np.int32), inside]).take(order, axis=1)
     return codes[first], np.add.reduceat(pixels, first, axis=1).T
 
 
@@ -154,11 +161,11 @@ class SplitCounts(Metric):
         return {name: getattr(self, name) for name in names}
 
 
-def scores_of_split(sums: Mapping[str, Tensor], table: ClassTable) -> Scores:
-    """All scores, from the sums of `SplitCounts` over all images."""
+def scores_of_split(sums: Mapping[str, Tensor], table: ClassTable, *, objects: bool = True) -> Scores:
+    """All scores, from the sums of `SplitCounts` over all images; `objects` says whether these were counted."""
     return replace(
         scores_of(sums["pairs"], sums["holders"], table, small=sums["small"]),
         boundary=BoundaryScores.of(sums["boundary"].numpy(), table),
         intervals=Intervals.of(sums["replicates"].numpy().reshape(REPLICATES, 3, table.num_classes)),
-        objects=sums["objects"].numpy(),
+        objects=sums["objects"].numpy() if objects else None,
     )

@@ -42,13 +42,13 @@ class Frame:
         down: (2,N/64) uint64, whether the pixel below has another label.
     """
 
-    def __init__(self, size: tuple[int, int], *, above: int) -> None:
-        """A frame for images of this (height, width), with so many rows above and one below."""
+    def __init__(self, size: tuple[int, int], *, rows: int) -> None:
+        """A frame for images of this (height, width), with so many rows above and below."""
         height, columns = size
         self.width = (columns // WORD + 1) * WORD
-        rows = np.full((2, above + height + 1, self.width), IGNORE, np.uint8)
-        self._inside = rows[:, above:-1, :columns]
-        self.labels = rows.reshape(2, -1)
+        labels = np.full((2, rows + height + rows, self.width), IGNORE, np.uint8)
+        self._inside = labels[:, rows:-rows, :columns]
+        self.labels = labels.reshape(2, -1)
         self._differ = np.zeros(self.labels.shape, bool)
 
     def fill(self, prediction: np.ndarray, truth: np.ndarray) -> Runs:
@@ -66,4 +66,6 @@ class Frame:
         either[-1] = True  # the frame is a run too, so there always is one
         last = np.flatnonzero(either)
         stop = last + 1
-        return Runs(labels[0].take(last), labels[1].take(last), stop, np.diff(stop, prepend=0))
+        length = stop.copy()
+        length[1:] -= stop[:-1]
+        return Runs(labels[0].take(last), labels[1].take(last), stop, length)

@@ -75,13 +75,15 @@ class Parts:
         begins[1:] = (label[1:] != label[:-1]) | (start[1:] != stop[:-1])
         first = np.flatnonzero(begins)
         if len(first):
-            start, label = start.take(first), label.take(first)
-            length, hit = np.add.reduceat(length, first), np.add.reduceat(hit, first)
+            start, label, hit = start.take(first), label.take(first), np.add.reduceat(hit, first)
+            length = stop.take(np.append(first[1:], len(stop)) - 1) - start
         return cls(start, label, length, hit, frame.width, frame.labels.shape[1], whole)
 
 
 def objects_of(images: Sequence[Parts]) -> Objects:
     """The objects of some images, which are taken as if they lay one below the other, frames between them."""
+    if not images:
+        return Objects(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     counts = [len(image.start) for image in images]
     offsets = np.cumsum([0, *(image.room for image in images[:-1])])
     label, length, hit = (

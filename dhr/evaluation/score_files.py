@@ -42,14 +42,15 @@ def markdown_of(scores: Mapping[str, Any]) -> bytes:
     columns = [column for column in OF_CLASSES if any(column.text(column.value(row)) != NOTHING for row in rows)]
     classes = [["class", *(column.head for column in columns)]]
     classes += [[row["name"], *(column.text(column.value(row)) for column in columns)] for row in rows]
+    sizes = scores.get("objects") or ()
     small = [["objects on less than", "objects", "recall", "found"]]
     small += [
-        [f"{row['below']:.0%}", count(row["objects"]), ratio(row["recall"]), ratio(row["found"])]
-        for row in scores.get("objects") or ()
+        [f"{row['below']:.0%}", count(row["objects"]), ratio(row["recall"]), ratio(row["found"])] for row in sizes
     ]
     images = f"{count(scores['images'])} images, {count(scores['missing'])} missing"
     head = f"{scores['dataset']} {scores['split']}: mIoU {percent(scores['miou'])} %, {images}."
-    parts = [head, markdown_table(classes), markdown_table(small), f"Definition: {scores['definition']}."]
+    parts = [head, markdown_table(classes), *([markdown_table(small)] if sizes else [])]
+    parts.append(f"Definition: {scores['definition']}.")
     return ("\n\n".join(parts) + "\n").encode()
 
 

@@ -60,7 +60,7 @@ def test_any_distance(reach: int) -> None:
     truth = np.zeros((90, 200), np.uint8)
     truth[3:80, 5:190] = 1
     truth[30:34, 90:100] = 2
-    frame = Frame((90, 200), above=reach + 1)
+    frame = Frame((90, 200), rows=reach + 1)
     runs = frame.fill(truth, truth)
     inside = pixels_in(bands(frame, reach), runs.stop - reach * (frame.width + 1))
     for label in range(3):
