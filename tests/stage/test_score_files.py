@@ -3,10 +3,13 @@
 import csv
 import json
 import logging
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny import SIDE, Tiny
 
 from dhr.core.errors import InputError
@@ -97,6 +100,60 @@ def test_tables_lie_beside_the_scores(there: Tiny, objects: bool, caplog: pytest
     assert {each.name for each in there.root.iterdir()} == {
         "data", "masks", *(f"masks.validation.scores.{ending}" for ending in ("json", "csv", "md"))
     }  # fmt: skip
+
+
+def rgb(folder: Path, name: str) -> None:
+    Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(folder / name)
+
+
+def unclassed(folder: Path, name: str) -> None:
+    write_mask(folder / name, np.full((SIDE, SIDE), 255, np.uint8), TOY.palette)
+
+
+def of_another_set(folder: Path, name: str) -> None:
+    Image.fromarray(np.full((SIDE, SIDE), 20, np.uint8)).save(folder / name)
+
+
+def smaller(folder: Path, name: str) -> None:
+    write_mask(folder / name, np.zeros((9, 7), np.uint8), TOY.palette)
+
+
+def missing(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+
+
+def extra(folder: Path, name: str) -> None:
+    shutil.copy(folder / name, folder / "2007_000033.png")
+
+
+def renamed(folder: Path, _: str) -> None:
+    for path in sorted(folder.iterdir()):
+        path.rename(folder / f"COCO_{path.name}")
+
+
+def permuted(folder: Path, name: str) -> None:
+    write_mask(folder / name, np.eye(SIDE, dtype=np.uint8), [TOY.palette[0], *TOY.palette[:0:-1]])
+
+
+@pytest.mark.parametrize(("damage", "said"), [
+    (rgb, "validation_00001.png: mode RGB: .*; write the class indices themselves"),
+    (unclassed, "validation_00001: the prediction has label 255 .*; 255 stands for no class.*predict these masks anew"),
+    (of_another_set, "validation_00001: the prediction has label 20 .*made for another data set.*dataset="),
+    (smaller, r"validation_00001.png: size \(9, 7\): the truth has \(48, 48\) .*; predict it at the size of its image"),
+    (missing, r"1 masks are missing \(validation_00001\); predict them"),
+    (extra, r"1 masks of no image \(2007_000033\); move them away, or leave strict=true out"),
+    (renamed, "holds no masks of an image of this split; it holds COCO_validation_00000.*another data set.*dataset="),
+    (permuted, "validation_00001.png: its palette .*restore the original"),
+])  # fmt: skip
+def test_masks_that_cannot_be_scored_are_named_with_a_cure(
+    there: Tiny, damage: Callable[[Path, str], None], said: str
+) -> None:
+    folder = there.root / "masks"
+    predict(there, folder)
+    damage(folder, "validation_00001.png")
+    with pytest.raises(InputError, match=said):
+        there.call("evaluate", f"masks={folder}", "dataset=toy", "strict=true")
+    assert {path.name for path in there.root.iterdir()} == {"data", "masks"}
 
 
 def make_voc(root: Path, pairs: dict[str, tuple[np.ndarray, np.ndarray]], folder: str = "VOC2012") -> Path:
