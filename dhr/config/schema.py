@@ -93,7 +93,7 @@ class Labels(OfNetwork):
 
 
 class Evaluate(Common):
-    """`dhr.evaluate`."""
+    """`dhr.evaluate`. `rule` says which images are scored."""
 
     run: str | None
     masks: str | None
@@ -102,6 +102,8 @@ class Evaluate(Common):
     split: Name
     strict: bool
     allow_missing: bool
+    objects: bool
+    rule: Literal["dhr", "released"]
     dataset: Dataset | None = None
 
 

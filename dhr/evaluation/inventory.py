@@ -5,8 +5,39 @@ from pathlib import Path
 
 from dhr.core.errors import InputError
 from dhr.dataset.split import Split
+from dhr.disk.submission import folder_of
 
 SHOWN = 5  # ids named in one message
+COMPETITIONS = ("comp5", "comp6")
+DEPTH = 3  # folders at most above the tree of the server, as in submissions_<tag>/validation/results/...
+
+
+def masks_below(folder: Path, split: str) -> Path:
+    """The folder that holds the masks: `folder` itself, or the one below it in the layout of the VOC server.
+
+    Released downloads have submissions_<tag>/validation/results/VOC2012/Segmentation/comp5_val_cls/<id>.png; `folder`
+    may be any part of that path.
+
+    Raises:
+        InputError: there are several, or only those of other splits.
+    """
+    if not folder.is_dir() or any(folder.glob("*.png")):
+        return folder
+    trees = [Path(folder_of(competition, split)).parts for competition in COMPETITIONS]
+    found = sorted({
+        path
+        for tree in trees
+        for part in range(len(tree))
+        for depth in range(DEPTH if part == 0 else 1)
+        for path in folder.glob("/".join(["*"] * depth + list(tree[part:])))
+        if path.is_dir()
+    })  # fmt: skip
+    if len(found) > 1:
+        raise InputError(
+            f"masks: {folder}: holds masks of split {split} in {' and in '.join(map(str, found))}; "
+            f"choose with masks={found[0]}"
+        )
+    return found[0] if found else folder
 
 
 @dataclass(frozen=True)
@@ -45,6 +76,12 @@ class Inventory:
         Raises:
             InputError: names the first ids.
         """
+        if not self.found:
+            held = f"; it holds {', '.join(self.extra[:SHOWN])}" if self.extra else ""
+            raise InputError(
+                f"{folder}: holds no {self.what} of an image of this split{held}; were they made for another data set "
+                f"or split? Name theirs with dataset= and split=, or {self.cure}"
+            )
         if self.missing and not allow_missing:
             first = ", ".join(self.missing[:SHOWN])
             raise InputError(
@@ -52,6 +89,7 @@ class Inventory:
                 f"{self.cure}, or count and leave them out with allow_missing=true"
             )
         if self.extra and strict:
-            raise InputError(f"{folder}: {len(self.extra)} {self.what} of no image ({', '.join(self.extra[:SHOWN])})")
-        if not self.found:
-            raise InputError(f"{folder}: holds no {self.what} of an image of this split")
+            raise InputError(
+                f"{folder}: {len(self.extra)} {self.what} of no image ({', '.join(self.extra[:SHOWN])}); move them "
+                "away, or leave strict=true out: they are counted and not scored"
+            )

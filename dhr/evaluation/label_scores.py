@@ -11,7 +11,7 @@ from dhr.core.labels import IGNORE
 from dhr.dataset.classes import ClassTable
 from dhr.evaluation.scores import as_json, check_labels, joint_histogram_of, scores_of
 from dhr.evaluation.small import LABELS, ROWS
-from dhr.evaluation.tables import Column, number, percent, ratio
+from dhr.evaluation.tables import Column, markdown_table, number, percent, ratio
 
 SHOWN = 10  # images named for an option that gain most, and that lose most
 TOLD = 3  # of them on the terminal
@@ -160,11 +160,4 @@ def markdown(options: Mapping[str, Mapping[str, Any]]) -> str:
     for name, scores in options.items():
         scores = {**scores, "unlabelled": 100 * (number(scores.get("unlabelled")) or 0)}
         rows.append([f"`{name}`", *(column.text(column.value(scores)) for column in columns)])
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    lines = [_line([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])]) for cells in rows]
-    ruler = _line(["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])])
-    return "\n".join([lines[0], ruler, *lines[1:]])
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return markdown_table(rows)

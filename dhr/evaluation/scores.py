@@ -12,6 +12,12 @@ from torchmetrics import Metric
 from dhr.core.errors import InputError
 from dhr.core.labels import IGNORE
 from dhr.dataset.classes import ClassTable
+from dhr.evaluation.bootstrap import DEFINITION as INTERVALS
+from dhr.evaluation.bootstrap import Intervals, interval_json
+from dhr.evaluation.boundary import DEFINITION as BOUNDARY
+from dhr.evaluation.boundary import BoundaryScores
+from dhr.evaluation.objects import DEFINITION as OBJECTS
+from dhr.evaluation.objects import recalls
 from dhr.evaluation.small import DEFINITION as SMALL
 from dhr.evaluation.small import (
     LABELS,
@@ -29,6 +35,9 @@ DEFINITION = (
     "with U = T+P-TP; means over classes with U > 0; small classes: those whose mean area, in images that have them, "
     f"is below the median; {SMALL}"
 )
+
+UNCLASSED = "255 stands for no class, and every pixel needs one: predict these masks anew"
+STRANGE = "were these masks made for another data set? Name it with dataset="
 
 
 class JointHistogram(Metric):
@@ -120,7 +129,8 @@ class Scores:
 
     `miou` and `iou` are in percent, the rates are fractions; a class that occurs nowhere is NaN. `confusion` is
     (K,K), rows truth. `small_mfnr` is NaN where fewer than two tag classes occur, or all of them have the same area.
-    `small` are the scores of small objects, None where they were not counted.
+    `small` are the scores of small objects, None where they were not counted; so are `boundary`, `intervals` and the
+    counts (S,4) of `objects`, see `dhr.evaluation.objects`.
     """
 
     miou: float
@@ -132,6 +142,9 @@ class Scores:
     fnr: np.ndarray
     confusion: np.ndarray
     small: SmallScores | None = None
+    boundary: BoundaryScores | None = None
+    intervals: Intervals | None = None
+    objects: np.ndarray | None = None
 
 
 def check_labels(pairs: np.ndarray, num_classes: int, image_id: str) -> None:
@@ -146,20 +159,23 @@ def check_labels(pairs: np.ndarray, num_classes: int, image_id: str) -> None:
         InputError: names the image and the label.
 
     >>> check_labels(joint_histogram(torch.tensor([9, 1]), torch.tensor([255, 1])).numpy(), 2, image_id="cat")
-    >>> check_labels(joint_histogram(torch.tensor([9, 1]), torch.tensor([0, 1])).numpy(), 2, image_id="cat")
+    >>> check_labels(joint_histogram(torch.tensor([1, 1]), torch.tensor([2, 1])).numpy(), 2, image_id="cat")
     Traceback (most recent call last):
-    dhr.core.errors.InputError: cat: the prediction has label 9 on 1 scored pixels; allowed are 0 to 1
+    dhr.core.errors.InputError: cat: the truth has label 2; allowed are 0 to 1 and 255; prepare the data set anew
     """
     truth = pairs.sum(1)
     wrong = np.flatnonzero(truth[num_classes:IGNORE]) + num_classes
     if wrong.size:
-        raise InputError(f"{image_id}: the truth has label {wrong[0]}; allowed are 0 to {num_classes - 1} and {IGNORE}")
+        raise InputError(
+            f"{image_id}: the truth has label {wrong[0]}; allowed are 0 to {num_classes - 1} and {IGNORE}; "
+            "prepare the data set anew"
+        )
     predicted = pairs[:num_classes].sum(0)
     wrong = np.flatnonzero(predicted[num_classes:]) + num_classes
     if wrong.size:
         raise InputError(
             f"{image_id}: the prediction has label {wrong[0]} on {int(predicted[wrong[0]])} scored pixels; "
-            f"allowed are 0 to {num_classes - 1}"
+            f"allowed are 0 to {num_classes - 1}; {UNCLASSED if wrong[0] == IGNORE else STRANGE}"
         )
 
 
@@ -198,26 +214,38 @@ def scores_of(pairs: Tensor, holders: Tensor, table: ClassTable, *, small: Tenso
 
 def as_json(scores: Scores, table: ClassTable, **described: object) -> dict[str, object]:
     """The score file: what was scored, the means, the classes and the confusion matrix; NaN becomes null."""
+    edges, intervals = scores.boundary, scores.intervals
     classes = [
         {
             "name": name,
             "iou": number_or_null(scores.iou[index]),
+            **({} if intervals is None else {"iou_interval": interval_json(intervals.iou[index])}),
             "fpr": number_or_null(scores.fpr[index]),
             "fnr": number_or_null(scores.fnr[index]),
+            **({} if edges is None else {"boundary_iou": number_or_null(edges.iou[index])}),
             "truth_pixels": int(scores.confusion[index].sum()),
         }
         for index, name in enumerate(table.names)
     ]
     means = {key: number_or_null(getattr(scores, key)) for key in ("miou", "mfpr", "mfnr", "small_mfnr")}
     return {
-        "definition": DEFINITION,
+        "definition": _definition(scores),
         "measured": "here",
         **described,
         **means,
+        **({} if intervals is None else {"miou_interval": interval_json(intervals.miou)}),
         **({} if scores.small is None else {"small": scores.small.as_json(table)}),
+        **({} if edges is None else {"boundary": edges.as_json()}),
+        **({} if scores.objects is None else {"objects": recalls(scores.objects)}),
         "classes": classes,
         "confusion": scores.confusion.tolist(),
     }
+
+
+def _definition(scores: Scores) -> str:
+    """The definitions of the scores that are there."""
+    parts = ((INTERVALS, scores.intervals), (BOUNDARY, scores.boundary), (OBJECTS, scores.objects))
+    return "; ".join([DEFINITION, *(text for text, part in parts if part is not None)])
 
 
 def score_pairs(pairs: Sequence[tuple[Tensor, Tensor]], table: ClassTable) -> Scores:

@@ -76,20 +76,20 @@ def small_of_runs(labels: np.ndarray, others: np.ndarray, lengths: np.ndarray) -
 
 
 def small_counts(area: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The counts of one image, 0 for classes that are not small in it.
+    """The counts of one image, or of each of several, 0 for classes that are not small in it.
 
     Args:
-        area: (256) pixels of each class in the truth, 0 for IGNORE.
-        counts: (3,256) pixels of each class in the truth, in the prediction and in both, where both are scored.
+        area: (...,256) pixels of each class in the truth, 0 for IGNORE.
+        counts: (3,...,256) pixels of each class in the truth, in the prediction and in both, where both are scored.
 
     Returns:
-        (4,256) int64: whether the class is small, and the three counts.
+        (4,...,256) int64: whether the class is small, and the three counts.
 
     >>> area = np.bincount([0] * 96 + [3] * 4, minlength=LABELS)  # class 3 has 4 of 100 pixels
     >>> small_counts(area, np.stack([area, area, area // 2]))[:, :4].tolist()
     [[0, 0, 0, 1], [0, 0, 0, 4], [0, 0, 0, 4], [0, 0, 0, 2]]
     """
-    small = (area > 0) & (area < SHARE * area.sum())
+    small = (area > 0) & (area < SHARE * area.sum(-1, keepdims=True))
     return np.concatenate([small[None].astype(np.int64), counts * small])
 
 

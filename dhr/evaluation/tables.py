@@ -52,6 +52,17 @@ def count(value: object) -> str:
     return NOTHING if known is None else f"{known:,.0f}"
 
 
+def interval(value: object) -> str:
+    """Two values in percent, low and high, with one decimal.
+
+    >>> interval([78.91, 80.29]), interval(None)
+    ('78.9..80.3', '-')
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2 or None in map(number, value):
+        return NOTHING
+    return f"{percent(value[0])}..{percent(value[1])}"
+
+
 def words(value: object) -> str:
     """A text; a dash where there is none."""
     return NOTHING if value in (None, "") else str(value)
@@ -85,7 +96,7 @@ class Column:
     @property
     def numeric(self) -> bool:
         """Whether the column is aligned to the right."""
-        return self.text in (percent, ratio, count)
+        return self.text in (percent, ratio, count, interval)
 
     def value(self, scores: Mapping[str, Any]) -> object:
         """The value in the scores; None where they have none, as in score files that are older than the column."""
@@ -107,11 +118,13 @@ COLUMNS = (
     Column("data set", "dataset", words),
     Column("split", "split", words),
     Column("mIoU %", "miou", percent, good=1),
+    Column("95 % interval", "miou_interval", interval),
     Column("mFPR", "mfpr", ratio, good=-1),
     Column("mFNR", "mfnr", ratio, good=-1),
     Column("small classes mFNR", "small_mfnr", ratio, good=-1),
     Column("small objects mIoU %", "small.miou", percent, good=1),
     Column("small objects mFNR", "small.mfnr", ratio, good=-1),
+    Column("boundary mIoU %", "boundary.miou", percent, good=1),
     Column("images", "images", count),
     Column("missing", "missing", count),
     Column("extra", "extra", count),
@@ -119,11 +132,14 @@ COLUMNS = (
 )
 
 
+OPTIONAL = ("small", "miou_interval", "boundary")  # what the keys of columns begin with that may be empty
+
+
 def columns_of(rows: Sequence[Scored]) -> list[Column]:
     """The columns that say something about these rows.
 
     Without the data set where there is only one, without `extra` where there is none, and without those columns of
-    small classes and objects that are empty.
+    intervals, contours, small classes and small objects that are empty, as in score files that are older.
 
     >>> [column.head for column in columns_of([("a", {"miou": 70.0}), ("b", {"small": {"mfnr": 0.2}})])]
     ['split', 'mIoU %', 'mFPR', 'mFNR', 'small objects mFNR', 'images', 'missing', 'source']
@@ -133,9 +149,9 @@ def columns_of(rows: Sequence[Scored]) -> list[Column]:
         "dataset": len({words(entry.get("dataset")) for entry in scores}) < 2,
         "extra": not any(number(entry.get("extra")) for entry in scores),
         **{
-            column.key: all(number(column.value(entry)) is None for entry in scores)
+            column.key: all(column.text(column.value(entry)) == NOTHING for entry in scores)
             for column in COLUMNS
-            if column.key.startswith("small")
+            if column.key.startswith(OPTIONAL)
         },
     }
     return [column for column in COLUMNS if not left_out.get(column.key, False)]
@@ -194,3 +210,17 @@ def score_table(rows: Sequence[Scored]) -> str:
     if any(cell.endswith("*") for line in body for cell in line):
         table.append("* best of its split")
     return "\n".join(table + [f"definition: {text}" for text in definitions(entry for _, entry in rows)])
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Lines of Markdown, whose first is the head; all columns but the first are aligned to the right.
+
+    >>> print(markdown_table([["class", "IoU %"], ["cat", "70.0"]]))
+    | class | IoU % |
+    | ----- | ----: |
+    | cat   |  70.0 |
+    """
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = [[cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])] for cells in rows]
+    ruler = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], ruler, *lines[1:]])

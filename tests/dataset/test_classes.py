@@ -31,7 +31,7 @@ def test_every_table_is_complete(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "classes"), [("voc", 21), ("coco", 81), ("context", 59), ("ade", 150), ("stuff", 171)]
+    ("name", "classes"), [("voc", 21), ("coco", 81), ("context", 59), ("context60", 60), ("ade", 150), ("stuff", 171)]
 )
 def test_published_number_of_classes(name: str, classes: int) -> None:
     assert load_classes(name).num_classes == classes
@@ -64,6 +64,13 @@ def test_context_keeps_both_orders() -> None:
     assert table.orders["voc_first"][:3] == ("aeroplane", "bicycle", "bird")
 
 
+def test_context60_is_context_behind_a_background() -> None:
+    table, other = load_classes("context60"), load_classes("context")
+    assert table.names == ("background", *other.names) and table.palette == (bit_palette(1) + other.palette)
+    assert table.orders == {order: ("background", *names) for order, names in other.orders.items()}
+    assert (table.aliases, table.sizes) == (other.aliases, other.sizes)
+
+
 def test_toy_has_siblings_in_three_groups() -> None:
     groups = load_classes("toy").groups
     assert groups is not None
@@ -72,5 +79,5 @@ def test_toy_has_siblings_in_three_groups() -> None:
 
 @pytest.mark.parametrize("name", ["vox", "../voc", ""])
 def test_unknown_table_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(InputError, match="ade, coco, context, stuff, toy, voc"):
+    with pytest.raises(InputError, match="ade, coco, context, context60, stuff, toy, voc"):
         load_classes(name)

@@ -94,11 +94,13 @@ def add_detail(home: Path) -> None:
     (home / "trainval_merged.json").write_text(json.dumps(document))
 
 
-def check(original: Any) -> None:
-    """All masks are as made, in our order."""
-    assert ids(original) == {"train": TRAIN, "validation": VAL} and original.names == TABLE.names
+def check(original: Any, *, background: bool = False) -> None:
+    """All masks are as made, in our order; with a background, that is 0 and classes begin at 1."""
+    names = ("background", *TABLE.names) if background else TABLE.names
+    assert ids(original) == {"train": TRAIN, "validation": VAL} and original.names == names
     for example in examples(original):
-        assert (mask_of(example) == truth(example.id)).all()
+        expected = truth(example.id) + np.uint8(background)  # what is ignored becomes 0
+        assert (mask_of(example) == expected).all()
         assert example.image.is_file() and example.annotation is None and example.tags is None
 
 
@@ -115,6 +117,15 @@ def test_forms(tmp_path: Path, add: Callable[[Path], None], form: str, source: s
     original = opened(PascalContext(), given(tmp_path / source))
     check(original)
     assert form in original.remarks[0]
+
+
+@pytest.mark.parametrize("add", [add_mats, add_list, add_detail, add_pngs], ids=["mats", "list", "detail", "pngs"])
+@pytest.mark.parametrize("order", ["by_459_id", "voc_first"])
+def test_sixty_classes(tmp_path: Path, add: Callable[..., None], order: str) -> None:
+    home = make(tmp_path)
+    add(home, *((order,) if add is add_pngs else ()))
+    add_annotations(home)
+    check(opened(PascalContext(background=True), given(tmp_path)), background=True)
 
 
 def test_masks_beside_the_pictures(tmp_path: Path) -> None:

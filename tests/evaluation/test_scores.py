@@ -21,7 +21,7 @@ from dhr.disk.layout import DataLayout
 from dhr.disk.mask import write_mask
 from dhr.evaluation.scores import JointHistogram, as_json, check_labels, joint_histogram, score_pairs, scores_of
 from dhr.runtime.pools import cores
-from dhr.stage.evaluate import _histograms
+from dhr.stage.evaluate import Scored, chunks_counted
 
 VOC = load_classes("voc")
 Pair = tuple[np.ndarray, np.ndarray]
@@ -186,11 +186,14 @@ def test_what_is_counted_does_not_pile_up(tmp_path: Path) -> None:
     split = Split.open(layout, "train", VOC)
     tracemalloc.start()
     try:
-        counts = _histograms(split, predictions, [split.id(position) for position in range(count)])
-        pairs, _, _, images = next(counts)
+        counts = chunks_counted(Scored(split, predictions), [split.id(position) for position in range(count)])
+        some, images = next(counts)
+        assert some is not None
+        pairs = some.pairs
         time.sleep(1)  # whoever adds them up is slower than they come
-        for more, _, _, others in counts:
-            pairs, images = pairs + more, images + others
+        for more, others in counts:
+            assert more is not None
+            pairs, images = pairs + more.pairs, images + others
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

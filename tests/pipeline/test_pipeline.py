@@ -47,7 +47,7 @@ CURVES = {
 LABEL_CURVES = {"train/label_miou", "train/label_mfpr", "train/label_mfnr"}
 SCORED = {
     "definition", "dataset", "split", "masks", "images", "missing", "extra", "miou", "mfpr", "mfnr", "small_mfnr",
-    "small", "classes", "confusion", "measured", "command",
+    "miou_interval", "small", "boundary", "classes", "confusion", "measured", "command",
 }  # fmt: skip
 
 

@@ -33,7 +33,8 @@ def test_scores_lie_beside_their_folder_under_its_name(there: Tiny, name: str, s
     folder = there.root / "masks" / Path(os.path.normpath(name))
     shutil.copytree(there.layout.split("validation") / "mask", folder)
     there.call("evaluate", "dataset=toy", f"masks='{there.root}/masks/{name}'")
-    assert {path.name for path in folder.parent.iterdir()} == {folder.name, scores}
+    written = {str(Path(scores).with_suffix(ending)) for ending in (".json", ".csv", ".md")}
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name, *written}
 
 
 def test_scores_of_two_folders_are_both_kept(there: Tiny) -> None:

@@ -2,11 +2,11 @@
 
 Mottaghi et al., The Role of Context for Object Detection and Semantic Segmentation in the Wild, CVPR 2014. The original
 masks are MATLAB files with numbers of 459 labels, of which the 59 most frequent are the classes. The others, and
-background in the PNGs, are ignored.
+background in the PNGs, are ignored; in the protocol of 60 classes they are class 0, the background.
 """
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +18,7 @@ from dhr.core.labels import IGNORE
 from dhr.dataset.classes import load_classes
 from dhr.dataset.original.class_order import CHOICE, ORDERS, order_of
 from dhr.dataset.original.interface import Example, Given, MaskSource, read_ids
-from dhr.dataset.original.masks import MATS, MappedMat, MappedPng, lookup_table, source_ids
+from dhr.dataset.original.masks import MATS, UNKNOWN, MappedMat, MappedPng, lookup_table, source_ids
 from dhr.dataset.original.regions import RegionList, Regions
 from dhr.dataset.original.splits import left_out, refuse_shared, row, stems
 from dhr.disk.file_names import JPEGS, MASKS, file_of
@@ -98,8 +98,13 @@ class ContextOriginal:
 
 @dataclass(frozen=True)
 class PascalContext:
-    """VOC 2010 with the masks of PASCAL Context: .mat files, PNGs, or the JSON file of the Detail API."""
+    """VOC 2010 with the masks of PASCAL Context: .mat files, PNGs, or the JSON file of the Detail API.
 
+    Attributes:
+        background: whether pixels of none of the 59 classes are a class of their own, the first; else they are ignored.
+    """
+
+    background: bool = False
     takes: ClassVar[frozenset[str]] = frozenset({"class_order"})
 
     def open(self, given: Given) -> ContextOriginal:
@@ -120,12 +125,23 @@ class PascalContext:
         splits = {split: read_ids(lists / file) for split, file in FILES.items()}
         refuse_shared(lists, splits)
         ids = np.concatenate(list(splits.values()))
-        form, remark = _form(given, ids, voc / "Annotations")
+        form, remark = _form(given, ids, voc / "Annotations", self._final)
         more = () if isinstance(form, JsonRegions) else tuple(left_out(form.folder, form.suffixes, ids))
-        return ContextOriginal(splits, (remark,), voc / "JPEGImages", form, load_classes("context").names, more)
+        names = load_classes("context60" if self.background else "context").names
+        return ContextOriginal(splits, (remark,), voc / "JPEGImages", form, names, more)
+
+    def _final(self, lookup: np.ndarray) -> np.ndarray:
+        """A lookup table of the 59 classes as one of what is asked for."""
+        if not self.background:
+            return lookup
+        final = np.where(lookup == IGNORE, 0, lookup + 1)
+        final[lookup == UNKNOWN] = UNKNOWN
+        return final.astype(np.int16)
 
 
-def _form(given: Given, ids: np.ndarray, annotations: Path) -> tuple[Mats | Pngs | JsonRegions, str]:
+def _form(
+    given: Given, ids: np.ndarray, annotations: Path, final: Callable[[np.ndarray], np.ndarray]
+) -> tuple[Mats | Pngs | JsonRegions, str]:
     """The first form that has all masks, or else the first that is there, so that the missing ones are named."""
     source = given.source
     mats = source.find(*(f"{folder}/trainval" for folder in FOLDERS), holding="*.mat")
@@ -133,11 +149,12 @@ def _form(given: Given, ids: np.ndarray, annotations: Path) -> tuple[Mats | Pngs
     file = source.file(*(f"{folder}/{name}" for name in JSON_FILES for folder in FOLDERS))
     has_mats, has_pngs = (_complete(mats, MATS, ids), _complete(pngs, MASKS, ids))
     if mats and (has_mats or not (has_pngs or file)):
-        return Mats(mats, _lookup()), f"masks: .mat files of {mats}"
+        return Mats(mats, final(_lookup())), f"masks: .mat files of {mats}"
     if pngs and (has_pngs or not file):
-        return _ordered(given, ids, pngs, mats, annotations)
+        found, remark = _ordered(given, ids, pngs, mats, annotations)
+        return Pngs(found.folder, final(found.lookup)), remark
     if file:
-        return _regions(file, ids), f"masks: regions of {file}"
+        return _regions(file, ids, final(_lookup())), f"masks: regions of {file}"
     raise InputError(
         f"{source.argument}: no masks in it; unpack trainval.tar.gz of PASCAL Context beside JPEGImages, or put "
         f"SegmentationClassContext or {JSON_FILES[0]} there"
@@ -171,7 +188,7 @@ def _ordered(given: Given, ids: np.ndarray, folder: Path, mats: Path | None, ann
     return Pngs(folder, lookups[order]), f"masks: PNG files of {folder} in the order {order} ({reason})"
 
 
-def _regions(file: Path, ids: np.ndarray) -> JsonRegions:
+def _regions(file: Path, ids: np.ndarray, lookup: np.ndarray) -> JsonRegions:
     """Scans a file once; regions of images that are in no split are left out when masks are asked for."""
     stated, sizes, later_wins = RegionList(file), array("q"), False
     for element in array_elements(file):
@@ -182,12 +199,12 @@ def _regions(file: Path, ids: np.ndarray) -> JsonRegions:
     if not sizes:
         raise InputError(f"{file}: no regions in it; {CURE}")
     numbers, first = np.unique(stated.table["image"], return_index=True)
-    classes = stated.classes(_lookup())
+    classes = stated.classes(lookup)
     # Where regions overlap: the Detail API paints its own file in order; the plain list has objects before stuff.
     order = np.arange(len(classes)) * (1 if later_wins else -1)
     regions = stated.painted(
         rows=stated.rows(numbers), order=order, classes=classes, sizes=np.asarray(sizes).reshape(-1, 2)[first],
-        background=IGNORE,
+        background=int(lookup[0]),
     )  # fmt: skip
     return JsonRegions(_ids(file, numbers, ids), regions)
 
