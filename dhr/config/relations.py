@@ -7,18 +7,17 @@ from typing import Any
 from dhr.config.check import shown
 from dhr.config.groups import GROUPS, groups
 from dhr.config.label_options import OF_NETWORK, rebalancers_of, refuse_doubles
+from dhr.config.networks import check_crop, check_network
 from dhr.config.own import own_options
 from dhr.config.own_images import check_own_images
-from dhr.config.tree import PACKAGE, config_folder, options
+from dhr.config.tree import PACKAGE, options
 from dhr.core.errors import InputError
 from dhr.core.labels import GIVEN, OWN
 from dhr.core.words import is_pattern, nearest
 from dhr.disk.weights.hub import PROGRAM
 
 HALF_CIRCLE = 0.5  # hues lie on a circle: beyond it they come back
-EOMT = "dhr.decoder.eomt.Eomt"
 FERRET = "dhr.grounder.ferret.Ferret"  # runs elsewhere
-SWIN = "dhr.backbone.swin.Swin"  # strides up to 32, whatever is asked for
 LENGTHS = ("max_epochs", "max_steps", "max_time", "min_epochs", "min_steps", "limit_train_batches", "fast_dev_run")
 SUFFIXES = {"safetensors": ".safetensors", "torch_export": ".pt2", "onnx": ".onnx"}  # of what dhr.export writes
 COMMON_SPLITS = ("train", "validation", "test")  # folders that exist beside those a dataset file names
@@ -34,7 +33,7 @@ def check_relations(verb: str, values: Mapping[str, Any]) -> None:
         _check_dataset(values["dataset"])
         _check_split(values)
     if "decoder" in values:
-        _check_network(values["backbone"], values["decoder"])
+        check_network(values["backbone"], values["decoder"])
     if verb in _RULES:
         _RULES[verb](values)
 
@@ -52,36 +51,6 @@ def _check_dataset(dataset: Mapping[str, Any]) -> None:
     if name not in (*tables, OWN):
         cure = f"{nearest(name, tables)}known: {', '.join(tables)}"
         raise InputError(f"dataset.classes: {name}: no such class table; {cure}")
-
-
-def _check_network(backbone: Mapping[str, Any], decoder: Mapping[str, Any]) -> None:
-    coarse = backbone["_target_"] == SWIN or backbone.get("output_stride") == 32
-    if coarse and decoder["_target_"].startswith("dhr.decoder.deeplab"):
-        files = {name: (config_folder() / "backbone" / f"{name}.yaml").read_text() for name in options("backbone")}
-        finer = ", ".join(name for name, text in files.items() if SWIN not in text)
-        raise InputError(
-            f"decoder: {decoder['_target_'].rpartition('.')[2]}: needs a backbone of output stride 8 or 16, this "
-            f"one has 32; use decoder=mask2former, or one of backbone={finer} with backbone.output_stride at most 16"
-        )
-    _check_queries(backbone, decoder)
-
-
-def _check_queries(backbone: Mapping[str, Any], decoder: Mapping[str, Any]) -> None:
-    """Queries of EoMT run through the last blocks of the backbone."""
-    if decoder["_target_"] != EOMT:
-        return
-    if decoder["patch"] is None or "depth" not in backbone:
-        files = {name: (config_folder() / "backbone" / f"{name}.yaml").read_text() for name in options("backbone")}
-        fitting = ", ".join(name for name, text in files.items() if "\npatch:" in text)
-        raise InputError(f"decoder: eomt: needs the blocks of a vision transformer; use one of backbone={fitting}")
-    if decoder["patch"] != backbone["patch"]:
-        raise InputError(
-            f"decoder.patch: {decoder['patch']}: the backbone's are {backbone['patch']} pixels; leave decoder.patch out"
-        )
-    if decoder["blocks"] > backbone["depth"]:
-        raise InputError(
-            f"decoder.blocks: {decoder['blocks']}: the backbone has {backbone['depth']}; use at most so many"
-        )
 
 
 def _check_split(values: Mapping[str, Any]) -> None:
@@ -107,12 +76,7 @@ def _train(values: Mapping[str, Any]) -> None:
             f"dataset.crop_size: {crop}: smaller than a cell of the USS features (uss.stride={cell}); "
             f"use at least dataset.crop_size={cell}"
         )
-    if values["decoder"]["_target_"] == EOMT and crop % values["decoder"]["patch"]:
-        patch = values["decoder"]["patch"]
-        raise InputError(
-            f"dataset.crop_size: {crop}: masks of patches of {patch} pixels would lie beside the labels; "
-            f"use a multiple, such as dataset.crop_size={crop - crop % patch + patch}"
-        )
+    check_crop(crop, values["decoder"])
     if values["rebalancing"]["rebalancer"] is not None and values["classifier"]["_target_"].endswith(".NoClassifier"):
         raise InputError(
             f"classifier: none: rebalancing={values['choices'].get('rebalancing')} reads class activation maps; "

@@ -66,6 +66,7 @@ class Eomt(Decoder):
         InputError: the backbone has no patches.
     """
 
+    exported_any_size = False  # torch.export takes the number of patches of its example for a constant
     unmasked: Tensor
 
     def __init__(

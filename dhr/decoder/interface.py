@@ -14,10 +14,12 @@ class Decoder(nn.Module):
     Attributes:
         stride: pixels of the image per cell of the logits.
         exported_alone: whether a program of it sees one image at a time.
+        exported_any_size: whether a program of it can be for images of any size.
     """
 
     stride: int
     exported_alone = False
+    exported_any_size = True
 
     def decode(self, backbone: Any, image: Tensor) -> tuple[tuple[Tensor, Tensor], Decoded]:
         """The maps C4 and C5 of normalised images (B,3,H,W), and the answer to them.

@@ -49,6 +49,8 @@ def export(cfg: DictConfig) -> Path:
     table = source.table()
     network = source.network(table).eval()
     size: Size | None = None if cfg.size is None else (cfg.size[0], cfg.size[1])
+    if cfg.format != "safetensors" and size is None and not network.decoder.exported_any_size:
+        raise _unwritable(cfg, "the number of its patches is a constant of the program")
     alone = cfg.format != "safetensors" and is_alone(network, size)
     entries = description(source, table, network, size, alone=alone)
     texts = {KEY: as_text(entries), "cells": entries["cells"]}

@@ -11,6 +11,7 @@ from tiny import DATASET, ON_CPU, SIDE, STEPS, VALIDATION, Tiny
 from dhr import train
 from dhr.config.compose import compose
 from dhr.config.parts import check_signatures
+from dhr.core.errors import InputError
 from dhr.decoder.eomt import Eomt
 from dhr.disk.atomic import read_json
 from dhr.disk.layout import RunFolder
@@ -115,3 +116,11 @@ def assert_same(found: Any, due: Any) -> None:
             assert_same(one, other)
     else:
         assert found == due
+
+
+def test_a_program_of_it_is_for_one_size(done: tuple[Tiny, list[tuple[float, int]]]) -> None:
+    there, run = done[0], done[0].run("whole")
+    with pytest.raises(InputError, match=r"size: null: backbone=vit_toy decoder=eomt_small .*try one size"):
+        there.call("export", f"run={run.root}", "format=torch_export")
+    there.call("export", f"run={run.root}", "format=torch_export", f"size=[{SIDE},{SIDE}]")
+    assert (run.root / "export").is_dir()
