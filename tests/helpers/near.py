@@ -8,6 +8,7 @@ from dhr.classifier.none import NoClassifier
 from dhr.core.cells import Cells, CentredCells
 from dhr.core.sample import Decoded
 from dhr.crf.none import NoCrf
+from dhr.decoder.interface import Decoder
 from dhr.network.predictor import Predictor
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.tiles import Tiles
@@ -29,7 +30,7 @@ class Near(nn.Module):
         return maps, maps, maps, maps
 
 
-class Plain(nn.Module):
+class Plain(Decoder):
     stride = STRIDE
 
     def forward(self, maps: tuple[Tensor, ...]) -> Decoded:

@@ -31,6 +31,7 @@ from dhr.network.weights import network_weights
 from dhr.stage.parts import build_network
 from dhr.stage.train import WATCHED
 from dhr.training.curves import join_metrics
+from dhr.training.metrics import LABEL_SCORES, LABELS
 
 TABLE = load_classes("toy")
 RUNS = ("dhr", "none")
@@ -44,7 +45,7 @@ CURVES = {
     "epoch", "step", "train/loss", "train/loss_segmentation", "train/loss_classification", "train/lr",
     "validation/miou", "validation/mfpr", "validation/mfnr",
 }  # fmt: skip
-LABEL_CURVES = {"train/label_miou", "train/label_mfpr", "train/label_mfnr"}
+LABEL_CURVES = {*LABELS, *LABEL_SCORES}
 SCORED = {
     "definition", "dataset", "split", "masks", "images", "missing", "extra", "miou", "mfpr", "mfnr", "small_mfnr",
     "miou_interval", "small", "boundary", "classes", "confusion", "measured", "command",
@@ -76,6 +77,7 @@ def test_masks_from_tags_name_only_tagged_classes(tiny: Tiny) -> None:
         assert set(np.unique(mask)) <= {TABLE.names.index(name) for name in names}
     assert sorted(path.name for path in tiny.wss.iterdir()) == [
         "backbone.safetensors", "classifier.safetensors", "recipe.json", "train", "train.files.jsonl", "train.json",
+        "train.saw.json",
     ]  # fmt: skip
 
 

@@ -53,9 +53,9 @@ def test_a_step_of_several_batches_says_it_once(tiny: Tiny, seen: list[Tensor]) 
 
 
 def test_a_round_says_it_of_all_its_images(tiny: Tiny, seen: list[Tensor]) -> None:
-    words = ("wss=cam", "name=round", "refresh=round", "refresh.epochs=1", "dataset.rebalancing_start=0")
+    words = ("wss=cam", "name=told", "refresh=round", "refresh.epochs=1", "dataset.rebalancing_start=0")
     tiny.call("train", *words, "dataset.max_epochs=1")
-    (row,) = statistics_of(tiny.run("round"))
+    (row,) = statistics_of(tiny.run("told"))
     assert row["step"] == 0 and len(seen) == TRAIN
     assert [row[key] for key in LABELS] == pytest.approx(torch.cat(seen, 1).nanmean(1).tolist(), rel=1e-4)
 
