@@ -8,7 +8,7 @@ from typing import Any, Self
 from dhr.config.provenance import MEANINGS
 from dhr.core.words import duration, word
 from dhr.disk.atomic import read_object, write_atomically
-from dhr.evaluation.tables import count, number, score_table, words
+from dhr.evaluation.tables import count, interval, number, score_table, words
 from dhr.page.block_charts import BlockChart, bars_of, matrix_of
 from dhr.page.explorer import Explored, explore
 from dhr.page.line_chart import DRAWN, Chart, Line, line_chart
@@ -22,7 +22,6 @@ from dhr.page.scores import (
     classes_by_split,
     confusions_of,
     entries_of,
-    interval,
     objects_of,
     score_table_of,
     tau_charts,

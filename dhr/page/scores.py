@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dhr.config.provenance import UNKNOWN
-from dhr.evaluation.tables import NOTHING, Cell, Column, cells_of, columns_of, definitions, number, percent
+from dhr.evaluation.tables import NOTHING, Cell, Column, cells_of, columns_of, definitions, interval, number, percent
 from dhr.page.line_chart import Chart, Line, line_chart
 from dhr.page.runs import MAIN_SPLIT, Run
 
@@ -106,34 +106,19 @@ def entries_of(runs: Sequence[Run], wss: ScoreRow | None) -> list[ScoreRow]:
 def score_table_of(entries: Sequence[ScoreRow]) -> ScoreTable:
     """The score table; without entries it has no rows."""
     rows = [(entry.name, entry.scores) for entry in entries]
-    columns = with_new_columns(columns_of(rows), [scores for _, scores in rows])
+    columns = columns_of(rows)
     cells = cells_of(rows, columns)
     return ScoreTable(columns, list(zip(entries, cells, strict=True)), definitions(entry.scores for entry in entries))
 
 
-def with_new_columns(columns: Sequence[Column], scores: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """The columns, and behind mIoU those of NEWER that any score file has and no column shows yet."""
-    known = {column.key for column in columns}
-    told = [column for column in NEWER if column.key not in known]
-    told = [column for column in told if any(column.text(column.value(each)) != NOTHING for each in scores)]
-    place = 1 + next((place for place, column in enumerate(columns) if column.key == "miou"), len(columns) - 1)
-    return [*columns[:place], *told, *columns[place:]]
-
-
-def interval(value: object) -> str:
-    """Two bounds in percent; a dash where there are none.
-
-    >>> interval([61.24, 70]), interval([1]), interval(None)
-    ('61.2 to 70.0', '-', '-')
-    """
-    bounds = [number(bound) for bound in value] if isinstance(value, list) else []
-    return f"{percent(bounds[0])} to {percent(bounds[1])}" if len(bounds) == 2 and None not in bounds else NOTHING
-
-
 def bound(value: object) -> str:
-    """The size below which objects were counted, as it was written; without one, objects of any size."""
-    known = number(value)
-    return "any size" if known is None else f"{known:g}"
+    """A share of the image as percent.
+
+    >>> bound(0.05), bound(None)
+    ('5 %', '-')
+    """
+    share = number(value)
+    return NOTHING if share is None else f"{100 * share:g} %"
 
 
 def objects_of(entries: Sequence[ScoreRow]) -> list[tuple[ScoreRow, Mapping[str, Any]]]:
@@ -142,12 +127,6 @@ def objects_of(entries: Sequence[ScoreRow]) -> list[tuple[ScoreRow, Mapping[str,
     return [
         (entry, size) for entry, sizes in told if isinstance(sizes, list) for size in sizes if isinstance(size, dict)
     ]
-
-
-NEWER = (
-    Column("mIoU interval", "miou_interval", interval),
-    Column("boundary mIoU %", "boundary.miou", percent, good=1),
-)
 
 
 def classes_by_split(entries: Sequence[ScoreRow], splits: Sequence[str]) -> list[SplitClasses]:

@@ -127,25 +127,25 @@ def test_values_that_are_not_finite_are_counted(tmp_path: Path) -> None:
 
 NEWER = {
     "miou_interval": [69.04, 72.5], "boundary": {"miou": 43.21},
-    "objects": [{"below": 1024, "objects": 1200, "found": 300, "recall": 0.25},
-                {"below": None, "objects": 3000, "found": 1500, "recall": 0.5}],
+    "objects": [{"below": 0.01, "objects": 1200, "found": 0.25, "recall": 0.125},
+                {"below": 0.05, "objects": 3000, "found": 0.5, "recall": 0.4}],
 }  # fmt: skip
 
 
 def test_newer_scores_are_shown_where_a_file_has_them(tmp_path: Path) -> None:
     run, old = make_run(tmp_path / "run"), make_run(tmp_path / "old")
     plain = read(write_report(old)).text
-    assert not [word for word in ("mIoU interval", "boundary mIoU", "boundary IoU", "Objects found") if word in plain]
+    assert not [word for word in ("95\xa0% interval", "boundary mIoU", "boundary IoU", "Objects found") if word in plain]
     scores = scores_of(71.0, **NEWER)
     scores["classes"][1] |= {"iou_interval": [9.96, 12.04], "boundary_iou": 7.77}  # type: ignore[index]
     write_json(RunFolder(run).scores("validation"), scores)
     words = [word.strip() for word in read(write_report(run, compare=[old])).words if word.strip()]
-    due = ("mIoU interval", "69.0 to 72.5", "boundary mIoU\xa0%", "43.2", "10.0 to 12.0", "boundary IoU\xa0%", "7.8")
+    due = ("95\xa0% interval", "69.0..72.5", "boundary mIoU\xa0%", "43.2", "10.0..12.0", "boundary IoU\xa0%", "7.8")
     assert [said for said in due if said not in words] == []
     start = words.index("recall") + 1
     assert words[start : start + 12] == [
-        "run", "validation", "1024", "1,200", "300", "0.250",
-        "run", "validation", "any size", "3,000", "1,500", "0.500",
+        "run", "validation", "1 %", "1,200", "0.250", "0.125",
+        "run", "validation", "5 %", "3,000", "0.500", "0.400",
     ]  # fmt: skip
 
 
