@@ -8,7 +8,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check ablation second-stage wss-table rivals bench
+.PHONY: help setup demo test test-long check ablation second-stage wss-table rivals bench
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,6 +20,7 @@ help:
 	@echo "make setup      install into .venv (PYTHON=python3.12 chooses the interpreter)"
 	@echo "make demo       data, masks, two trainings, scores and a report on drawn scenes; CPU is enough"
 	@echo "make test       run the tests"
+	@echo "make test-long  the tests that take a minute each, left out above"
 	@echo "make check      lint, types and the limits of the code style"
 	@echo "make bench      the performance table: ratios taken side by side on this machine"
 	@echo "make ablation   every configs/rebalancing option on the drawn scenes, over three seeds, in one table"
@@ -48,6 +49,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 TEST_PROCESSES ?= auto
 test: $(INSTALLED)
 	$(RUN) -m pytest -q -n $(TEST_PROCESSES) --dist loadfile $(TESTS)
+
+test-long: $(INSTALLED)
+	$(RUN) -m pytest -q -n $(TEST_PROCESSES) -m long $(TESTS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

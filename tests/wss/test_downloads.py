@@ -32,7 +32,7 @@ METHODS: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("dataset", REAL)
 def test_from_the_download_to_masks(tmp_path: Path, shared: Path, dataset: str) -> None:
     there, chosen, table = Tiny(tmp_path), f"dataset={dataset}", load_classes(dataset)
