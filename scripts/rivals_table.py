@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from wss_table import Method, complete, methods_of, scored
+from wss_table import Method, complete, methods_of, of_data_set, scored
 
-from dhr.config.command import WRONG_CONFIG, WRONG_INPUT
-from dhr.config.compose import compose
-from dhr.config.overrides import explain
+from dhr.config.command import WRONG_INPUT
 from dhr.config.provenance import UNKNOWN, in_words, joined
 from dhr.disk.atomic import read_object, write_atomically
 from dhr.disk.layout import RunFolder
+from dhr.disk.ledger import Ledger
 from dhr.stage.parts import open_split
 
 PUBLISHED = Path(__file__).with_name("published.json")
@@ -73,18 +72,9 @@ class Row:
         )
 
 
-def main() -> int:
-    """Prints the table; 2 where the words are wrong or nothing is on disk."""
-    typed = sys.argv[1:]
-    if not any(word.startswith("dataset=") for word in typed):
-        print(__doc__, file=sys.stderr)
-        return WRONG_INPUT
-    try:
-        cfg = compose("train", [*typed, "wss=truth", "rebalancing=none"])
-        measured = [*masks_of(cfg, typed), *open_vocabulary_of(cfg, typed), *runs_of(Path(cfg.paths.outputs), cfg)]
-    except WRONG_CONFIG as error:
-        print(explain(error), file=sys.stderr)
-        return WRONG_INPUT
+def show_rivals(cfg: DictConfig, typed: Sequence[str]) -> int:
+    """Prints the table; 2 where nothing is on disk."""
+    measured = [*masks_of(cfg, typed), *open_vocabulary_of(cfg, typed), *runs_of(Path(cfg.paths.outputs), cfg)]
     if not measured:
         print(f"{cfg.paths.data}, {cfg.paths.outputs}: nothing of {cfg.dataset.name} is scored yet", file=sys.stderr)
         return WRONG_INPUT
@@ -103,12 +93,18 @@ def masks_of(cfg: DictConfig, typed: Sequence[str]) -> list[Row]:
 
 
 def open_vocabulary_of(cfg: DictConfig, typed: Sequence[str]) -> list[Row]:
-    """Masks of the validation split from models that were asked by words; such models saw masks of others."""
+    """Masks of the validation split from models that were asked by words, with the letters that dhr.ground wrote."""
     split = open_split(cfg, cfg.dataset.splits.validation)
     folders = (Path(cfg.paths.data) / "OVSeg" / cfg.dataset.folder).glob("*")
     found = [(folder.name, folder / split.name if (folder / split.name).is_dir() else folder) for folder in folders]
-    methods = [Method(name, folder, "M") for name, folder in sorted(found) if any(folder.glob("*.png"))]
+    methods = [Method(name, folder, letters_of(folder)) for name, folder in sorted(found) if any(folder.glob("*.png"))]
     return [_mask_row("open vocabulary", method, split.name, typed) for method in complete(methods, split)]
+
+
+def letters_of(folder: Path) -> str:
+    """What the models behind masks of dhr.ground saw; UNKNOWN where nothing is written beside them."""
+    record = Ledger(folder).settings
+    return str(read_object(record).get("saw") or UNKNOWN) if record.is_file() else UNKNOWN
 
 
 def _mask_row(kind: str, method: Method, split: str, typed: Sequence[str]) -> Row:
@@ -167,4 +163,4 @@ def table(dataset: str, rows: Iterable[Row]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(of_data_set(__doc__, show_rivals))

@@ -6,7 +6,7 @@ The table is shown and written to <outputs>/<dataset>/wss_table.txt; wss_table.p
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,23 +54,27 @@ class Method:
     saw: str
 
 
-def main() -> int:
-    """Prints the table; 2 where the words are wrong or there is nothing to show."""
+def of_data_set(usage: str | None, show: Callable[[DictConfig, Sequence[str]], int]) -> int:
+    """Exit code of `show`, which gets the composed data set and what was typed; 2 where the words are wrong."""
     typed = sys.argv[1:]
     if not any(word.startswith("dataset=") for word in typed):
-        print(__doc__, file=sys.stderr)
+        print(usage, file=sys.stderr)
         return WRONG_INPUT
     try:
-        cfg = compose("train", [*typed, "wss=truth", "rebalancing=none"])
-        split = open_split(cfg, cfg.dataset.splits.train)
-        methods = complete(methods_of(cfg, typed), split)
-        if not methods:
-            print(f"{cfg.paths.data}/WSS/{cfg.dataset.folder}: no masks of split {split.name}", file=sys.stderr)
-            return WRONG_INPUT
-        rows = [(method.name, scored(method, split.name, typed)) for method in methods]
+        return show(compose("train", [*typed, "wss=truth", "rebalancing=none"]), typed)
     except WRONG_CONFIG as error:
         print(explain(error), file=sys.stderr)
         return WRONG_INPUT
+
+
+def show_methods(cfg: DictConfig, typed: Sequence[str]) -> int:
+    """Prints the table; 2 where there is nothing to show."""
+    split = open_split(cfg, cfg.dataset.splits.train)
+    methods = complete(methods_of(cfg, typed), split)
+    if not methods:
+        print(f"{cfg.paths.data}/WSS/{cfg.dataset.folder}: no masks of split {split.name}", file=sys.stderr)
+        return WRONG_INPUT
+    rows = [(method.name, scored(method, split.name, typed)) for method in methods]
     rows.sort(key=lambda row: -row[1]["miou"])
     text, target = table(rows), Path(cfg.paths.outputs) / cfg.dataset.name / "wss_table.txt"
     write_atomically(target, f"{text}\n".encode())
@@ -167,4 +171,4 @@ def picture(split: Split, methods: Sequence[Method]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(of_data_set(__doc__, show_methods))

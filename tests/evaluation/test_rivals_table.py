@@ -44,10 +44,11 @@ def rows_of(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def shown(there: Tiny, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    settings = [*words, f"paths.data={there.root / 'data'}", f"paths.outputs={there.root / 'outputs'}"]
+def shown(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    settings = [*words, f"paths.data={tiny.root / 'data'}", f"paths.outputs={tiny.root / 'outputs'}"]
     monkeypatch.setattr(sys, "argv", ["rivals_table.py", *settings])
-    return int(script(monkeypatch)["main"]())
+    there = script(monkeypatch)
+    return int(there["of_data_set"](there["__doc__"], there["show_rivals"]))
 
 
 def test_masks_networks_second_stages_open_vocabulary_and_truth_are_in_one_table(
@@ -60,6 +61,8 @@ def test_masks_networks_second_stages_open_vocabulary_and_truth_are_in_one_table
     scored_run(there, "queries", 70.0, wss="dhr", decoder="mask2former_small")
     truths = there.layout.split("validation")
     shutil.copytree(truths / "mask", there.root / "data" / "OVSeg" / "Toy" / "SAM3" / "validation")
+    write_json(there.root / "data" / "OVSeg" / "Toy" / "SAM3" / "validation.json", {"saw": "TMK"})
+    shutil.copytree(truths / "mask", there.root / "data" / "OVSeg" / "Toy" / "Brought")
     assert shown(there, monkeypatch, "dataset=toy", *DATASET) == 0
     said = capsys.readouterr().out
     rows = {row[1].split(" (")[0]: row for row in rows_of(said)}
@@ -69,8 +72,13 @@ def test_masks_networks_second_stages_open_vocabulary_and_truth_are_in_one_table
     expected = ["network", "I", "validation", f"63.0 +- {spread:.1f}", "0.250 +- 0.000", "0.125 +- 0.000", "-", "3"]
     assert [rows["mine-dhr"][0], *rows["mine-dhr"][2:9]] == expected
     assert rows["mine-none"][4] == "50.0" and rows["mine-none"][8] == "1"
-    assert rows["queries"][0] == "second stage" and rows["SAM3"][0] == "open vocabulary" and rows["SAM3"][2] == "M"
-    assert rows["SAM3"][4] == "100.0" and rows["mine-truth"][0] == "truth" and rows["mine-truth"][2] == "IM"
+    assert rows["queries"][0] == "second stage" and rows["SAM3"][0] == "open vocabulary" and rows["SAM3"][2] == "TMK"
+    assert (
+        rows["Brought"][2] == "?"
+        and rows["SAM3"][4] == "100.0"
+        and rows["mine-truth"][0] == "truth"
+        and rows["mine-truth"][2] == "IM"
+    )
     assert "rebalancing=dhr" in rows["mine-dhr"][1] and "backbone=" not in rows["mine-dhr"][1]
     assert {row[9] for row in rows.values()} == {"measured here"}
     kinds = [row[0] for row in rows_of(said)]

@@ -135,7 +135,9 @@ NEWER = {
 def test_newer_scores_are_shown_where_a_file_has_them(tmp_path: Path) -> None:
     run, old = make_run(tmp_path / "run"), make_run(tmp_path / "old")
     plain = read(write_report(old)).text
-    assert not [word for word in ("95\xa0% interval", "boundary mIoU", "boundary IoU", "Objects found") if word in plain]
+    assert not [
+        word for word in ("95\xa0% interval", "boundary mIoU", "boundary IoU", "Objects found") if word in plain
+    ]
     scores = scores_of(71.0, **NEWER)
     scores["classes"][1] |= {"iou_interval": [9.96, 12.04], "boundary_iou": 7.77}  # type: ignore[index]
     write_json(RunFolder(run).scores("validation"), scores)

@@ -29,7 +29,8 @@ def there(tiny: Tiny, tmp_path: Path) -> Tiny:
 def shown(there: Tiny, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     settings = [*DATASET, *words, f"paths.data={there.root / 'data'}", f"paths.outputs={there.root / 'outputs'}"]
     monkeypatch.setattr(sys, "argv", ["wss_table.py", *settings])
-    return int(runpy.run_path(SCRIPT)["main"]())
+    script = runpy.run_path(SCRIPT)
+    return int(script["of_data_set"](script["__doc__"], script["show_methods"]))
 
 
 def test_every_whole_folder_has_a_row(
