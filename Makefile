@@ -56,7 +56,7 @@ test-long: $(INSTALLED)
 check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy dhr
+	$(BIN)/mypy dhr benchmarks scripts
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(RUN) scripts/check_style.py
 

@@ -9,8 +9,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from dhr.dataset.split import Split
 
 SAMPLES = 64
 SIDE = 48
@@ -45,18 +49,16 @@ def worker_memory(entries: int) -> float:
             seed=1,
         )
         keys = [(0, position % min(entries, SAMPLES)) for position in range(SAMPLES)]
-        loader: DataLoader[float] = DataLoader(
-            data, sampler=keys, batch_size=SAMPLES, num_workers=1, collate_fn=_memory
-        )  # type: ignore[arg-type]
-        return next(iter(loader))
+        loader = DataLoader(data, sampler=keys, batch_size=SAMPLES, num_workers=1, collate_fn=_memory)
+        return float(next(iter(loader)))
 
 
-def _long_split(split: type, data: Path, entries: int) -> object:
+def _long_split(split: type["Split"], data: Path, entries: int) -> "Split":
     """The prepared split with its ids repeated to `entries`, as different ones."""
     from dhr.dataset.classes import load_classes
     from dhr.disk.layout import DataLayout
 
-    opened = split.open(DataLayout(data, "Toy"), "train", load_classes("toy"))  # type: ignore[attr-defined]
+    opened = split.open(DataLayout(data, "Toy"), "train", load_classes("toy"))
     more = [f"COCO_train2014_{number:012d}".encode() for number in range(max(entries - SAMPLES, 0))]
     ids = np.concatenate([opened.ids[:entries], np.array(more, dtype=np.bytes_)]) if more else opened.ids[:entries]
     return split(opened.layout, opened.name, opened.table, ids)

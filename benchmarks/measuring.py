@@ -105,10 +105,15 @@ def make_batch(images: int, side: int, classes: int, device: torch.device) -> tu
         uss_features=noisy[0],
     )
     output = NetworkOutput(torch.zeros(images, 21, side // 4, side // 4), cams, (noisy[1], noisy[2]))
-    batch = replace(
-        batch, **{name: value.to(device) for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    return on(batch, device), NetworkOutput(
+        output.logits.to(device), cams.to(device), (noisy[1].to(device), noisy[2].to(device))
     )
-    return batch, NetworkOutput(output.logits.to(device), cams.to(device), (noisy[1].to(device), noisy[2].to(device)))
+
+
+def on(batch: Batch, device: torch.device) -> Batch:
+    """The batch with every tensor on a device."""
+    moved: dict[str, Any] = {name: value.to(device) for name, value in vars(batch).items() if isinstance(value, Tensor)}
+    return replace(batch, **moved)
 
 
 def _blobs(images: int, classes: int, grid: int, generator: torch.Generator) -> Tensor:

@@ -66,7 +66,7 @@ def measure(backbone: str, decoder: str, words: tuple[str, ...], side: int) -> S
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = [f"backbone={backbone}", f"decoder={decoder}", "backbone.weights=null", *words]
     networks = [
-        build_network(compose("train", ["dataset=voc", *chosen]), TABLE).to(device, memory_format=form).train()
+        build_network(compose("train", ["dataset=voc", *chosen]), TABLE).to(device).to(memory_format=form).train()
         for form in (torch.contiguous_format, torch.channels_last)
     ]
     pixels, masks = photographs(BATCH, side)

@@ -69,9 +69,10 @@ def _prototype(features: Array, owned: Array) -> Array:
 
 
 def _likeness(features: Array, centre: Array) -> Array:
-    values = np.zeros(features.shape[1:])
-    for row in range(values.shape[0]):
-        for column in range(values.shape[1]):
+    height, width = features.shape[1:]
+    values = np.zeros((height, width))
+    for row in range(height):
+        for column in range(width):
             values[row, column] = _cosine(features[:, row, column], centre)
     return (values - values.min()) / max(float(np.ptp(values)), 1e-9)
 

@@ -84,7 +84,7 @@ def _network_step(images: torch.Tensor) -> Callable[[], object]:
     from dhr.stage.parts import build_network
 
     cfg = compose("train", ["dataset=voc", "backbone.weights=null"])
-    network = build_network(cfg, load_classes("voc")).to(images.device, memory_format=torch.channels_last).train()
+    network = build_network(cfg, load_classes("voc")).to(images.device).to(memory_format=torch.channels_last).train()
     images = images.to(memory_format=torch.channels_last)
 
     def step() -> None:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,7 +21,7 @@ from torchvision.transforms.v2 import functional
 from dhr.config.compose import compose
 from dhr.core.colour import jitter, normalise
 from dhr.core.labels import IGNORE
-from dhr.core.sample import Batch, LoadedBatch
+from dhr.core.sample import LoadedBatch
 from dhr.core.window import Window
 from dhr.dataset.classes import load_classes
 from dhr.dataset.split import MaskFolder, Split, TrainDataset
@@ -60,15 +61,18 @@ def predict(split: Split, images: int) -> list[Row]:
     cfg = compose("train", ["dataset=voc", "backbone=resnet18", "backbone.weights=null"])
     network = build_network(cfg, TABLE).eval()
     ids = [split.id(number) for number in range(images)]
-    options = {
-        "network": network,
-        "scales": (1.0,),
-        "flip": False,
-        "minimum_probability": 0.0,
-        "device": torch.device("cpu"),
-    }
-    alone = Predictor(crf=crf_of("native", "crf.workers=0"), **options)
-    together = Predictor(crf=crf_of("native", f"crf.workers={cores()}"), **options)
+
+    def predictor(workers: int) -> Predictor:
+        return Predictor(
+            network=network,
+            crf=crf_of("native", f"crf.workers={workers}"),
+            scales=(1.0,),
+            flip=False,
+            minimum_probability=0.0,
+            device=torch.device("cpu"),
+        )
+
+    alone, together = predictor(0), predictor(cores())
     alone.refine(torch.rand(3, 32, 32), split.pixels(ids[0])[:, :32, :32])
     torch.set_num_threads(1)
     start = time.perf_counter()
@@ -136,7 +140,7 @@ def loader(split: Split, rounds: int) -> list[Row]:
     def decode(image_id: str) -> None:
         np.asarray(Image.open(split.layout.image("train", image_id)))
 
-    def batch_of(part: range) -> Batch:
+    def batch_of(part: range) -> LoadedBatch:
         return LoadedBatch.stack([data[(0, number)] for number in part])
 
     times = best_of(
@@ -176,7 +180,7 @@ def _bare_sample(split: Split, image_id: str, window: Window) -> None:
         functional.pad(functional.crop(turned, *window.source), padding, fill=fill)
 
 
-def _colours(batch: Batch, decoding: float, rounds: int) -> Row:
+def _colours(batch: LoadedBatch, decoding: float, rounds: int) -> Row:
     """The work on colours of a batch, which is not a worker's but done by the training process, on its device."""
     numbers = batch.jitter
     assert numbers is not None
@@ -200,6 +204,6 @@ def start(rounds: int) -> list[Row]:
     rows = []
     for words, limit in ((("--help",), 2.0), (("--cfg", "job"), 3.0)):
         command = [sys.executable, "-m", "dhr.train", *words]
-        seconds = best_of(rounds, lambda command=command: subprocess.run(command, check=True, capture_output=True))[0]
+        seconds = best_of(rounds, partial(subprocess.run, command, check=True, capture_output=True))[0]
         rows.append(Row(7, f"dhr.train {' '.join(words)}, seconds", seconds, f"<= {limit:g}", seconds <= limit))
     return rows

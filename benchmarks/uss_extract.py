@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from measuring import STRIDE, Row, photographs, source_of_pictures, table
+from measuring import STRIDE, Row, on, photographs, source_of_pictures, table
 from stages import make_split
 
 from dhr.core.cells import patch_grid
@@ -73,7 +73,7 @@ def on_the_fly(images: int, rounds: int) -> list[Row]:
     windows = [Window.whole((SIDE, SIDE))] * images
     boxes, whole = boxes_of(windows), torch.ones(images, dtype=torch.bool)
     batch = Batch(tuple(map(str, range(images))), pixels, torch.ones(images, 1), pixels[:, 0], boxes, 1, whole)
-    batch = batch.to(device)
+    batch = on(batch, device)
     network = VisionTransformer(name=NAME, weights="random", precision="bf16" if device.type == "cuda" else "fp32")
     complete = Computed().complete(lambda: network, stride=STRIDE)
     grid = (SIDE // STRIDE, SIDE // STRIDE)
@@ -86,13 +86,11 @@ def on_the_fly(images: int, rounds: int) -> list[Row]:
             maps = [
                 window.on_map(store.read(image_id), grid) for image_id, window in zip(batch.ids, windows, strict=True)
             ]
-            StoredFeatures.stack(maps).each(lambda each: each.to(device)).sampled()
+            StoredFeatures.stack(maps).changed(lambda tensor: tensor.to(device)).sampled()
 
         read, computed = (
             min(times)
-            for times in zip(
-                *[(_time(stored), _time(lambda: complete(batch) and None)) for _ in range(rounds)], strict=True
-            )
+            for times in zip(*[(_time(stored), _time(lambda: complete(batch))) for _ in range(rounds)], strict=True)
         )
     detail = f"{device.type}, ViT-S/14: computed {computed / images:.3f} s a crop, stored {read / images:.4f} s"
     return [Row(10, "features=computed / stored, seconds a crop", computed / read, "", None, detail)]
@@ -108,7 +106,7 @@ def _view(size: tuple[int, int], scale: float, device: torch.device) -> torch.Te
     return torch.randn(2, 3, 14 * height, 14 * width, device=device)
 
 
-def _time(work: Callable[[], None]) -> float:
+def _time(work: Callable[[], object]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     start = time.perf_counter()

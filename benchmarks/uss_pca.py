@@ -115,7 +115,7 @@ def main() -> int:
         masks = MaskFolder(Path(data) / "WSS" / "Toy" / "Simulated" / "train", table.num_classes)
         ids = [split.id(number) for number in range(count)]
         samples = [whole_sample(split, image_id, wss_masks=masks, features=None, stride=4) for image_id in ids]
-        truths = [split.truth(image_id) for image_id in ids]
+        truths = [torch.from_numpy(split.colours.read(split.truths.path(image_id))) for image_id in ids]
     extractor = build(compose("extract_uss", ["uss=colour"]).uss.extractor)
     features = ExtractionModel(MemoryFallback(extractor), SCALES, flip=True, device=CPU)
     maps, part = [features(sample.pixels).float() for sample in samples], rebalancer()

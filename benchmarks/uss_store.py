@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from measuring import Row, best_of, table
 
-from dhr.disk.feature_file import FORMS
+from dhr.disk.feature_file import FORMS, Form
 from dhr.disk.feature_store import FeatureStore
 
 GRID = (54, 72)  # of an image of 375 x 500 at scale 2.0 and patch 14
@@ -28,15 +28,20 @@ def store(rounds: int) -> list[Row]:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         return [
             _row(Path(folder) / f"{form}{channels}", form, channels, rounds) for channels in (90, 32) for form in FORMS
-        ]  # type: ignore[arg-type]
+        ]
 
 
-def _row(folder: Path, form: str, channels: int, rounds: int) -> Row:
-    made = FeatureStore(folder, "measure again", form)  # type: ignore[arg-type]
+def _row(folder: Path, form: Form, channels: int, rounds: int) -> Row:
+    made = FeatureStore(folder, "measure again", form)
     features = torch.randn(channels, *GRID, generator=torch.Generator().manual_seed(0)).half()
     ids = [str(number) for number in range(FILES)]
+
+    def write() -> None:
+        for image_id in ids:
+            made.write(image_id, features)
+
     works: list[Work] = [
-        lambda: [made.write(image_id, features) for image_id in ids],
+        write,
         lambda: [made.read(image_id, (375, 500)) for image_id in ids],
         lambda: [made.look(image_id, (375, 500)) for image_id in ids],
     ]

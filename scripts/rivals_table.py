@@ -118,8 +118,7 @@ def runs_of(outputs: Path, cfg: DictConfig) -> list[Row]:
         run = RunFolder(folder)
         for path in sorted((folder / "scores").glob("*.json")):
             record, stem = read_object(run.record), re.sub(r"-seed\d+$", "", folder.name)
-            facts = (str(record.get(fact)) for fact in FACTS)
-            alike[stem, path.stem, *facts].append((record, read_object(path)))
+            alike[stem, path.stem, *(str(record.get(fact)) for fact in FACTS)].append((record, read_object(path)))
     several = zip(*(key[2:] for key in alike), strict=True)
     telling = {fact for fact, values in zip(FACTS, several, strict=True) if len(set(values)) > 1} if alike else set()
     rows = []

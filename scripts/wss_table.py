@@ -106,7 +106,8 @@ def letters(folder: Path, option: DictConfig | None) -> str:
     told = letters_beside(folder)
     if told is not None or option is None:
         return told or UNKNOWN
-    record, values = Ledger(folder).settings, OmegaConf.to_container(option, resolve=True)
+    record = Ledger(folder).settings
+    values: Any = OmegaConf.to_container(option, resolve=True)
     if option.wss.recipe is not None:
         made = read_object(record) if record.is_file() else {}
         if weights(made.get("recipe")) != weights(values["wss"]["recipe"]):
