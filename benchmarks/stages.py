@@ -112,17 +112,16 @@ def evaluate(split: Split, rounds: int) -> list[Row]:
         with ThreadPoolExecutor(cores()) as pool:
             list(pool.map(decode, ids))
 
-    def scoring(objects: bool) -> None:
-        for _ in count_into(SplitCounts(TABLE.num_classes), Scored(split, folder, objects), ids):
+    def scoring() -> None:
+        for _ in count_into(SplitCounts(TABLE.num_classes), Scored(split, folder), ids):
             pass
 
-    plain, whole, more = best_of(rounds, decoding, lambda: scoring(False), lambda: scoring(True))
+    plain, whole = best_of(rounds, decoding, scoring)
     detail = f"{len(ids)} pairs, {cores()} threads each: decoding {plain:.2f} s, scoring {whole:.2f} s"
     command = [sys.executable, "-c", "import dhr.stage.evaluate"]
     start = best_of(rounds, lambda: subprocess.run(command, check=True))[0]
     return [
         Row(5, "evaluate / decoding with Pillow", whole / plain, "<= 1.25", whole <= 1.25 * plain, detail),
-        Row(5, "the same with objects=true", more / plain, "", None, f"scoring {more:.2f} s"),
         Row(5, "start of evaluate, seconds", start, "", None, "imports; not in the line above"),
     ]
 

@@ -102,7 +102,6 @@ class Evaluate(Common):
     split: Name
     strict: bool
     allow_missing: bool
-    objects: bool
     rule: Literal["dhr", "released"]
     dataset: Dataset | None = None
 

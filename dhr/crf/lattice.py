@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dhr.crf.mean_field import CHUNK, compiled, normalise
+from dhr.crf.mean_field import CHUNK, normalise
+from dhr.runtime.compiled import compiled
 
 Array = np.ndarray
 Steps = tuple[Array, np.int64]

@@ -1,45 +1,23 @@
 """Compiled loops: filtering on a permutohedral lattice (Adams et al., 2010), and mean-field inference with it.
 
-They release the lock of the interpreter, so that threads run side by side. A compiled function calls only functions
-of its own file: to decide whether its cached code is up to date, numba looks at no other file.
+They release the lock of the interpreter, so that threads run side by side.
 
 Legend: N pixels, d features, M vertices, G groups of L channels each, which go through a loop together; C = G L.
 Vertex 0 stands for all missing vertices; its value is always 0. `lanes` is any tuple of length L: the length of a
 tuple, unlike that of an array, is known when a loop is compiled.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
+
+from dhr.runtime.compiled import compiled
 
 CHUNK = 256  # pixels that are worked on together: their intermediate values stay in the nearest cache
 NEGLIGIBLE = np.float32(-60)  # logarithm of a probability that is taken as 0: sums in single precision never see it
-FAST = frozenset({"contract", "reassoc", "nsz", "arcp"})
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 Array = np.ndarray
-Loop = Callable[..., Any]
 Lanes = tuple[int, ...]
 Term = tuple[np.float32, Array, Array, Array, Array, Array]
-
-
-def compiled(*, fast: bool) -> Callable[[Loop], Loop]:
-    """Compiles a function at its first call, and keeps the result on the disk where a folder can be written.
-
-    Args:
-        fast: sums may be reordered and fused; false where a rounding decides which vertices there are.
-    """
-
-    def compile_(function: Loop) -> Loop:
-        math: Any = set(FAST) if fast else False
-        try:
-            return njit(nogil=True, fastmath=math, cache=True)(function)
-        except RuntimeError:  # neither the folder of this file nor that of the user can be written
-            return njit(nogil=True, fastmath=math)(function)
-
-    return compile_
 
 
 @compiled(fast=True)

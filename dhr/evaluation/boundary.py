@@ -6,8 +6,7 @@ the image, rounded and at least 1, a distance is the larger of rows and columns 
 the border of the image is a contour.
 
 So a pixel lies in the band of its class exactly where the window of (2d+1) x (2d+1) pixels around it holds another
-label or reaches beyond the image, whatever the class is: one band of a label map serves all classes. It is found in
-bits: where neighbours differ, spread over the window by shifts that double.
+label or reaches beyond the image, whatever the class is: one band of a label map serves all classes.
 """
 
 import math
@@ -16,12 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dhr.dataset.classes import ClassTable
-from dhr.evaluation.framed import WORD, Frame
 from dhr.evaluation.small import mean_of, number_or_null
 
 SHARE = 0.02  # of the diagonal: published
-STEP = 32  # columns at most that a shift of words moves at once
-BELOW = (np.uint64(1) << np.arange(WORD, dtype=np.uint64)) - np.uint64(1)  # the bits of a word below each of them
 DEFINITION = (
     f"boundary: of each class only the pixels that lie within {SHARE:.0%} of the image diagonal of its contour, in "
     "truth and prediction each; the image border is a contour, and pixels whose truth is 255 belong to no class in "
@@ -36,49 +32,6 @@ def distance(size: tuple[int, int]) -> int:
     (12, 1)
     """
     return max(round(SHARE * math.hypot(*size)), 1)
-
-
-def bands(frame: Frame, reach: int) -> np.ndarray:
-    """(2,M) uint64: the pixels of the bands of truth and prediction, as bits, the lowest first.
-
-    Bit i is pixel i + reach * (width + 1). Bits of the frame mean nothing.
-
-    Args:
-        frame: filled, with at least `reach + 1` rows above the image, and below it.
-        reach: depth of the band.
-    """
-    words = frame.width // WORD
-    differ = frame.down | frame.along
-    differ[:, :-words] |= frame.along[:, words:]  # not set: the square of four pixels is of one label
-    done = 1
-    while done < 2 * reach:  # columns
-        step = min(done, 2 * reach - done, STEP)
-        moved = differ[:, :-1] >> np.uint64(step)
-        moved |= differ[:, 1:] << np.uint64(WORD - step)
-        moved |= differ[:, :-1]
-        differ, done = moved, done + step
-    done = 1
-    while done < 2 * reach:  # rows
-        step = min(done, 2 * reach - done)
-        differ, done = differ[:, : -step * words] | differ[:, step * words :], done + step
-    return differ
-
-
-def pixels_in(bits: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    """(B,R) int32: how many bits of each row of `bits` (B,M) lie in each of the runs that end before `stop` (R).
-
-    >>> pixels_in(np.uint64([[0b1011]]), np.array([1, 2, 64])).tolist()
-    [[1, 1, 1]]
-    """
-    before = np.zeros((len(bits), bits.shape[1] + 1), np.int32)
-    np.cumsum(np.bitwise_count(bits), axis=1, out=before[:, 1:])
-    word = stop >> 6
-    part = bits.take(word, axis=1, mode="clip")
-    part &= BELOW.take(stop & (WORD - 1))
-    pixels = before.take(word, axis=1, mode="clip")
-    pixels += np.bitwise_count(part)
-    pixels[:, 1:] -= pixels[:, :-1].copy()
-    return pixels
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from dhr.core.labels import IGNORE
 from dhr.dataset.classes import ClassTable
+from dhr.evaluation import loops
 from dhr.evaluation.bootstrap import REPLICATES, Intervals, weights_of
-from dhr.evaluation.boundary import BoundaryScores, bands, distance, pixels_in
-from dhr.evaluation.framed import Frame, Runs
-from dhr.evaluation.objects import BELOW, COUNTED, Parts, objects_of
+from dhr.evaluation.boundary import BoundaryScores, distance
+from dhr.evaluation.objects import BELOW, COUNTED
 from dhr.evaluation.scores import Scores, scores_of
 from dhr.evaluation.small import LABELS, ROWS, small_counts
 
@@ -31,7 +30,7 @@ class Counted:
         holders: (256) int64, how many images hold each truth label.
         small: (4,256) int64 counts of small objects, see `dhr.evaluation.small.small_counts`.
         boundary: (3,256) int64 pixels in the bands of truth, of prediction, and of both where they have one label.
-        objects: (S,4) int64, see `dhr.evaluation.objects.Objects.counts`.
+        objects: (S,4) int64, see `dhr.evaluation.loops.count_objects`.
         images: (B,3,256) int64 pixels of each image and class in the truth, in the prediction and in both.
         weights: (B,REPLICATES) uint8 of the bootstrap.
     """
@@ -45,72 +44,56 @@ class Counted:
     weights: np.ndarray
 
 
-def counted(pairs: Iterable[Pair], *, first_tag: int, objects: bool = True) -> Counted | None:
+class Memory:
+    """Room for the loops, used again for the next image: fresh memory for each would cost more than the counting."""
+
+    def __init__(self, pixels: int) -> None:
+        """Room for an image of so many pixels."""
+        self.room = -(-pixels // loops.WORD) * loops.WORD
+        self.maps, self.spare = np.empty((4, self.room), np.uint8), np.empty((2, self.room), np.uint8)
+        self.runs, self.parts = np.empty((4, self.room), np.int32), np.empty((5, self.room), np.int32)
+
+
+def counted(pairs: Iterable[Pair], *, first_tag: int) -> Counted | None:
     """Counts some images together, None where there are none.
 
     Args:
         pairs: the images.
         first_tag: the first class that is no background.
-        objects: whether objects are counted, a quarter of all the work; else they are 0.
     """
-    ids, parts, codes, sums = [], [], [], []
-    frames: dict[tuple[int, int], Frame] = {}
+    joint, boundary = np.zeros((LABELS, LABELS), np.int64), np.zeros((3, LABELS), np.int64)
+    found, below = np.zeros((len(BELOW), len(COUNTED)), np.int64), np.array(BELOW)
+    ids, images, memory = [], [], Memory(0)
     for image_id, prediction, truth in pairs:
-        size = (truth.shape[0], truth.shape[1])
-        reach = distance(size)
-        if size not in frames:
-            frames[size] = Frame(size, rows=reach + 1)
-        runs = frames[size].fill(prediction, truth)
-        code, pixels = _summed(frames[size], runs, reach)
+        (height, width), pixels = truth.shape, truth.size
+        reach = distance((height, width))
+        if memory.room < pixels:
+            memory = Memory(pixels)
+        labels, bands = memory.maps[:2], memory.maps[2:]
+        for each, mask in zip(labels, (truth, prediction), strict=True):
+            each[:pixels].reshape(height, width)[:] = mask
+        loops.hide(labels[0, :pixels], labels[1])
+        for each, band in zip(labels, bands, strict=True):
+            loops.mark_band(each, (height, width), reach, memory.spare, band)
+        image = np.zeros((3, LABELS), np.int64)
+        runs = loops.count_runs(memory.maps, pixels, joint, boundary, image, memory.runs)
+        parts = loops.find_parts(memory.runs, runs, width, first_tag, memory.parts)
+        loops.link_parts(memory.parts, parts, width)
+        loops.count_objects(memory.parts, parts, pixels, below, found)
         ids.append(image_id)
-        if objects:
-            parts.append(Parts.of(runs, frames[size], first_tag=first_tag, whole=truth.size))
-        codes.append(code)
-        sums.append(pixels)
+        images.append(image)
     if not ids:
         return None
-    image = np.repeat(np.arange(len(ids)), [len(each) for each in codes])
-    code, pixels = np.concatenate(codes).astype(np.int64), np.concatenate(sums)
-    shown = code < IGNORE << 8
-    by_class, by_image = _by_class(image[shown], code[shown], pixels[shown], len(ids))
+    by_image = np.stack(images)
     return Counted(
-        pairs=np.bincount(code[shown], pixels[shown, 0], minlength=LABELS**2).astype(np.int64).reshape(LABELS, LABELS),
-        holders=(by_image[0] > 0).sum(0),
-        small=small_counts(by_image[0], by_image).sum(1),
-        boundary=by_class,
-        objects=objects_of(parts).counts(),
-        images=np.moveaxis(by_image, 0, 1),
+        pairs=joint,
+        holders=(by_image[:, 0] > 0).sum(0),
+        small=small_counts(by_image[:, 0], np.moveaxis(by_image, 1, 0)).sum(1),
+        boundary=boundary,
+        objects=found,
+        images=by_image,
         weights=np.stack([weights_of(image_id) for image_id in ids]),
     )
-
-
-def _by_class(image: np.ndarray, code: np.ndarray, pixels: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """From sums of pairs, see `_summed`: `Counted.boundary`, and pixels (3,B,256) of each image and class."""
-    truth, prediction = code >> 8, code & 255
-    whole, of_truth, of_prediction, of_both = pixels.T
-    hit = truth == prediction
-    bands_of = ((truth, of_truth), (prediction, of_prediction), (truth, of_both * hit))
-    by_class = [np.bincount(labels, weights, minlength=LABELS) for labels, weights in bands_of]
-    by_image = [
-        np.bincount(LABELS * image + labels, weights, minlength=LABELS * images)
-        for labels, weights in ((truth, whole), (prediction, whole), (truth, whole * hit))
-    ]
-    return np.stack(by_class).astype(np.int64), np.stack(by_image).astype(np.int64).reshape(3, images, LABELS)
-
-
-def _summed(frame: Frame, runs: Runs, reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes (G) of the pairs of an image, 256 * truth + prediction, each once.
-
-    And (G,4) pixels of each: all, those in the band of the truth, in that of the prediction, in both.
-    """
-    codes = runs.truth.astype(np.uint16) << 8 | runs.prediction
-    order = np.argsort(codes, kind="stable")  # by digits: the fastest for 16 bits
-    codes = codes.take(order)
-    first = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
-    bits = bands(frame, reach)
-    inside = pixels_in(np.concatenate([bits, bits[:1] & bits[1:]]), runs.stop - reach * (frame.width + 1))
-    pixels = np.concatenate([runs.length[None].astype(np.int32), inside]).take(order, axis=1)
-    return codes[first], np.add.reduceat(pixels, first, axis=1).T
 
 
 class SplitCounts(Metric):
@@ -161,11 +144,11 @@ class SplitCounts(Metric):
         return {name: getattr(self, name) for name in names}
 
 
-def scores_of_split(sums: Mapping[str, Tensor], table: ClassTable, *, objects: bool = True) -> Scores:
-    """All scores, from the sums of `SplitCounts` over all images; `objects` says whether these were counted."""
+def scores_of_split(sums: Mapping[str, Tensor], table: ClassTable) -> Scores:
+    """All scores, from the sums of `SplitCounts` over all images."""
     return replace(
         scores_of(sums["pairs"], sums["holders"], table, small=sums["small"]),
         boundary=BoundaryScores.of(sums["boundary"].numpy(), table),
         intervals=Intervals.of(sums["replicates"].numpy().reshape(REPLICATES, 3, table.num_classes)),
-        objects=sums["objects"].numpy() if objects else None,
+        objects=sums["objects"].numpy(),
     )

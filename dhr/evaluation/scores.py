@@ -94,8 +94,7 @@ def joint_histogram(prediction: Tensor, truth: Tensor) -> Tensor:
 def joint_histogram_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Joint histogram of several (prediction, truth) pairs of uint8 masks (H,W), and the counts of each image.
 
-    Counts runs of equal pairs, a few thousand in a mask, and not single pixels. A compiled loop would take half the
-    time, but to import its compiler takes longer than to score all masks of VOC.
+    Counts runs of equal pairs, a few thousand in a mask, and not single pixels.
 
     Returns:
         (256,256) int64, rows truth; (256) how many images hold each truth label; (4,256) counts of small objects, see

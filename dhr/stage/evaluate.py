@@ -46,13 +46,11 @@ class Scored:
     Attributes:
         split: with the truth.
         folder: of the masks, <id>.png.
-        objects: whether the recall of objects is counted.
         objects_only: whether images whose truth holds only background and 255 are left out.
     """
 
     split: Split
     folder: Path
-    objects: bool = False
     objects_only: bool = False
 
     def pairs(self, ids: Sequence[str]) -> Iterator[Pair]:
@@ -111,7 +109,7 @@ class Asked:
             dataset, split, folder = run.settings.dataset.name, run.split(cfg.split), run.folder.masks(cfg.split)
             named, path, title = folder, RunFolder(Path(cfg.run)).scores(cfg.split), Path(cfg.run).name
             path = path.parent / "released" / path.name if released else path
-        scored = Scored(split, folder, cfg.objects, objects_only=released and split.layout.folder != COCO)
+        scored = Scored(split, folder, objects_only=released and split.layout.folder != COCO)
         return cls(dataset, scored, named, path, title, released)
 
 
@@ -140,7 +138,7 @@ def evaluate(cfg: DictConfig) -> dict[str, object]:
     sums = counts.compute()
     images = int(sums["total"])
     result = as_json(
-        scores_of_split(sums, split.table, objects=asked.scored.objects),
+        scores_of_split(sums, split.table),
         split.table,
         **{"dataset": asked.dataset, "split": split.name, "masks": str(folder), "images": images},
         **{"missing": len(inventory.missing), "extra": len(inventory.extra), "command": command_line("evaluate")},
@@ -190,7 +188,7 @@ def chunks_counted(scored: Scored, ids: Sequence[str]) -> Iterator[tuple[Counted
     table = scored.split.table
 
     def checked(chunk: Sequence[str]) -> Counted | None:
-        some = counted(scored.pairs(chunk), first_tag=table.first_tag, objects=scored.objects)
+        some = counted(scored.pairs(chunk), first_tag=table.first_tag)
         if some is not None:
             check_labels(some.pairs, table.num_classes, chunk[0])
         return some

@@ -39,7 +39,7 @@ def test_the_truth_and_what_is_not_quite_it(prepared: tuple[Tiny, str]) -> None:
         pairs.append((moved, truth))
     found = {}
     for name in ("same", "moved"):
-        there.call("evaluate", f"dataset={dataset}", f"masks={there.root / name}", "objects=true")
+        there.call("evaluate", f"dataset={dataset}", f"masks={there.root / name}")
         found[name] = read_json(there.root / f"{name}.validation.scores.json")
     same, moved = found["same"], found["moved"]
     assert (same["miou"], same["boundary"]["miou"], same["miou_interval"]) == (100, 100, [100, 100])

@@ -6,9 +6,9 @@ from scipy.ndimage import binary_erosion
 from test_scores import Pair, case, table
 
 from dhr.core.labels import IGNORE
-from dhr.evaluation.boundary import BoundaryScores, bands, distance, pixels_in
+from dhr.evaluation.boundary import BoundaryScores, distance
 from dhr.evaluation.counts import Counted, counted
-from dhr.evaluation.framed import Frame
+from dhr.evaluation.loops import mark_band
 
 
 def inner(mask: np.ndarray, reach: int) -> np.ndarray:
@@ -55,24 +55,24 @@ def test_one_band_is_that_of_every_class(seed: int, kind: object) -> None:
     assert np.array_equal(counts_of(pairs).boundary[:, :12], slow(pairs, 12))
 
 
-@pytest.mark.parametrize("reach", [1, 2, 5, 17, 40])
+@pytest.mark.parametrize("reach", [1, 2, 5, 17, 40, 44, 45, 99])
 def test_any_distance(reach: int) -> None:
     truth = np.zeros((90, 200), np.uint8)
     truth[3:80, 5:190] = 1
     truth[30:34, 90:100] = 2
-    frame = Frame((90, 200), rows=reach + 1)
-    runs = frame.fill(truth, truth)
-    inside = pixels_in(bands(frame, reach), runs.stop - reach * (frame.width + 1))
-    for label in range(3):
-        assert int(inside[0][runs.truth == label].sum()) == inner(truth == label, reach).sum(), label
+    band = np.full((90, 200), 7, np.uint8)  # whatever was there before
+    mark_band(truth.ravel(), truth.shape, reach, np.empty((2, truth.size), np.uint8), band.ravel())
+    assert np.array_equal(band, sum(inner(truth == label, reach) for label in range(3)))
 
 
-def test_a_frame_is_filled_again() -> None:
-    first, second = (np.full((5, 7), label, np.uint8) for label in (1, 2))
-    first[2, 3] = IGNORE
-    assert np.array_equal(counts_of([(first, first), (second, second)]).boundary[:, :3], slow(
-        [(first, first), (second, second)], 3
-    ))  # fmt: skip
+def test_memory_is_used_again_for_smaller_and_larger_images() -> None:
+    pairs = [
+        (mask, mask)
+        for size, label in (((5, 7), 1), ((3, 3), 2), ((9, 8), 1))
+        for mask in [np.full(size, label, np.uint8)]
+    ]
+    pairs[0][1][2, 3] = IGNORE
+    assert np.array_equal(counts_of(pairs).boundary[:, :3], slow(pairs, 3))
 
 
 def test_the_distance_is_two_percent_of_the_diagonal() -> None:
