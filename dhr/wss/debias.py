@@ -124,6 +124,20 @@ def likeness(features: Tensor, centroids: Tensor, size: tuple[int, int]) -> Tens
     return resize(best[None, None], size)[0, 0].clamp_max(1)
 
 
+def contrast(features: Tensor, centroids: Tensor, backgrounds: Tensor, size: tuple[int, int]) -> Tensor:
+    """How much liker its classes than the background of its image every pixel is, in [0,1]: .5 where it is both alike.
+
+    Not published. Unlike `likeness` it needs no features whose cosines are above .5 within a class and below elsewhere.
+
+    Args:
+        features: (D,h,w).
+        centroids: (C,D) debiased centroids of the classes of the image, unit vectors or zero.
+        backgrounds: (B,D) centroids of the background of this image, none where it has none.
+        size: (H,W) of the image.
+    """
+    return (1 + likeness(features, centroids, size) - likeness(features, backgrounds, size)) / 2
+
+
 def without_bias(mask: Tensor, foreground: Tensor, pixels: Tensor, *, crf: Crf) -> Tensor:
     """The mask with IGNORE where it has foreground that the debiased mask, the CRF of the likeness, has not.
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Gt, Le
@@ -26,7 +26,7 @@ from dhr.runtime.pools import cores, map_ahead
 from dhr.runtime.progress import progress
 from dhr.training.average import EmaAverage
 from dhr.wss.complement import ComplementedModule, Teacher
-from dhr.wss.debias import centroids_of, debiased_centroids, likeness, without_bias
+from dhr.wss.debias import BACKGROUND, centroids_of, contrast, debiased_centroids, likeness, without_bias
 from dhr.wss.prediction import tagged_masks
 from dhr.wss.recipe import Step
 from dhr.wss.workshop import Workshop
@@ -45,6 +45,8 @@ class MarsRecipe:
             too little to say anything, and they are not learnt.
         clusters: per label of an image, K_fg = K_bg, as published.
         kept: share of the centroids of a class that are far enough from the backgrounds, as published.
+        against: what a pixel's likeness to its classes has to exceed: one half, as published, or its likeness to the
+            background of its image.
         scales: factors on the size of the images whose masks are made.
         flip: whether the mirrored image is averaged in.
     """
@@ -55,6 +57,7 @@ class MarsRecipe:
     start_epoch: Epoch = 1
     clusters: SmallCount = 2
     kept: Annotated[float, Gt(0), Le(1)] = 0.4
+    against: Literal["half", "background"] = "half"
     scales: Scales = (1.0,)
     flip: bool = True
 
@@ -155,7 +158,14 @@ class CentroidStep:
             if values is None:  # a trial
                 values = torch.zeros(shop.learnt.table.num_classes, len(features))
             of_tags = values[shop.learnt.table.first_tag :][seen.tags > 0]
-            foreground = likeness(features, of_tags, (seen.wss_mask.shape[0], seen.wss_mask.shape[1]))
+            size = (seen.wss_mask.shape[0], seen.wss_mask.shape[1])
+            if self.recipe.against == "half":
+                foreground = likeness(features, of_tags, size)
+            else:
+                own = centroids_of(features, seen.wss_mask, count=self.recipe.clusters)
+                foreground = contrast(
+                    features, of_tags, own.get(BACKGROUND, features.new_zeros(0, len(features))), size
+                )
             return image_id, without_bias(seen.wss_mask, foreground, seen.pixels, crf=shop.crf)
 
         workers = max(self.shop.crf.workers, 1)

@@ -16,7 +16,7 @@ from dhr.core.sample import Batch, NetworkOutput, Sample
 from dhr.core.window import Window
 from dhr.crf.none import NoCrf
 from dhr.wss.complement import Teacher
-from dhr.wss.debias import centroids_of, clusters_of, debiased_centroids, likeness, without_bias
+from dhr.wss.debias import centroids_of, clusters_of, contrast, debiased_centroids, likeness, without_bias
 
 
 def units(*shape: int, seed: int = 0) -> Tensor:
@@ -91,6 +91,22 @@ def test_likeness_is_the_best_cosine_above_zero() -> None:
     assert likeness(features, centroids, (8, 9)).shape == (8, 9)
     for nothing in (torch.zeros(1, 5), torch.zeros(0, 5)):  # a class of no mask, an image without tags
         assert not likeness(features, nothing, (8, 9)).any()
+
+
+def test_contrast_is_the_likeness_to_classes_against_that_to_the_background() -> None:
+    features, classes, backgrounds = units(2, 3, 5).permute(2, 0, 1), units(2, 5, seed=1), units(3, 5, seed=2)
+
+    def best(y: int, x: int, among: Tensor) -> float:
+        return max(0.0, *(float(features[:, y, x] @ v) for v in among))
+
+    found = contrast(features, classes, backgrounds, (2, 3))
+    for y in range(2):
+        for x in range(3):
+            ours, theirs = best(y, x, classes), best(y, x, backgrounds)
+            assert float(found[y, x]) == pytest.approx((1 + ours - theirs) / 2, abs=1e-6)
+            assert (float(found[y, x]) > 0.5) == (ours > theirs)
+    alone = contrast(features, classes, torch.zeros(0, 5), (2, 3))  # an image that is all foreground
+    torch.testing.assert_close(alone, (1 + likeness(features, classes, (2, 3))) / 2)
 
 
 def test_foreground_that_is_not_like_its_class_becomes_unknown() -> None:
