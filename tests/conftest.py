@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hydra_memo
 import pytest
 import torch
 from hypothesis import settings
@@ -17,6 +18,7 @@ from dhr.training.stopping import StepSeeds
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 collect_ignore = ["plugin_package"]  # a package of its own, which one test installs
+hydra_memo.remember()
 torch.set_num_threads(1)  # the maps are tiny: more threads only get in each other's way
 
 
