@@ -9,7 +9,6 @@ from random import Random
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0,1]
 STD = (0.229, 0.224, 0.225)
@@ -22,8 +21,8 @@ def normalise(pixels: Tensor) -> Tensor:
     >>> normalise(torch.tensor([124, 116, 104], dtype=torch.uint8).view(3, 1, 1)).flatten()  # nearly the mean colour
     tensor([ 0.0056, -0.0049,  0.0082])
     """
-    image = functional.to_dtype(pixels, torch.float32, scale=True)
-    # Plain numbers: torchvision's normalize copies them to the device as tensors, and waits for it.
+    # With plain numbers: torchvision's normalize copies them to the device as tensors, and waits for it.
+    image = pixels.to(torch.float32).mul_(1 / 255)
     for plane, mean, std in zip(image.unbind(-3), MEAN, STD, strict=True):
         plane.sub_(mean).div_(std)
     return image
@@ -74,7 +73,8 @@ def jitter(pixels: Tensor, valid: Tensor, numbers: Tensor, *, hue: bool) -> Tens
     shown, area = valid.to(torch.float32), valid.sum((1, 2)).clamp_min(1)
     for turn in numbers[:, HUE + 1 :].unbind(1):
         factor = numbers.gather(1, turn.long()[:, None])[:, 0]
-        grey = functional.rgb_to_grayscale(values)[:, 0]
+        red, green, blue = values.unbind(1)
+        grey = red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)  # torchvision's rgb_to_grayscale
         # Rows first, then their sums: so the neighbours in the batch have no influence on the order of addition.
         mean = (grey * shown).sum(2).sum(1) / area
         own, constant = (1 - factor) * (turn == SATURATION), (1 - factor) * mean * (turn == CONTRAST)

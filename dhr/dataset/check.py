@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from dhr.core.errors import InputError
 from dhr.dataset.split import MaskFolder, PictureDataset, Split
@@ -60,6 +59,8 @@ class TrainingFiles:
         lacking = len(tagged) - len(positions)
         if lacking:
             message = f"{self.split.name}: {lacking} of {len(tagged)} images have no tag and are left out"
+            from pytorch_lightning.utilities.rank_zero import rank_zero_only  # seconds, which only trainings have
+
             rank_zero_only(log.info)(message)
         return positions
 

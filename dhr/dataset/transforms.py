@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from random import Random
 
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from dhr.core.colour import draw_jitter
 from dhr.core.labels import IGNORE
@@ -47,6 +46,8 @@ class TrainTransform:
 
     def __call__(self, pixels: Tensor, mask: Tensor, random: Random) -> Crop:
         """Cuts (3,H,W) uint8 RGB and a (H,W) uint8 mask of the same size."""
+        from torchvision.transforms.v2 import functional  # seconds, which only trainings have; Lightning imported it
+
         window = self.draw((mask.shape[-2], mask.shape[-1]), random)
         resized = functional.resize(pixels, list(window.scaled), functional.InterpolationMode.BICUBIC, antialias=True)
         return Crop(

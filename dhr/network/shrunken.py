@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode, functional
 
 from dhr.core.cells import Size
 from dhr.core.numerics import at_places, fast_argmax, resize
@@ -19,6 +18,8 @@ def shrunk(pixels: Tensor, longest: int | None) -> Tensor:
     sides = (pixels.shape[-2], pixels.shape[-1])
     if longest is None or max(sides) <= longest:
         return pixels
+    from torchvision.transforms.v2 import InterpolationMode, functional  # seconds, which whole images need not
+
     size = [max(round(side * longest / max(sides)), 1) for side in sides]
     return functional.resize(pixels, size, InterpolationMode.BICUBIC, antialias=True)
 

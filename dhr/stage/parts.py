@@ -4,12 +4,10 @@ import re
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytorch_lightning as pl
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import Callback
 
 from dhr.config.parts import build
 from dhr.core.errors import InputError
@@ -22,9 +20,13 @@ from dhr.disk.layout import DataLayout, RunFolder
 from dhr.disk.run_record import RunRecord
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.stage.cures import cure_of_masks
-from dhr.training.bars import progress_bar
 from dhr.training.features import Features
-from dhr.training.fitting import MakeTrainer
+
+if TYPE_CHECKING:  # Lightning takes seconds to import, and only trainings need it
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback
+
+    from dhr.training.fitting import MakeTrainer
 
 REFUSED_SWITCHES = {  # of Lightning's, and what to use instead
     "overfit_batches": "trainer.limit_train_batches and trainer.limit_val_batches",
@@ -146,18 +148,20 @@ def build_network(cfg: DictConfig, table: ClassTable, *, trained: bool = False) 
     return SegmentationNetwork(backbone, decoder, classifier)
 
 
-def trainer_of(node: DictConfig) -> MakeTrainer:
+def trainer_of(node: DictConfig) -> "MakeTrainer":
     """A function that makes trainers with the options of `node`.
 
     Raises:
         InputError: an option is set that would change which crops a training sees, or their order.
     """
+    from dhr.training.bars import progress_bar
+
     for key, instead in REFUSED_SWITCHES.items():
         if node.get(key):
             raise InputError(f"trainer.{key}: {node[key]}: not offered; use {instead}")
     bars = [] if node.get("enable_progress_bar") is False else [progress_bar()]
 
-    def make(*, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
+    def make(*, callbacks: "Sequence[Callback]", **options: Any) -> "pl.Trainer":
         trainer: pl.Trainer = build(node, callbacks=[*callbacks, *bars], **options)
         return trainer
 

@@ -15,7 +15,6 @@ from dhr.disk.layout import RunFolder
 from dhr.disk.mark import sha256_of
 from dhr.disk.run_record import RunRecord
 from dhr.disk.weights.hub import PROGRAM
-from dhr.network.program import program_network
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.weights import load_network
 from dhr.stage.parts import build_network, open_split, open_split_of_run, refuse_other_classes
@@ -114,6 +113,8 @@ class Source:
         return network
 
     def _program(self) -> SegmentationNetwork:
+        from dhr.network.program import program_network  # brings timm and transformers, which most commands need not
+
         said = stated(self.weights)
         if said is None:
             raise InputError(f"weights: {self.weights}: not of dhr.export; use a run, or weights that it exported")

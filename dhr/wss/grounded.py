@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -10,9 +10,10 @@ from dhr.dataset.split import Split
 from dhr.disk.image import image_size
 from dhr.grounder.interface import Grounder, Task
 from dhr.grounder.paint import mask_of
-from dhr.wss.recipe import Step
-from dhr.wss.steps import Products
-from dhr.wss.workshop import Workshop
+
+if TYPE_CHECKING:  # they bring Lightning, for which `dhr.ground` should not wait
+    from dhr.wss.recipe import Step
+    from dhr.wss.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,10 @@ class GroundedRecipe:
 
     grounder: Grounder
 
-    def steps(self, workshop: Workshop) -> Sequence[Step]:
+    def steps(self, workshop: "Workshop") -> Sequence["Step"]:
         """See `Recipe`: the masks. Neither seed nor CRF, nor how crops are cut, decides anything of them."""
+        from dhr.wss.steps import Products
+
         split, folder = workshop.wanted, workshop.folder
         task = task_of(split, "wss.recipe.grounder")
         finder = self.grounder.open(task)
