@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from complaints import complaint
 from omegaconf import OmegaConf
+from written import written
 
 from dhr.config.compose import compose, jobs
 from dhr.config.groups import GROUPS as TABLE
@@ -134,6 +135,8 @@ def test_every_option_composes(group: str, option: str) -> None:
     verb = {"cam": "train_wss", "cause": "train_uss", "stego": "train_uss", "grounder": "ground"}.get(group, "train")
     cfg = compose(verb, [f"{group}={option}", *BESIDE.get((group, option), [])])
     assert cfg.choices.get(group, option) == option
+    if group in ("backbone", "decoder"):
+        assert cfg[group]._target_ == written(group, option)["_target_"]  # as other tests read it
 
 
 @pytest.mark.parametrize("verb", sorted({*SCHEMAS} - {"predict", "labels", "report", "evaluate", "submit", "export"}))

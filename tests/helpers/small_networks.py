@@ -2,15 +2,12 @@
 
 import json
 import math
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-from dhr.config.compose import compose
+from written import written
 
 GOLDEN = "golden"
 SHRUNK = {  # what makes a class of backbone or decoder small
@@ -31,12 +28,9 @@ SHRUNK = {  # what makes a class of backbone or decoder small
 }
 
 
-@cache
 def target(group: str, option: str) -> str:
     """Class behind an option of the group."""
-    beside = "decoder=mask2former" if group == "backbone" else "backbone=vit_small"  # which go with all of the other
-    cfg: Any = compose("train", ["dataset=voc", f"{group}={option}", beside, "classifier=none", "rebalancing=none"])
-    return str(cfg[group]._target_).rpartition(".")[2]
+    return str(written(group, option)["_target_"]).rpartition(".")[2]
 
 
 def words(backbone: str, decoder: str, *extra: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from written import written
 
 from dhr.config.compose import compose
 from dhr.config.parts import build
@@ -31,9 +32,7 @@ def composed(*words: str) -> Any:
     return compose("train", list(words))
 
 
-RELABELLING = [
-    name for name in options("rebalancing") if composed(f"rebalancing={name}").rebalancing.rebalancer is not None
-]
+RELABELLING = [name for name in options("rebalancing") if written("rebalancing", name)["rebalancer"] is not None]
 
 
 def crf_of(option: str) -> Crf:

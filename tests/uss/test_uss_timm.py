@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import Tensor
 from transformers_of import picture, saved
+from written import written
 
 from dhr.config.compose import compose
 from dhr.config.parts import build
@@ -166,11 +167,7 @@ def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None
 
 # The options that are offered
 
-OFFERED = [
-    name
-    for name in options("uss/tokens")
-    if "timm_tokens" in compose("extract_uss", ["uss=dino", f"uss/tokens={name}"]).uss.tokens._target_
-]
+OFFERED = [name for name in options("uss/tokens") if "timm_tokens" in written("uss/tokens", name)["_target_"]]
 FAMILIES = {"dinov3", "lingbot", "tipsv2", "pe"}
 
 
