@@ -31,9 +31,20 @@ def shared() -> Path:
     return folder
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests come last: what is wrong shows early."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps pytest-xdist from its own order of files, in which those with the fewest tests come last."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests come last: what is wrong shows early. Where several processes are handed files, those with slow tests
+    come first: a long file that begins last would leave the other processes idle.
+    """
+    slow = {item for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=slow.__contains__)
+    if hasattr(config, "workerinput"):
+        long = {item.path for item in slow}
+        items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")

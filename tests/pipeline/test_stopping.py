@@ -95,6 +95,7 @@ def assert_equal(found: Any, due: Any, place: str) -> None:
         assert found == due, place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("rebalancing=dhr", "dataset.workers=0"), ("rebalancing=none", "dataset.workers=2")])
 def test_a_run_stopped_at_ten_steps_is_the_whole_run(tiny: Tiny, steps: Steps, words: tuple[str, ...]) -> None:
     name = f"stops{len(words[0])}"
@@ -169,6 +170,7 @@ def test_predictions_are_completed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, 
     assert content(run.masks("validation"), ".png") == whole and len(whole) == VALIDATION
 
 
+@pytest.mark.slow
 def test_a_round_of_labels_is_completed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal comes while the labels of the second round are made, which may take hours."""
     words = ("rebalancing=dhr", "refresh=round", "refresh.epochs=2")
