@@ -14,7 +14,7 @@ import pytest
 from complaints import complaint
 from grounders_of import saved_grounding_dino, saved_sam, saved_sam3
 from PIL import Image
-from several import finish, with_two
+from several import begun, ended, exit_code, finish_two
 from tiny import SIDE, Tiny, environment
 
 from dhr.config.compose import compose
@@ -182,13 +182,12 @@ def test_a_killed_call_goes_on_in_two_processes_to_the_masks_of_one(
     write_toy(there.root / "data", splits={"train": 1, "validation": count}, image_size=SIDE)
     whole, folder = there.copy(tmp_path / "whole"), masks(there, "SAM3")
     command = there.command("ground", *models["SAM3"])
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and len(list(folder.glob("*.png"))) < count // 4:
-            time.sleep(0.001)
-        process.kill()
-    done = len(list(folder.glob("*.png")))
-    assert process.returncode == -signal.SIGKILL and done < count
-    said = finish(with_two(command))
+    process = begun(command)
+    while exit_code(process) is None and len(list(folder.glob("*.png"))) < count // 4:
+        time.sleep(0.001)
+    process.kill()
+    assert ended(process) == -signal.SIGKILL and len(list(folder.glob("*.png"))) < count
+    said = finish_two(command)
     assert len(re.findall(r"(\d+) made, (\d+) were there", said)) == 2
     whole.call("ground", *models["SAM3"])
     assert contents(folder) == contents(masks(whole, "SAM3")) and len(contents(folder)) == count

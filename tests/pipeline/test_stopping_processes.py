@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from several import TWO, finish, finish_two
+from several import TWO, finish_here, finish_two
 from tiny import Tiny, environment
 
 from dhr.disk.atomic import read_json
@@ -61,7 +61,7 @@ def test_all_processes_of_a_sweep_get_the_signal(tiny: Tiny) -> None:
     assert "Traceback" not in said and not list(first.root.glob("failed-*")), said
     status, step = end_state(first)
     assert status == "stopped" and 0 < step < 16 and not second.root.exists()
-    finish(swept(tiny, *ALONE))  # with the same result, and without the seconds that helpers need to start
+    finish_here(swept(tiny, *ALONE))  # with the same result, and without the seconds that helpers need to start
     assert end_state(first) == end_state(second) == ("finished", 16)
 
 
