@@ -13,6 +13,7 @@ from dhr.core.words import of_split
 from dhr.dataset.classes import Palette
 from dhr.dataset.spread import spread
 from dhr.disk.image import read_image
+from dhr.disk.layout import RunFolder
 from dhr.disk.mask import read_mask
 from dhr.disk.products import Products
 from dhr.page.pictures import class_ious
@@ -122,14 +123,11 @@ def explore(runs: Sequence[Run], data: RunData | None, *, wss_masks: str | None,
     Raises:
         InputError: an image, a mask or a prediction is broken, or they do not fit together.
     """
-    splits = sorted(path.name for path in runs[0].folder.masks("x").parent.glob("*") if any(path.glob("*.png")))
-    if not splits:
+    split, predicted, ids = predicted_ids(runs[0].folder, data)
+    if split is None:
         return None
-    split = MAIN_SPLIT if MAIN_SPLIT in splits else splits[0]
-    predicted = sorted(path.stem for path in runs[0].folder.masks(split).glob("*.png"))
     if data is None or not data.layout.split(split).is_dir():
         return Explored(split, data, predicted=len(predicted))
-    ids = [image_id for image_id in predicted if data.layout.mask(split, image_id).is_file()]
     chosen = [ids[place] for place in spread(len(ids), MOST)]
     left_out = _left_out(runs[1:], data, split, chosen)
     shown = [run for run in runs if run.name not in left_out]
@@ -147,6 +145,20 @@ def explore(runs: Sequence[Run], data: RunData | None, *, wss_masks: str | None,
         sources=sources,
         images=list(_seen(chosen, sources, data, split, limit // max(len(chosen), 1))),
         left_out=left_out,
+    )
+
+
+def predicted_ids(run: RunFolder, data: RunData | None) -> tuple[str | None, list[str], list[str]]:
+    """The split that is shown, None without predictions; ids of its predictions, and of those of them with a truth."""
+    splits = sorted(path.name for path in run.masks("x").parent.glob("*") if any(path.glob("*.png")))
+    if not splits:
+        return None, [], []
+    split = MAIN_SPLIT if MAIN_SPLIT in splits else splits[0]
+    predicted = sorted(path.stem for path in run.masks(split).glob("*.png"))
+    return (
+        split,
+        predicted,
+        [each for each in predicted if data is not None and data.layout.mask(split, each).is_file()],
     )
 
 

@@ -33,6 +33,24 @@ def check_place(folder: Path, *, overwrite: bool) -> None:
         raise InputError(f"{word('figures', folder)}: is there already; name another folder, or add overwrite=true")
 
 
+def check_rows(rows: Sequence[str] | None, known: Sequence[str]) -> None:
+    """Refuses ids that no row can be drawn of, before anything is scored.
+
+    Args:
+        rows: ids of the user.
+        known: of the images that have both a prediction and a truth.
+
+    Raises:
+        InputError: an id is none of them.
+    """
+    for image_id in rows or ():
+        if image_id not in known:
+            raise InputError(
+                f"{word('rows', image_id)}: no image of this id has both a prediction and a truth; "
+                f"{nearest(image_id, known)}the search of report.html finds ids"
+            )
+
+
 def write_figures(folder: Path, report: Report, *, rows: Sequence[str] | None) -> int:
     """Writes every chart as <folder>/<chart>.svg and rows of images as <folder>/rows/<id>.png.
 
@@ -48,7 +66,8 @@ def write_figures(folder: Path, report: Report, *, rows: Sequence[str] | None) -
         InputError: an id has no prediction with a truth.
     """
     explored = report.explored
-    ids = _chosen(explored, rows)
+    ids = _extremes(explored) if rows is None else list(rows)
+    check_rows(rows, explored.ids if explored else ())
     charts: dict[str, Chart | BlockChart] = {}
     for chart in report.charts:
         name = file_stem(chart.title)
@@ -101,14 +120,5 @@ def shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Im
     return text
 
 
-def _chosen(explored: Explored | None, rows: Sequence[str] | None) -> list[str]:
-    known = explored.ids if explored else []
-    if rows is None:
-        return [image_id for ids in (explored.extremes().values() if explored else ()) for image_id in ids]
-    for image_id in rows:
-        if image_id not in known:
-            raise InputError(
-                f"{word('rows', image_id)}: no image of this id has both a prediction and a truth; "
-                f"{nearest(image_id, known)}the search of report.html finds ids"
-            )
-    return list(rows)
+def _extremes(explored: Explored | None) -> list[str]:
+    return [image_id for ids in (explored.extremes().values() if explored else ()) for image_id in ids]

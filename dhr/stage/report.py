@@ -7,9 +7,11 @@ from omegaconf import DictConfig
 
 from dhr.config.stored import load_run_config
 from dhr.core.words import of_split
-from dhr.disk.layout import scores_beside
-from dhr.page.figures import check_place, write_figures
+from dhr.disk.layout import RunFolder, scores_beside
+from dhr.page.explorer import predicted_ids
+from dhr.page.figures import check_place, check_rows, write_figures
 from dhr.page.report import Report
+from dhr.page.runs import open_data
 
 log = logging.getLogger("dhr.report")
 
@@ -21,12 +23,14 @@ def report(cfg: DictConfig) -> Path:
         The page.
 
     Raises:
-        InputError: a folder is no run, or a file in it is broken.
+        InputError: a folder is no run, a file in it is broken, or `cfg.rows` names an image that is not there.
     """
     run = Path(cfg.run)
     masks = load_run_config(run).wss.masks
     if cfg.figures is not None:
         check_place(Path(cfg.figures), overwrite=cfg.overwrite)
+        _, _, known = predicted_ids(RunFolder(run), open_data(RunFolder(run), Path(cfg.paths.data)))
+        check_rows(cfg.rows, known)
     read = Report.read(
         run,
         compare=[Path(folder) for folder in cfg.compare],

@@ -9,12 +9,17 @@ import pytest
 from PIL import Image
 from report_pages import RECORD, TOY, add_predictions, draw_scene, make_run
 
+from dhr.config.compose import compose
 from dhr.config.relations import check_relations
+from dhr.config.stored import stored_text
 from dhr.core.errors import InputError
+from dhr.disk.layout import RunFolder
 from dhr.evaluation.gallery import overlay
+from dhr.page import explorer
 from dhr.page.figures import GAP, HEAD, check_place, row_png, svg_of, write_figures
 from dhr.page.render import DASHES, PAINTS
 from dhr.page.report import Report
+from dhr.stage.report import report as stage
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -101,3 +106,16 @@ def test_an_unknown_image_is_named(tmp_path: Path, image_id: str) -> None:
 def test_rows_need_a_place() -> None:
     with pytest.raises(InputError, match="rows: .*figures=<folder>"):
         check_relations("report", {"run": "x", "rows": ["a"], "figures": None})
+
+
+def test_an_unknown_image_is_refused_before_any_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path / "run")
+    add_predictions(run)
+    data = f"paths.data={tmp_path / 'data'}"
+    RunFolder(run).config.write_text(stored_text(compose("train", ["dataset=toy", "wss=simulated", data])))
+    scored: list[str] = []
+    monkeypatch.setattr(explorer, "see", lambda image_id, *_: scored.append(image_id))
+    words = [f"run={run}", f"figures={tmp_path / 'figures'}", data]
+    with pytest.raises(InputError, match="rows=val_77: no image of this id.*did you mean val_7"):
+        stage(compose("report", [*words, "rows=[val_2,val_77]"]))
+    assert scored == [] and not (tmp_path / "figures").exists() and not RunFolder(run).report.exists()
