@@ -90,7 +90,7 @@ def line_chart(
     left = round(14 + LETTER * max(len(tick_text(value)) for value in marks), 1)
     low, high = min(x for x, _ in finite), max(x for x, _ in finite)
     if low == high:
-        low, *_, high = ticks(low, high)
+        low, *_, high = ticks(min(0.0, low), high)
     across = Axis(0.0 if 0 < low < 0.2 * high else low, high, left, RIGHT)  # from 0 where that is near
     up = Axis(marks[0], marks[-1], BOTTOM, TOP)
     return Chart(
