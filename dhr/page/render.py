@@ -28,7 +28,7 @@ def templates() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {"count": count, "origin": origin, "percent": percent, "ratio": ratio, "words": words}
-    environment.filters |= {"in_words": in_words}
+    environment.filters |= {"in_words": in_words, "pieces": pieces}
     environment.filters |= {"colour": colour, "dashes": dashes, "paint": paint, "part": part}
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment
@@ -58,6 +58,15 @@ def part(value: object, full: float) -> str:
     """Length of a bar as a share of `full`, from 0 to 1; empty for what is no finite number."""
     length = number(value)
     return "" if length is None else f"{min(max(length / full, 0.0), 1.0):.4g}"
+
+
+def pieces(text: str) -> list[str]:
+    """The parts of a name between which a line may end.
+
+    >>> pieces("runs/a_b-c")
+    ['runs/', 'a_', 'b-c']
+    """
+    return re.split(r"(?<=[_/.])(?=.)", text)
 
 
 def script_hash(name: str) -> str:

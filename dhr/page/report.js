@@ -13,6 +13,9 @@ function make(kind, given = {}, ...children) {
   return element;
 }
 
+// A name that may be broken after _ / and dots, as `pieces` of render.py does.
+const broken = (name) => name.split(/(?<=[_/.])(?=.)/).flatMap((piece, place) => place ? [make("wbr"), piece] : [piece]);
+
 function button(text, press, properties = {}) {
   const made = make("button", { type: "button", textContent: text, ...properties });
   made.addEventListener("click", press);
@@ -350,8 +353,10 @@ function select(option) {
   option.ariaSelected = "true";
   $("list").setAttribute("aria-activedescendant", option.id);
   const box = option.getBoundingClientRect(), frame = $("list").getBoundingClientRect();
-  const isOutside = box.top < frame.top || box.bottom > frame.bottom;
-  if (isOutside) $("list").scrollTop += box.top - frame.top - (frame.height - box.height) / 2;
+  const isOutside = box.top < frame.top || box.bottom > frame.bottom || box.left < frame.left || box.right > frame.right;
+  if (!isOutside) return;
+  $("list").scrollTop += box.top - frame.top - (frame.height - box.height) / 2;
+  $("list").scrollLeft += box.left - frame.left - (frame.width - box.width) / 2;
 }
 
 function patch(colour) {
@@ -380,20 +385,22 @@ function smallShot(image, map, index) {
   press.append(shot);
   const result = map.run >= 0 ? [make("b", number(image.miou[map.run]))] : [];
   const saw = map.saw ? [make("span.letters", `saw ${map.saw}`)] : [];
-  return make("figure", {}, press, make("figcaption", {}, make("kbd", map.key), ` ${map.name} `, ...result, ...saw));
+  const name = make("span.name", { title: map.name }, make("kbd", map.key), " ", ...broken(map.name));
+  return make("figure", {}, press, make("figcaption", {}, name, ...result, ...saw));
 }
 
 function scoreTable(image) {
   const row = (name, values) => {
-    const known = values.filter((value) => value !== null), best = known.length > 1 ? number(Math.max(...known)) : null;
+    const known = values.filter((value) => value !== null).map(number), several = new Set(known).size > 1;
+    const best = several ? number(Math.max(...known)) : null;
     const cell = (value) => make("td.num", {}, number(value) === best ? make("b", best) : number(value));
     return make("tr", {}, make("th", { scope: "row" }, ...name), ...values.map(cell));
   };
   const rows = image.ious.map(([each, ...values]) => {
     const absent = image.truth.includes(each) ? [] : [make("span.letters", "not in the truth")];
-    return row([patch(palette[each] ?? WHITE), className(each), ...absent], values);
+    return row([patch(palette[each] ?? WHITE), ...broken(className(each)), ...absent], values);
   });
-  const names = runs.map((run) => make("th.num", { scope: "col", textContent: run.name }));
+  const names = runs.map((run) => make("th.num", { scope: "col" }, ...broken(run.name)));
   const head = make("tr", {}, make("th", { scope: "col", textContent: "class" }), ...names);
   return make("table.narrow", {}, make("caption", "IoU of each class in this image, %"),
     make("thead", {}, head), make("tbody", {}, row(["mean"], image.miou), ...rows));
@@ -418,7 +425,9 @@ function move(steps) {
   show();
 }
 
-const perRow = () => getComputedStyle($("list")).gridTemplateColumns.split(" ").length;
+// On a phone the list is one row, in which up and down go to the neighbours, too.
+const isRow = () => getComputedStyle($("list")).gridAutoFlow === "column";
+const perRow = () => (isRow() ? 1 : getComputedStyle($("list")).gridTemplateColumns.split(" ").length);
 const MOVES = {
   ArrowRight: () => 1, ArrowLeft: () => -1, ArrowDown: perRow, ArrowUp: () => -perRow(),
   PageDown: () => 3 * perRow(), PageUp: () => -3 * perRow(), Home: () => -Infinity, End: () => Infinity,
@@ -513,7 +522,10 @@ function explore() {
   for (const [id, done] of Object.entries(press)) $(id).addEventListener("click", done);
   for (const id of ["class", "where", "order", "run-shown", "against"]) $(id).addEventListener("change", () => filter(true));
   $("query").addEventListener("input", () => filter(false));
-  const tone = () => $("explorer").style.setProperty("--opacity", `${$("opacity").value}%`);
+  const tone = () => {
+    $("explorer").style.setProperty("--opacity", `${$("opacity").value}%`);
+    $("opacity-said").value = `${$("opacity").value} %`;
+  };
   $("opacity").value = 60;
   $("opacity").addEventListener("input", tone);
   document.addEventListener("keydown", (event) => {
@@ -521,6 +533,10 @@ function explore() {
     if (action) event.preventDefault();
     action?.();
   });
+  // As many maps in each row as make all rows alike, at most 8 on a desk and 4 on a phone.
+  const across = (most) => Math.ceil(maps.length / Math.ceil(maps.length / most));
+  $("strip").style.setProperty("--wide", across(8));
+  $("strip").style.setProperty("--narrow", across(4));
   $("explorer").hidden = false;
   state.map = maps.findIndex((map) => map.run === 0);
   $("maps").querySelectorAll("input")[state.map].checked = true;

@@ -1,5 +1,6 @@
 """What a report says of scores: the table, the scores per class, the confusion matrix, and the scores over tau."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +8,24 @@ from typing import Any
 import numpy as np
 
 from dhr.config.provenance import UNKNOWN
-from dhr.evaluation.tables import NOTHING, Cell, Column, cells_of, columns_of, definitions, interval, number, percent
+from dhr.evaluation.tables import (
+    NOTHING,
+    Cell,
+    Column,
+    cells_of,
+    columns_of,
+    definitions,
+    interval,
+    number,
+    percent,
+    words,
+)
 from dhr.page.line_chart import Chart, Line, line_chart
 from dhr.page.runs import MAIN_SPLIT, Run
 
 SAME_BUT_TAU = ("dataset", "wss", "uss", "rebalancing", "backbone", "decoder", "seed", "max_epochs")
 TAU_CHARTS = (("miou", "mIoU over tau, %"), ("mfpr", "mFPR over tau"), ("mfnr", "mFNR over tau"))
+TOLD_ONCE = {"missing": "{} missing", "measured": "{}"}  # columns that are a sentence where all rows agree
 MISTAKES = 8  # listed beside the confusion matrix
 MISTAKE = 0.01  # share of a class's truth pixels that is listed at least
 
@@ -37,11 +50,19 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Everything that was scored, and by which definitions."""
+    """Everything that was scored, the rows of one split together.
+
+    Attributes:
+        columns: what is told of every row.
+        rows: with their cells.
+        same: what all rows have in common, in place of a column.
+        definitions: names of rows, and the clauses of what they were scored by.
+    """
 
     columns: Sequence[Column]
     rows: Sequence[tuple[ScoreRow, Sequence[Cell]]]
-    definitions: Sequence[str]
+    same: Sequence[str]
+    definitions: Sequence[tuple[Sequence[str], Sequence[str]]]
 
     @property
     def marks_best(self) -> bool:
@@ -105,10 +126,38 @@ def entries_of(runs: Sequence[Run], wss: ScoreRow | None) -> list[ScoreRow]:
 
 def score_table_of(entries: Sequence[ScoreRow]) -> ScoreTable:
     """The score table; without entries it has no rows."""
-    rows = [(entry.name, entry.scores) for entry in entries]
-    columns = columns_of(rows)
+    splits = [split_of(entry) for entry in entries]
+    ordered = sorted(entries, key=lambda entry: (split_of(entry) != MAIN_SPLIT, splits.index(split_of(entry))))
+    rows = [(entry.name, entry.scores) for entry in ordered]
+    columns, same = [], []
+    for column in columns_of(rows):
+        texts = {column.text(column.value(entry.scores)) for entry in ordered}
+        if column.key in TOLD_ONCE and len(texts) == 1:
+            same += [TOLD_ONCE[column.key].format(text) for text in texts if text != NOTHING]
+        else:
+            columns.append(column)
+    told = [(_named(ordered, text), clauses(text)) for text in definitions(entry.scores for entry in ordered)]
     cells = cells_of(rows, columns)
-    return ScoreTable(columns, list(zip(entries, cells, strict=True)), definitions(entry.scores for entry in entries))
+    return ScoreTable(columns, list(zip(ordered, cells, strict=True)), same, told)
+
+
+def _named(entries: Sequence[ScoreRow], definition: str) -> list[str]:
+    """Names of the rows that were scored by a definition, each once."""
+    return list(dict.fromkeys(entry.name for entry in entries if str(entry.scores.get("definition")) == definition))
+
+
+def clauses(definition: str) -> list[str]:
+    """The parts of a definition; each but the first begins with the scores that it is about.
+
+    >>> clauses("one matrix; means over classes; small classes: below the median; boundary: of the contour; summed")
+    ['one matrix; means over classes', 'small classes: below the median', 'boundary: of the contour; summed']
+    """
+    return re.split(r"; (?=[a-z ]+: )", definition)
+
+
+def split_of(entry: ScoreRow) -> str:
+    """The split that was scored, as it is written."""
+    return words(entry.scores.get("split"))
 
 
 def bound(value: object) -> str:
@@ -149,7 +198,8 @@ def _class_rows(own: ScoreRow, entries: Sequence[ScoreRow]) -> list[ClassRow]:
     rows = []
     for name in sorted(sizes, key=lambda name: (sizes[name] == 0, sizes[name])):
         scores = [entry.classes[name] for entry in entries]
-        best = percent(max(number(row.get("iou")) or 0.0 for row in scores)) if len(scores) > 1 else None
+        ious = [number(row.get("iou")) or 0.0 for row in scores]
+        best = percent(max(ious)) if len({*map(percent, ious)}) > 1 else None
         rows.append(ClassRow(name, 100 * sizes[name] / total, scores, best))
     return rows
 
