@@ -3,7 +3,7 @@
 import logging
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +20,7 @@ from dhr.training.metrics import STEP
 from dhr.training.wandb_account import wandb_mode
 
 UPLOAD_SECONDS = 300.0  # that the end of a run waits for its uploads; `wandb sync` sends what is left
+ANSWER_SECONDS = 120.0  # that all else may take: connecting gives up by itself after 90
 log = logging.getLogger("dhr.train")
 
 
@@ -42,7 +43,8 @@ class Board(Logger):
     """The run in wandb that belongs to a run folder; continued with it, as `wandb.json` there keeps its id.
 
     All work is done in a thread of its own and waited for: a thread hands every error over as a value, so that none of
-    the many kinds that wandb and its service know can end a training. After the first one nothing is sent any more.
+    the many kinds that wandb and its service know can end a training, and one that does not answer is not waited for.
+    After the first trouble nothing is sent any more.
 
     Args:
         run: the folder.
@@ -121,7 +123,7 @@ class Board(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Ends the run in wandb, and says where the report of the run folder will lie."""
-        self._attempt(lambda: self._finish(status))
+        self._attempt(lambda: self._finish(status), patience=UPLOAD_SECONDS + ANSWER_SECONDS)
         self.is_open = False
 
     def _connect(self) -> None:
@@ -155,15 +157,40 @@ class Board(Logger):
         if begun.offline:
             log.info(f"logger=wandb: to send what was kept here: wandb sync {shlex.quote(str(Path(begun.dir).parent))}")
 
-    def _attempt(self, act: Callable[[], object], failed: str = "gives up") -> None:
+    def _attempt(self, act: Callable[[], object], failed: str = "gives up", *, patience: float | None = None) -> None:
         if not self.is_open:
             return
-        error = self._thread.submit(act).exception()
+        error = self._error_of(act, patience)
         if error is None:
             return
         self.is_open = False
         reason = " ".join(str(error).split()) or type(error).__name__
         log.warning(f"logger=wandb: {failed} ({reason}); the curves are in {self.run.metrics}")
-        if self._wandb is not None and self._thread.submit(self._wandb.experiment.finish, 1).exception() is not None:
+        if self._wandb is not None and self._error_of(lambda: self._wandb.experiment.finish(1)) is not None:
             # Else its own end, at that of the process, would write another traceback.
-            self._thread.submit(import_module("wandb").teardown).exception()
+            self._error_of(import_module("wandb").teardown)
+
+    def _error_of(self, act: Callable[[], object], patience: float | None = None) -> BaseException | None:
+        patience = ANSWER_SECONDS if patience is None else patience
+        acting = self._thread.submit(act)
+        error = _error_after(acting, patience)
+        if acting.done():
+            return error
+        _error_after(ThreadPoolExecutor(1).submit(_end_service), ANSWER_SECONDS)
+        _error_after(self._thread.submit(import_module("wandb").teardown), ANSWER_SECONDS)
+        return TimeoutError(f"no answer for {patience:.0f} s")
+
+
+def _error_after(acting: Future[object], seconds: float) -> BaseException | None:
+    """What ended an act, None if nothing did; a TimeoutError if it goes on."""
+    try:
+        return acting.exception(seconds)
+    except TimeoutError as error:
+        return error
+
+
+def _end_service() -> None:
+    """Kills the process that wandb works in, so that the thread that waits for its answer goes on with an error."""
+    service = import_module("wandb").setup().ensure_service()._proc  # noqa: SLF001 - wandb has no public name for it
+    if service is not None:
+        service._process.kill()  # noqa: SLF001

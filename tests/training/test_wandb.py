@@ -25,6 +25,7 @@ from dhr.disk.atomic import read_json
 from dhr.disk.layout import RunFolder
 from dhr.evaluation.scores import as_json, joint_histogram_of, scores_of
 from dhr.runtime.signals import Stopped
+from dhr.training import wandb_board
 from dhr.training.metrics import CLASSES, CURVES, FEATURE_PICTURES, SHOWN, STEP, TRAINING_PICTURES, VALIDATION_PICTURES
 from dhr.training.stopping import StepSeeds
 from dhr.training.wandb_board import Board, Drawing
@@ -183,12 +184,12 @@ def board(tmp_path: Path) -> Callable[..., Board]:
     return made
 
 
-def kill_the_service(board: Board | None = None) -> None:
+def kill_the_service(board: Board | None = None, by: signal.Signals = signal.SIGKILL) -> None:
     """The process that this one started for wandb."""
     found = [path.read_text().replace(")", "(").split("(") for path in Path("/proc").glob("[0-9]*/stat")]
     mine = [int(pid) for pid, name, rest in found if name == "wandb-core" and rest.split()[1] == str(os.getpid())]
     for service in mine:
-        os.kill(service, signal.SIGKILL)
+        os.kill(service, by)
     assert mine
     time.sleep(0.1)
 
@@ -223,6 +224,26 @@ def test_a_trouble_is_said_once(
     assert message.startswith("logger=wandb: gives up (") and "; the curves are in" in message
     again = board("again")
     assert again.start()  # the next run has a wandb again
+    again.finalize("success")
+    assert len(said(caplog)) == 1
+
+
+def test_a_service_that_does_not_answer_is_not_waited_for(
+    board: Callable[..., Board], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = board()
+    assert made.start()
+    kill_the_service(by=signal.SIGSTOP)
+    monkeypatch.setattr(wandb_board, "UPLOAD_SECONDS", 0.5)
+    monkeypatch.setattr(wandb_board, "ANSWER_SECONDS", 0.5)
+    begun = time.monotonic()
+    made.finalize("success")
+    assert time.monotonic() - begun < 30
+    (message,) = said(caplog)
+    assert message.startswith("logger=wandb: gives up (no answer for 1 s)")
+    monkeypatch.undo()
+    again = board("again")
+    assert again.start(), "the next run has a wandb again"
     again.finalize("success")
     assert len(said(caplog)) == 1
 
