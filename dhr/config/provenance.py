@@ -128,9 +128,24 @@ def letters_of(part: Mapping[str, Any] | None) -> str:
     brought, said = next((part[key] for key in BROUGHT if key in part), None), part.get(SAW)
     if brought in (None, "random"):
         return NOTHING
+    if said is None:
+        said = letters_of_made(Path(str(brought).removeprefix(ADMITTED)))
     admitted = "M" if str(brought).startswith(ADMITTED) else ""
     inner = part.get("segmenter")
     return joined([UNKNOWN if said is None else said, admitted, *([letters_of(inner)] if inner else [])])
+
+
+def letters_of_made(weights: Path) -> str | None:
+    """Letters of a network that train_wss left beside the masks that it made with it; None of any other file.
+
+    Raises:
+        InputError: what is written beside the masks are no letters.
+    """
+    ending = f".{SAW}.json"
+    if not weights.is_file():
+        return None
+    beside = [path.with_name(path.name.removesuffix(ending)) for path in weights.parent.glob(f"*{ending}")]
+    return joined(letters_beside(folder) or UNKNOWN for folder in beside) if beside else None
 
 
 def joined(several: Iterable[str]) -> str:

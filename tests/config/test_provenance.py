@@ -21,6 +21,7 @@ from dhr.config.provenance import (
 )
 from dhr.config.tree import options
 from dhr.core.errors import InputError
+from dhr.disk.atomic import write_json
 from dhr.disk.run_record import RunRecord
 from dhr.page.report import write_report
 from dhr.wss.cam import CamRecipe
@@ -101,6 +102,23 @@ def test_masks_made_here_say_what_they_saw_and_brought_ones_are_as_published(tmp
         file_of_letters(masks).write_text(broken)
         with pytest.raises(InputError, match=r"train_aug\.saw\.json: .*run"):
             found("wss=mars")
+
+
+def test_a_network_of_train_wss_saw_what_its_masks_saw(tmp_path: Path) -> None:
+    weights = tmp_path / "WSS" / "CAM" / "backbone.safetensors"
+    words = ["dataset=toy", f"backbone.weights={weights}"]
+    assert provenance(compose("train", words))["saw"]["backbone"] == "?"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"")
+    assert provenance(compose("train", words))["saw"]["backbone"] == "?", "a file of others is not told of"
+    for split, letters in (("train", "nothing"), ("train_aug", "IS")):
+        write_json(file_of_letters(weights.parent / split), {"saw": letters})
+    assert provenance(compose("train", words))["saw"]["backbone"] == "IS"
+    told = provenance(compose("train", [*words, "backbone.saw=T"]))["saw"]
+    assert told["backbone"] == "T", "what the user says comes first"
+    write_json(file_of_letters(weights.parent / "train"), {"saw": "nothing at all"})
+    with pytest.raises(InputError, match="not what train_wss writes"):
+        provenance(compose("train", words))
 
 
 def test_licences_are_those_of_the_names() -> None:
