@@ -13,7 +13,7 @@ from typing import Any
 
 from dhr.core.errors import InputError
 from dhr.disk.atomic import read_json, write_atomically, write_json
-from dhr.disk.ledger import Additions, Known, Ledger, Made, digest_of
+from dhr.disk.ledger import ENDING, Additions, Known, Ledger, Made, digest_of
 from dhr.disk.lock import only_writer
 from dhr.disk.mark import Mark
 from dhr.disk.products import some
@@ -159,6 +159,7 @@ class Output:
         """
         for folder in {self.path(image_id).parent for image_id in ids}:
             remove_orphans(folder)
+        remove_orphans(self.ledger.path.parent, of=self.ledger.path.name.removesuffix(ENDING))
         self.refuse_mixture(ids, overwrite=overwrite)
         expected = {f"{image_id}{suffix}" for image_id in ids for suffix in (self.suffix, *self.others)}
         foreign = sorted(

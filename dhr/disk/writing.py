@@ -69,15 +69,19 @@ def part_of(path: Path) -> str:
     return f"{path.parent}/.{path.name[:LONGEST]}.{owner}.part"
 
 
-def remove_orphans(folder: Path) -> None:
+def remove_orphans(folder: Path, of: str = "") -> None:
     """Removes the parts in a folder that nobody completes: their writer is dead, or they are days old.
 
     Parts of living processes stay, and so do younger ones of other machines. The folder is listed once; the first
     part that cannot be removed ends the removal.
+
+    Args:
+        folder: need not exist.
+        of: with what the names of their files begin, in a folder that may hold files of others.
     """
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
-            if name.startswith(".") and name.endswith(".part") and _is_orphan(folder / name):
+            if name.startswith(f".{of[:LONGEST]}") and name.endswith(".part") and _is_orphan(folder / name):
                 (folder / name).unlink()
 
 

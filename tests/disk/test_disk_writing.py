@@ -147,6 +147,15 @@ def test_parts_are_judged_by_their_writer(tmp_path: Path, case: str) -> None:
     assert part.exists() == stays
 
 
+@pytest.mark.parametrize(("name", "stays"), [("train.json", False), ("training.json", True), ("other.json", True)])
+def test_among_files_of_others_only_parts_of_own_files_are_removed(tmp_path: Path, name: str, stays: bool) -> None:
+    part = other_start(Path(part_of(tmp_path / name)))
+    part = part.with_name(part.name.replace("a.png", name))
+    part.write_bytes(b"x")
+    remove_orphans(tmp_path, of="train.")
+    assert part.exists() == stays
+
+
 def test_names_of_parts_stay_short_enough(tmp_path: Path) -> None:
     write_atomically(tmp_path / f"{'ä' * 120}.png", b"x")
     write_atomically(tmp_path / ("a" * 255), b"x")
