@@ -25,6 +25,7 @@ from dhr.disk.lock import only_writer
 from dhr.disk.mask import encode_mask
 from dhr.disk.output import Keep, Output
 from dhr.disk.weights.state import load_strictly, read_weights
+from dhr.disk.writing import remove_orphans
 from dhr.runtime.ranks import Ranks
 from dhr.training.average import EmaAverage
 from dhr.training.fitting import Fitting, is_first_process
@@ -81,6 +82,8 @@ class Training:
         shop, file = self.shop, self.file
         if file.is_there():
             log.info(f"{file.weights}: the {file.name} is there; overwrite=true trains it anew")
+            if is_first_process():
+                file.tidy()
         else:
             self._train()
         load_strictly(self.module, read_weights(file.weights), file.weights)
@@ -98,18 +101,20 @@ class Training:
         )  # fmt: skip
         data.share(fitting.processes)
         with only_writer(file.folder, wanted=is_first_process()):
+            if is_first_process():
+                remove_orphans(file.folder)
             fitting.run(self.module.train(), data)  # Lightning leaves the mode alone, and a trial of masks set another
             if self.average is not None:
                 self.average.settle(self.module)
             for name, part in self.parts.items():
                 _save(file.folder / name, part)
             _save(file.weights, self.module)
-        trainer = fitting.trainer
-        ranks = shop.ranks = Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
-        ranks.wait()
-        if ranks.first:
-            file.conclude()
-        ranks.wait()
+            trainer = fitting.trainer
+            ranks = shop.ranks = Ranks(trainer.global_rank, trainer.world_size, trainer.strategy.root_device)
+            ranks.wait()
+            if ranks.first:
+                file.conclude()
+            ranks.wait()
 
 
 @dataclass

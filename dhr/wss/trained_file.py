@@ -9,6 +9,7 @@ from typing import Any
 from dhr.core.errors import InputError
 from dhr.disk.atomic import read_json, write_json
 from dhr.disk.ledger import digest_of
+from dhr.disk.lock import only_writer
 from dhr.disk.mark import sha256_of
 from dhr.disk.output import differing_keys
 from dhr.training.fitting import LAST
@@ -89,6 +90,16 @@ class TrainedFile:
         write_json(self.recipe, {**self.settings, "weights": self.digest()})
         for folder in self.folder.glob(".training-*"):
             shutil.rmtree(folder)
+
+    def tidy(self) -> None:
+        """Removes the checkpoints of a training that was killed between its record and the end of `conclude`.
+
+        Raises:
+            InputError: another process trains it anew.
+        """
+        if self.begun.exists():
+            with only_writer(self.folder):
+                shutil.rmtree(self.begun)
 
 
 def without(settings: Any, names: Collection[str]) -> Any:

@@ -16,6 +16,7 @@ from tiny import TRAIN, Tiny
 
 from dhr.core.errors import InputError
 from dhr.disk.mask import read_mask
+from dhr.disk.writing import part_of
 from dhr.wss.recipe import TRIALS, carry_out, say_what_is_due, seconds_of
 from dhr.wss.steps import Training
 from dhr.wss.trained_file import TrainedFile
@@ -185,27 +186,40 @@ def test_masks_of_a_method_without_a_network_are_refused_first(there: Tiny) -> N
     assert files(there.root) == before
 
 
+@pytest.mark.parametrize("place", [(TrainedFile, "conclude"), (shutil, "rmtree")], ids=["unrecorded", "recorded"])
 @pytest.mark.parametrize("files_of_end", ["first", "again"])
 def test_a_training_killed_in_its_very_end_goes_on(
-    there: Tiny, monkeypatch: pytest.MonkeyPatch, files_of_end: str
+    there: Tiny, monkeypatch: pytest.MonkeyPatch, files_of_end: str, place: tuple[Any, str]
 ) -> None:
-    """Its weights are there and nothing says yet how they were trained, or that of other weights is still there."""
+    """Its weights are there and nothing says yet how they were trained, or that of other weights is still there.
+
+    Or all is there, and its checkpoints are not removed yet. What it was writing is left, too.
+    """
     words = ("overwrite=true",) if files_of_end == "again" else ()
     if words:
         there.call("train_wss", "seed=2")
 
-    def killed(_: TrainedFile) -> None:
+    def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainedFile, "conclude", killed)
+        patch.setattr(*place, killed)
         with pytest.raises(KeyboardInterrupt):
             there.call("train_wss", *words)
+    assert [*there.wss.glob(".training-*")]
+    for name in ("classifier.safetensors", "recipe.json", "train.json") if place[1] == "conclude" else ():
+        part_of_the_dead(there.wss / name)
     there.call("train_wss", *words)
     continued = files(there.wss)
     shutil.rmtree(there.wss)
     there.call("train_wss")
     assert files(there.wss) == continued
+
+
+def part_of_the_dead(path: Path) -> None:
+    """A process that has the number of a living one is dead if it began earlier."""
+    place, pid, start, token = part_of(path).removesuffix(".part").rpartition(".")[2].split("-")
+    path.with_name(f".{path.name}.{place}-{pid}-{int(start) - 1}-{token}.part").touch()
 
 
 def test_masks_before_a_training_are_those_of_the_images_to_learn_from(there: Tiny) -> None:
