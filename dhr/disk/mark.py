@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from dhr.core.errors import InputError
+
 READ_AT_ONCE = 1 << 20  # bytes
 
 
@@ -66,6 +68,13 @@ class Mark(NamedTuple):
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, as "sha256:<hexadecimal>"."""
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    """SHA-256 of a file's content, as "sha256:<hexadecimal>".
+
+    Raises:
+        InputError: it cannot be read, or is no file.
+    """
+    try:
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        raise InputError(f"{path}: unreadable ({error.strerror}); fetch or make this file again") from None
