@@ -80,6 +80,20 @@ def share_of_batch(batch_size: int, ranks: int, key: str, *, least: int = 1) -> 
     return share
 
 
+def whole_batches(images: int, batch_size: int) -> int:
+    """Steps of an epoch.
+
+    Raises:
+        InputError: there are not enough images for one.
+    """
+    if images < batch_size:
+        raise InputError(
+            f"dataset.batch_size: {batch_size}: there are only {images} images to learn from; "
+            f"use dataset.batch_size={max(images, 1)} or less"
+        )
+    return images // batch_size
+
+
 def outliving(_: int) -> None:
     """Keeps a worker of a loader alive after a signal, until its process has finished the step."""
     outlive()
@@ -106,11 +120,7 @@ class SegmentationData(pl.LightningDataModule):
         self.validation = validation
         self.batch_size = batch_size
         self.workers = workers
-        if len(train) < batch_size:
-            raise InputError(
-                f"dataset.batch_size: {batch_size}: there are only {len(train)} images to learn from; "
-                f"use dataset.batch_size={max(len(train), 1)} or less"
-            )
+        whole_batches(len(train), batch_size)
 
     def train_dataloader(self) -> DataLoader[LoadedBatch]:
         """Batches of crops."""

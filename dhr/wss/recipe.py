@@ -84,7 +84,7 @@ def carry_out(recipe: Recipe, workshop: "Workshop") -> None:
     """
     steps = needed(recipe.steps(workshop))
     workshop.refuse_mixtures(steps)
-    workshop.look_at_tags()
+    workshop.look_at_tags(steps)
     if is_first_process():
         say_what_is_due(steps)
     for step in steps:

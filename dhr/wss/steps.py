@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dhr.core.sample import Batch
 from dhr.dataset.check import TrainingFiles
-from dhr.dataset.datamodule import SegmentationData
+from dhr.dataset.datamodule import SegmentationData, whole_batches
 from dhr.dataset.split import MaskFolder, Split
 from dhr.disk.atomic import write_atomically
 from dhr.disk.lock import only_writer
@@ -58,10 +58,14 @@ class Training:
         return self.file.name
 
     def amount(self) -> int:
-        """See `Step`."""
+        """See `Step`.
+
+        Raises:
+            InputError: also where too few images have tags.
+        """
         if self.file.is_there():
             return 0
-        return self.epochs * (len(self.shop.tagged) // self.shop.batch_size)
+        return self.epochs * whole_batches(len(self.shop.tagged), self.shop.batch_size)
 
     def trial(self) -> float:
         """See `Step`: both passes of a copy over crops without masks, which the loader's workers share out."""

@@ -224,12 +224,15 @@ class Workshop:
             if isinstance(step, Products):
                 step.refuse_others()
 
-    def look_at_tags(self) -> None:
-        """Reads the tags of the images whose masks are made, where the training does not do so already.
+    def look_at_tags(self, steps: Sequence[Step]) -> None:
+        """Reads the tags of the images to learn from, if anything is learnt, and of those whose masks are made.
 
         Raises:
-            InputError: some are missing or wrong; after hours of training it would be too late to say so.
+            InputError: some are missing or wrong, or too few are there; after hours it would be too late to say so.
         """
+        for step in steps:
+            if isinstance(step, Training):
+                step.amount()
         if self.wanted.name != self.learnt.name:
             with ThreadPoolExecutor() as pool:
                 for _ in pool.map(self.wanted.tags, self.wanted.all_ids()):

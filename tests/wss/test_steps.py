@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from seeded import Seeded, workshop
-from tiny import TRAIN, Tiny
+from tiny import SIDE, TRAIN, Tiny
 
 from dhr.core.errors import InputError
+from dhr.disk.annotation import write_tags
 from dhr.disk.mask import read_mask
 from dhr.disk.writing import part_of
 from dhr.wss.recipe import TRIALS, carry_out, say_what_is_due, seconds_of
@@ -139,6 +140,16 @@ def test_overwrite_makes_everything_anew(there: Tiny) -> None:
 
 def forget(there: Tiny) -> None:
     (there.wss / "classifier.safetensors").unlink()
+
+
+def test_too_few_images_for_a_batch_are_told_before_anything_is_made(there: Tiny) -> None:
+    """Also by methods that make masks of all images before they learn."""
+    for image_id in there.layout.ids("train")[3:]:
+        write_tags(there.layout.tags("train", image_id), (SIDE, SIDE), [])
+    before = files(there.root)
+    with pytest.raises(InputError, match="batch_size: 4: there are only 3 images to learn from; use .*batch_size=3"):
+        carry_out(*seeded(there))
+    assert files(there.root) == before
 
 
 OTHERS: dict[str, tuple[Callable[[Tiny], None], tuple[str, ...], int, str]] = {
