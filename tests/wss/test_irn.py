@@ -15,6 +15,7 @@ import pytest
 import torch
 from tiny import TRAIN, Tiny
 from torch import Tensor
+from torch.nn import functional
 
 from dhr.backbone.resnet import ResNet
 from dhr.core.errors import InputError
@@ -26,7 +27,7 @@ from dhr.disk.mask import read_mask
 from dhr.runtime.signals import Stopped, stopping
 from dhr.training.optimizer import AdamWithDecay
 from dhr.training.stopping import StepSeeds
-from dhr.wss.cam import CamRecipe, TagClassifier
+from dhr.wss.cam import CamRecipe, TagClassifier, activation_maps
 from dhr.wss.irn import TINY, EdgeNetwork, IrnRecipe, confident_labels, mask_of, pair_loss, spread
 from dhr.wss.random_walk import RandomWalk
 
@@ -160,6 +161,23 @@ def test_damping_keeps_what_lies_on_edges_out_of_the_walk() -> None:
     assert float(plain.max()) > 0
     torch.testing.assert_close(once, plain / 2)
     torch.testing.assert_close(twice, plain / 4)
+
+
+@torch.no_grad()
+def test_maps_are_spread_class_by_class_over_the_edges_of_both_views() -> None:
+    """The reference takes one class after the other, and the walk and the maps of one view, which have their own."""
+    model = network().eval()
+    image = torch.randn(3, 30, 41, generator=torch.Generator().manual_seed(4))
+    straight, mirrored = model(image[None])[0, 0], model(image.flip(-1)[None])[0, 0].flip(-1)
+    edges = 1 / (1 + torch.exp(-(straight + mirrored) / 2))
+    maps, walked = activation_maps(model.classifier, image, torch.ones(2)), []
+    for each in maps:
+        source = functional.interpolate(each[None, None], size=edges.shape, mode="bilinear") * (1 - edges)
+        after = model.recipe.walk(source, edges[None, None])
+        walked.append(functional.interpolate(after, size=(30, 41), mode="bilinear")[0, 0])
+    highest = max(float(each.max()) for each in walked)
+    assert highest > 0 and float(straight.sub(mirrored).abs().max()) > 1e-4
+    torch.testing.assert_close(spread(model, image, torch.ones(2)), torch.stack(walked).clamp_min(0) / highest)
 
 
 def test_an_empty_map_stays_empty() -> None:

@@ -198,7 +198,7 @@ def nothing(there: Tiny) -> None:
     (["wss.source=null"], nothing, "wss.source: null: wss=mars improves the masks of another method; use wss.source=c"),
     (["wss.source=mars"], nothing, "wss.source: mars: its masks lie where those of wss=mars go; use wss.source=cam"),
     (["dataset.classes=ade"], nothing, "wss=mars: needs a background class.*; use wss=cam"),
-    (["wss.source=simulated"], put_folder, "train_00005.png: unreadable .Is a directory.; fetch or make this file again"),
+    (["wss.source=simulated"], put_folder, "train_00005.png: unreadable .Is a directory.; fetch or make this file"),
     (["wss.source=dhr"], nothing, "DHR/train/train_00000.png: this WSS mask is missing; put the masks of this method"),
 ])  # fmt: skip
 def test_what_cannot_be_improved_is_refused_before_any_work(
