@@ -38,20 +38,17 @@ def finish(command: list[str]) -> str:
 
 
 def finish_both(command: list[str], data: Path) -> str:
-    """Runs a command in two processes that srun starts at once, to their good end; `data` is a folder of this test."""
+    """Runs a command in two copies of this process as srun starts them at once, to their good end.
+
+    `data` is a folder of this test.
+    """
     job = str(sum(map(ord, str(data))))  # Lightning makes the port of it
     shared = {"SLURM_JOB_ID": job, "SLURM_JOB_NAME": "test", "SLURM_NODELIST": "127.0.0.1", "MASTER_ADDR": "127.0.0.1"}
     shared |= {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODEID": "0"}
-    places = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in (0, 1)]
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    started = [subprocess.Popen(command, env={**environment(), **shared, **place}, **output) for place in places]
-    try:
-        said = [process.communicate(timeout=300)[0] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0, 0], "\n".join(said)
-    return "\n".join(said)
+    each = tuple(shared | dict.fromkeys(("SLURM_PROCID", "SLURM_LOCALID"), str(rank)) for rank in (0, 1))
+    codes, said = outcomes(command, each)
+    assert codes == [0, 0], said
+    return said
 
 
 def with_two(command: list[str]) -> list[str]:
@@ -146,7 +143,8 @@ def _become(command: list[str], output: Path, variables: Mapping[str, str]) -> N
     os.environ.clear()
     os.environ.update(variables)
     logging.root.handlers.clear()  # pytest's
-    rank_zero_only.rank = int(variables.get("RANK", 0))  # Lightning reads the variable when it is imported
+    # Lightning reads these when it is imported.
+    rank_zero_only.rank = int(variables.get("RANK", variables.get("SLURM_PROCID", 0)))
     is_module = command[1] == "-m"
     sys.argv = command[2:] if is_module else command[1:]
     if is_module:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import seeded
-from several import TWO, finish, finish_both, with_two
+from several import TWO, finish_both, finish_two
 from tiny import NETWORK, TRAIN, Tiny
 
 from dhr.disk.mask import read_mask
 
 STARTED: dict[str, Callable[[list[str], Path], str]] = {
     "srun": finish_both,
-    "torchrun": lambda command, _: finish(with_two(command)),
+    "torchrun": lambda command, _: finish_two(command),
 }
 
 
