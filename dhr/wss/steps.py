@@ -61,11 +61,12 @@ class Training:
         """See `Step`.
 
         Raises:
-            InputError: also where too few images have tags.
+            InputError: also where too few images have tags, or a training that goes on left a broken checkpoint.
         """
         if self.file.is_there():
             return 0
-        return self.epochs * whole_batches(len(self.shop.tagged), self.shop.batch_size)
+        steps = self.epochs * whole_batches(len(self.shop.tagged), self.shop.batch_size)
+        return max(steps - self.file.steps_done(), 0)
 
     def trial(self) -> float:
         """See `Step`: both passes of a copy over crops without masks, which the loader's workers share out."""

@@ -12,6 +12,7 @@ from dhr.disk.ledger import digest_of
 from dhr.disk.lock import only_writer
 from dhr.disk.mark import sha256_of
 from dhr.disk.output import differing_keys
+from dhr.disk.weights.state import read_checkpoint
 from dhr.training.fitting import LAST
 
 RECIPE = "recipe.json"  # beside the weights: the settings of the training
@@ -84,6 +85,16 @@ class TrainedFile:
             InputError: as `is_there`.
         """
         return self.is_there() or (self.begun / LAST).exists()
+
+    def steps_done(self) -> int:
+        """Steps that an unfinished training with these settings has made.
+
+        Raises:
+            InputError: its checkpoint cannot be read.
+        """
+        last = self.begun / LAST
+        step = read_checkpoint(last).get("global_step") if last.exists() else 0
+        return step if isinstance(step, int) else 0
 
     def conclude(self) -> None:
         """Records the settings and the digest of the stored weights, and removes the checkpoints."""

@@ -18,7 +18,8 @@ from dhr.core.errors import InputError
 from dhr.disk.annotation import write_tags
 from dhr.disk.mask import read_mask
 from dhr.disk.writing import part_of
-from dhr.wss.recipe import TRIALS, carry_out, say_what_is_due, seconds_of
+from dhr.runtime.signals import Stopped
+from dhr.wss.recipe import carry_out, say_what_is_due, seconds_of
 from dhr.wss.steps import Training
 from dhr.wss.trained_file import TrainedFile
 
@@ -67,7 +68,11 @@ def seeded(there: Tiny, *words: str, colour: int = 0) -> tuple[Seeded, Any]:
     return Seeded(cam, colour), shop
 
 
-def test_the_time_said_is_the_sum_of_its_parts(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_time_said_is_the_sum_of_its_parts(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each the least of three trials."""
+    monkeypatch.setattr("dhr.wss.recipe.TRIALS", 3)
     steps = [
         Pretended("seeds", "images", 20, [9.0, 2.0, 3.0]),
         Pretended("classifier", "steps", 0),
@@ -88,7 +93,7 @@ def test_a_trial_changes_no_random_numbers() -> None:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     expected = drawn()
     random.setstate(states[0]), np.random.set_state(states[1]), torch.set_rng_state(states[2])
-    seconds_of(Pretended("masks", "images", 1, [1.0] * TRIALS))
+    seconds_of(Pretended("masks", "images", 1, [1.0]))
     assert drawn() == expected
 
 
@@ -126,6 +131,14 @@ def test_amounts_and_what_is_there(there: Tiny) -> None:
     assert [step.amount() for step in recipe.steps(shop)] == [0, 0, 1]
     anew = replace(shop, overwrite=True)
     assert [step.amount() for step in recipe.steps(anew)] == [TRAIN, 2 * PER_EPOCH, TRAIN]
+
+
+def test_of_a_training_that_goes_on_the_rest_is_due(there: Tiny, at_step: Callable[[int], None]) -> None:
+    at_step(3)
+    with pytest.raises(Stopped):
+        carry_out(*seeded(there, "cam.epochs=2"))
+    recipe, shop = seeded(there, "cam.epochs=2")
+    assert [step.amount() for step in recipe.steps(shop)] == [0, 2 * PER_EPOCH - 3, TRAIN]
 
 
 def test_overwrite_makes_everything_anew(there: Tiny) -> None:
