@@ -129,11 +129,11 @@ def test_killed_and_called_again_it_ends_alike(
 ) -> None:
     there = source.copy(tmp_path)
     places: list[tuple[Any, str, int, Callable[[], None], type[BaseException]]] = [
-        (dhr.wss.mars, "centroids_of", 9, killed, KilledError),  # three calls are trials
+        (dhr.wss.mars, "centroids_of", 9, killed, KilledError),  # the first call is a trial
         (dhr.wss.mars, "without_bias", 9, killed, KilledError),
-        (ComplementedModule, "training_step", 5, terminated, Stopped),
-        (ComplementedModule, "training_step", 3 + 4, terminated, Stopped),
-        (dhr.wss.mars, "tagged_masks", 4, killed, KilledError),
+        (ComplementedModule, "training_step", 1 + 2, terminated, Stopped),
+        (ComplementedModule, "training_step", 1 + 4, terminated, Stopped),
+        (dhr.wss.mars, "tagged_masks", 1 + 1, killed, KilledError),
     ]
     for place, name, number, end, raised in places:
         with monkeypatch.context() as patched:
@@ -163,7 +163,7 @@ def test_the_masks_are_those_of_the_average(whole: Tiny, tmp_path: Path, monkeyp
     monkeypatch.setattr(Teacher, "complement", counted)
     monkeypatch.setattr(EmaAverage, "on_train_end", ended)
     make(there, "overwrite=true")
-    assert len(asked) == 3 + (TRAIN - 2) // 4  # trials, and the second of two epochs of the images that have tags
+    assert len(asked) == 1 + (TRAIN - 2) // 4  # a trial, and the second of two epochs of the images that have tags
     stored = read_weights(mars(there) / "network.safetensors")
     assert all(torch.equal(stored[f"network.{name}"], value) for name, value in teachers[0].items())
     assert content(mars(there)) == content(mars(whole))
