@@ -23,6 +23,7 @@ CHOSEN_INSIDE = {  # keys whose values are options of a group, as Hydra writes t
     "wss.recipe.grounder": "grounder@wss.recipe.grounder",
 }
 WITHOUT = {"wss.source": "starts from no other", "wss.recipe.grounder": "asks no grounder"}
+OWN_DATA = "images of your own: python -m dhr.prepare dataset=folder name=<yours> images=<folder> tags=<file>"
 FROM_RUN = {*groups("stored"), "seed", "tau"} - {*groups("retypable")}
 
 
@@ -113,7 +114,8 @@ def _message(error: Exception) -> str:
         options = sorted(error.options)
         if f"In '{group}/" in str(error):  # asked for by another option of the group
             group = next((key for key, inside in CHOSEN_INSIDE.items() if inside.startswith(f"{group}@")), group)
-        return f"{group}: {option}: no such option; {nearest(option, options)}allowed: {', '.join(options)}"
+        own = f"; {OWN_DATA}" if group == "dataset" else ""
+        return f"{group}: {option}: no such option; {nearest(option, options)}allowed: {', '.join(options)}{own}"
     for key, inside in CHOSEN_INSIDE.items():
         if f"Could not override '{inside}'" in str(error):
             return f"{key}: this method {WITHOUT[key]}; leave it out, or choose {key.partition('.')[0]}=<another>"

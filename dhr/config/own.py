@@ -24,6 +24,8 @@ from dhr.core.words import open_home, quoted
 FOLDER = "configs"  # in the folder of the data
 BATCHES = (16, 8, 4, 2)  # sizes of batches; chosen, the first is that of the forms
 STEPS = 4  # of an epoch at least, where the images suffice; chosen
+LENGTH = 160  # steps of a training at least, what dataset=folder makes of 320 images; chosen
+OF_TAGS = 80  # steps of the classifier behind wss=cam, likewise
 PATH_KEY = "hydra.searchpath"
 PRESET = "/preset@_global_"
 PACKAGE = re.compile(r"^\s*#\s*@package", re.MULTILINE)  # of Hydra: the keys of a file would stand elsewhere
@@ -40,17 +42,21 @@ def own_options(data: str | Path, group: str) -> list[str]:
     return sorted(found - {*options(group)})
 
 
-def own_settings(name: str, form: str, images: int) -> str:
+def own_settings(name: str, form: str, images: int, *, epochs: int, start: int) -> str:
     """The settings of images of the user's own, as YAML.
 
-    A small set is learnt in smaller batches, so that an epoch has some steps.
+    A small set is learnt in smaller batches and for more epochs, so that there are some steps.
 
     Args:
         name: of the data set and of its folder.
         form: data set of ours that all other settings are taken from.
         images: how many there are to learn from.
+        epochs: of a training by the form.
+        start: epoch of the form from which on labels are made anew; it keeps its share of them.
     """
-    batch = next((size for size in BATCHES if images >= size * STEPS), BATCHES[-1])
+    batch, an_epoch = _batch(images)
+    longer = max(epochs, -(-LENGTH // an_epoch))
+    later = [f"max_epochs: {longer} # {longer * an_epoch} steps", f"rebalancing_start: {start * longer // epochs}"]
     forms = ", or ".join(option for option in options("dataset") if option.startswith("folder"))
     lines = [
         f"# Images of your own: dataset={name} in every command. What stands here wins over the settings of {form}.",
@@ -60,8 +66,21 @@ def own_settings(name: str, form: str, images: int) -> str:
         f"name: {name}",
         f"folder: {name}",
         *([f"batch_size: {batch} # for {images} images"] if batch < BATCHES[0] else []),
+        *(later if longer > epochs else []),
     ]
     return "\n".join([*lines, ""])
+
+
+def cam_epochs(images: int) -> int | None:
+    """How long the classifier behind wss=cam should learn from few images; None where its own length is enough."""
+    batch, an_epoch = _batch(images)
+    return -(-OF_TAGS // an_epoch) if batch < BATCHES[0] else None
+
+
+def _batch(images: int) -> tuple[int, int]:
+    """Size of the batches of a set, and their number in an epoch."""
+    batch = next((size for size in BATCHES if images >= size * STEPS), BATCHES[-1])
+    return batch, max(images // batch, 1)
 
 
 def with_own(words: Sequence[str], folder: str | None = None) -> list[str]:

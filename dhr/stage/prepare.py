@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from dhr.config.own import own_file, own_settings
+from dhr.config.own import cam_epochs, own_file, own_settings
 from dhr.config.own_images import FORM, OF_DOWNLOADS
 from dhr.config.parts import build
 from dhr.core.errors import InputError
@@ -70,11 +70,14 @@ def _prepare_own(cfg: DictConfig) -> Preparation:
     path = own_file(cfg.paths.data, "dataset", name)
     done = "stays as it is" if path.is_file() else "written"
     if not path.is_file():
-        write_atomically(path, own_settings(name, cfg.choices.dataset, images).encode())
+        length = {"epochs": cfg.dataset.max_epochs, "start": cfg.dataset.rebalancing_start}
+        write_atomically(path, own_settings(name, cfg.choices.dataset, images, **length).encode())
     remark = f"{path}: {done}; dataset={name} stands for these images in every command"
     first = f"{len(renamed)} images were converted or are called otherwise: {', '.join(renamed[:NAMED])}"
     said = [f"{first}; see {prepared.folder}/<split>/manifest.jsonl"] if renamed else []
-    return replace(prepared, remarks=(*prepared.remarks, *said, remark))
+    longer = cam_epochs(images)
+    few = f"{images} images are few: type cam.epochs={longer} behind train_wss, so that its classifier learns enough"
+    return replace(prepared, remarks=(*prepared.remarks, *said, remark, *([] if longer is None else [few])))
 
 
 def _preparer(cfg: DictConfig, name: str, folder: str, table: ClassTable | None) -> Preparer:

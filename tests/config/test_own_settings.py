@@ -6,16 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from complaints import complaint
 from several import outcomes
 from tiny import environment
 
 from dhr.config.compose import compose
-from dhr.config.own import own_options, own_settings, with_own
+from dhr.config.own import cam_epochs, own_options, own_settings, with_own
 from dhr.core.errors import InputError
 
 VERBS = ("prepare", "audit", "train_wss", "train_uss", "extract_uss", "train", "predict", "labels", "evaluate")
-MINE = own_settings("mine", "folder", images=40)
+MINE = own_settings("mine", "folder", images=40, epochs=8, start=2)
 
 
 def put(data: Path, text: str = MINE, *, group: str = "dataset", name: str = "mine") -> Path:
@@ -143,15 +144,31 @@ def test_messages_know_the_data_set(
 ) -> None:
     put(tmp_path)
     said = complaint(capsys, verb, [f"paths.data={tmp_path}", *words])
+    assert ("dataset=folder name=<yours>" in said) == (verb == "train")
     assert "mine" in said and "voc_photos" in said and ("did you mean mine?" in said) == (verb == "train")
 
 
 @pytest.mark.parametrize(("images", "batch"), [(8, 2), (16, 4), (40, 8), (64, None), (10_000, None)])
 def test_small_sets_are_learnt_in_small_batches(images: int, batch: int | None) -> None:
-    text = own_settings("mine", "folder_paper", images)
+    text = own_settings("mine", "folder_paper", images, epochs=200, start=1)
     assert "\n  - folder_paper\n" in text and (
         f"batch_size: {batch} " in text or (batch is None and "batch" not in text)
     )
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "length"),
+    [(19, 8, {"max_epochs": 40, "rebalancing_start": 10}), (64, 8, {"max_epochs": 40, "rebalancing_start": 10}),
+     (1, 8, {"max_epochs": 160, "rebalancing_start": 40}), (320, 8, {}), (10_000, 8, {}), (19, 100, {})],
+)  # fmt: skip
+def test_small_sets_are_learnt_for_more_epochs(images: int, epochs: int, length: dict[str, int]) -> None:
+    values = yaml.safe_load(own_settings("mine", "folder", images, epochs=epochs, start=2))
+    assert {key: value for key, value in values.items() if key in ("max_epochs", "rebalancing_start")} == length
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(1, 80), (19, 20), (40, 16), (63, 12), (64, None)])
+def test_the_classifier_of_tags_learns_from_few_images_for_longer(images: int, epochs: int | None) -> None:
+    assert cam_epochs(images) == epochs
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
