@@ -51,7 +51,7 @@ def read_any_image(path: Path) -> np.ndarray:
     guarded(picture.load, path, "image")
     picture = _upright(picture)
     try:
-        return _as_rgb(picture)
+        return as_rgb(picture)
     except BROKEN as error:
         problem = f"mode {picture.mode}: no conversion to RGB ({error})"
         raise BadFileError.of(path, "image: colour mode", problem=problem, cure="convert it to 8-bit RGB") from None
@@ -64,7 +64,12 @@ def _upright(picture: Image.Image) -> Image.Image:
         return picture
 
 
-def _as_rgb(picture: Image.Image) -> np.ndarray:
+def as_rgb(picture: Image.Image) -> np.ndarray:
+    """The pixels of a picture as they lie, (H,W,3) uint8 RGB: a turn that its EXIF data ask for is not made.
+
+    Raises:
+        OSError, ValueError: it is broken, or of colours that Pillow does not convert.
+    """
     if picture.mode == "F" or picture.mode.startswith("I"):
         return np.repeat(_in_bytes(np.asarray(picture))[..., None], 3, axis=2)
     if picture.has_transparency_data:

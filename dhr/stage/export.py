@@ -19,7 +19,7 @@ from dhr.core.numerics import resize
 from dhr.core.words import word
 from dhr.dataset.classes import ClassTable
 from dhr.disk.atomic import write_atomically, write_json
-from dhr.disk.image import read_image
+from dhr.disk.any_image import read_any_image
 from dhr.disk.weights.hub import FILE
 from dhr.network.exported import FORMATS, Answering, Exportable, as_text, in_words, is_alone, largest_difference
 from dhr.network.segmentation import SegmentationNetwork
@@ -163,7 +163,7 @@ def _images(cfg: DictConfig, source: Source) -> Iterator[Tensor]:
     """(3,H,W) uint8."""
     if cfg.images:
         for path in cfg.images:
-            yield torch.from_numpy(read_image(Path(path)).transpose(2, 0, 1).copy())
+            yield torch.from_numpy(read_any_image(Path(path)).transpose(2, 0, 1).copy())
         return
     try:
         split = source.split(source.settings.dataset.splits.validation)

@@ -24,8 +24,9 @@ from dhr.core.ranges import LongSide
 from dhr.core.words import nearest, quoted
 from dhr.crf.interface import naming_images
 from dhr.dataset.classes import ClassTable
-from dhr.disk.image import read_image
+from dhr.disk.any_image import as_rgb, read_any_image
 from dhr.disk.mask import write_mask
+from dhr.disk.reading import BROKEN
 from dhr.disk.weights.hub import local_weights
 from dhr.evaluation.gallery import overlay
 from dhr.network.predictor import Predictor
@@ -97,7 +98,8 @@ class Model:
         """The mask of one image, which the network sees whole: large photographs need `longest`.
 
         Args:
-            image: a JPEG or PNG file, an (H,W,3) uint8 RGB array, a (3,H,W) uint8 RGB tensor, or a picture of Pillow.
+            image: a file of any format that Pillow reads, upright as `python -m dhr.predict images=` takes it; a picture
+                of Pillow as its pixels lie; an (H,W,3) uint8 RGB array, or a (3,H,W) uint8 RGB tensor.
             tags: names of the classes that the mask may have beside the background; None: all.
             longest: a larger image is shrunken to so many pixels of its longer side before network and CRF; the mask
                 has the size of the image all the same. None: as `dhr.load` was told.
@@ -186,9 +188,9 @@ def pixels_of(image: Picture) -> Tensor:
         InputError: it is something else, or has no pixel.
     """
     if isinstance(image, str | os.PathLike):
-        return _channels_first(read_image(Path(image)))
+        return _channels_first(read_any_image(Path(image)))
     if isinstance(image, Image.Image):
-        return _channels_first(np.asarray(image.convert("RGB")))
+        return _channels_first(_pixels_in(image))
     if isinstance(image, np.ndarray):
         sound, cure = image.dtype == np.uint8 and image.shape[2:] == (3,), "an array has to be uint8 of shape (H,W,3)"
     elif isinstance(image, Tensor):
@@ -198,6 +200,14 @@ def pixels_of(image: Picture) -> Tensor:
     if not sound or 0 in image.shape:
         raise InputError(f"image: {image.dtype} of shape {tuple(image.shape)}: {cure}, RGB from 0 to 255")
     return _channels_first(image) if isinstance(image, np.ndarray) else image.cpu()
+
+
+def _pixels_in(picture: Image.Image) -> np.ndarray:
+    try:
+        return as_rgb(picture)
+    except BROKEN as error:
+        cure = "give its file, or an (H,W,3) array of uint8"
+        raise InputError(f"image: a picture of mode {picture.mode}: not readable as RGB ({error}); {cure}") from None
 
 
 def _channels_first(pixels: np.ndarray) -> Tensor:

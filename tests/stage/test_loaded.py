@@ -1,5 +1,6 @@
 """`dhr.load`: the masks of `dhr.predict` for programs, and what a program can do wrong."""
 
+import io
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from own_pictures import deep, saved, turned
 from pages import run_examples
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -19,6 +21,7 @@ from untrained import SMALL, untrained_run
 import dhr
 from dhr.core.cells import CornerCells
 from dhr.core.errors import InputError
+from dhr.disk.any_image import read_any_image
 from dhr.disk.layout import RunFolder
 from dhr.disk.mask import read_mask
 from dhr.disk.weights.state import read_checkpoint
@@ -77,6 +80,25 @@ def test_every_way_to_give_an_image_says_the_same(model: "dhr.Model", tmp_path: 
     for other in others:
         np.testing.assert_array_equal(other.probabilities, first.probabilities)
         np.testing.assert_array_equal(other.mask, first.mask)
+
+
+FILES = {"turned.jpg": turned(), "cmyk.jpg": saved("JPEG", "CMYK"), "deep.png": deep(), "alpha.webp": saved("WEBP", "RGBA")}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_read_as_predict_reads_images(model: "dhr.Model", tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(FILES[name])
+    found = model.predict(tmp_path / name)
+    np.testing.assert_array_equal(found.pixels, read_any_image(tmp_path / name))
+    assert found.mask.shape == ((30, 20) if name.startswith("turned") else (20, 30))
+
+
+def test_a_picture_is_taken_as_its_pixels_lie(model: "dhr.Model") -> None:
+    assert model.predict(Image.open(io.BytesIO(turned()))).mask.shape == (20, 30)
+    assert model.predict(Image.new("RGBA", (4, 3))).pixels.min() == 255
+    assert model.predict(Image.fromarray(np.full((3, 4), 257 * 9, np.uint16))).pixels.max() == 9
+    with pytest.raises(InputError, match=r"image: a picture of mode RGB: not readable as RGB \(.*trunc"):
+        model.predict(Image.open(io.BytesIO(saved("JPEG", size=(300, 200))[:4000])))
 
 
 def test_tags_restrict_the_mask_to_the_likeliest_of_them(model: "dhr.Model") -> None:
@@ -185,7 +207,7 @@ def test_a_run_knows_the_order_of_its_classes(tmp_path: Path) -> None:
         (torch.zeros(4, 4, 3, dtype=torch.uint8), "a tensor has to be uint8 (3,H,W)"),
         ([1, 2], "image: a list: use a path"),
         ("missing.jpg", "missing.jpg"),
-        (__file__, "neither JPEG nor PNG"),
+        (__file__, "of no format that is read here"),
     ],
 )
 def test_what_is_no_image(model: "dhr.Model", image: Any, told: str) -> None:
