@@ -10,13 +10,13 @@ from pathlib import Path
 
 from dhr.core.errors import InputError
 from dhr.core.words import nearest
-from dhr.disk.file_names import printable
+from dhr.disk.any_image import endings
+from dhr.disk.file_names import has_ending, printable
 from dhr.disk.reading import read_file
 from dhr.disk.tag_exports import CVAT, is_yolo, read_cvat, read_json_tags, read_yolo
 from dhr.disk.tag_tables import Stated, read_table
 
 BACKGROUND = "background"  # label 0 of every mask, so that no image can be tagged with it
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")  # endings that a name may leave out
 HIDDEN = (".", "__MACOSX")  # beginnings of names that are passed over
 TABLES = (".csv", ".tsv", ".txt")
 LONGEST = 200  # letters of the name of a class
@@ -74,7 +74,7 @@ def _read_folders(folder: Path) -> Iterator[Stated]:
 
     A folder that all of these lie in, as in an archive, is no class.
     """
-    paths = [path.relative_to(folder).parts for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURES]
+    paths = [path.relative_to(folder).parts for path in sorted(folder.rglob("*")) if has_ending(path.name, endings())]
     deep = [parts for parts in paths if len(parts) > 1 and not any(part.startswith(HIDDEN) for part in parts)]
     depth = 0
     while len({parts[depth] for parts in deep}) == 1 and min(map(len, deep)) > depth + 2:
@@ -193,8 +193,8 @@ def _folded(name: str) -> str:
 
 def _bare(name: str) -> str:
     """Without the ending of a picture."""
-    stem, dot, ending = name.casefold().rpartition(".")
-    return stem if stem and dot + ending in PICTURES else name.casefold()
+    stem, _, _ = name.casefold().rpartition(".")
+    return stem if stem and has_ending(name, endings()) else name.casefold()
 
 
 def _base(name: str) -> str:

@@ -27,6 +27,8 @@ IMAGE_HEADS = (
     "img",
     "id",
     "name",
+    "picture",
+    "photo",
 )
 TAG_HEADS = ("tags", "tag", "labels", "label", "class", "classes", "classname", "category", "categories", "labelname")
 BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))

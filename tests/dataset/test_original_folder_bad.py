@@ -39,7 +39,11 @@ WORKS: dict[str, tuple[Callable[[Own], object], tuple[str, ...], dict[str, tuple
     "letters that Latin lacks": (lambda own: rename(own, "猫.png"), (), {"image": ("dog",)}),
     "an absolute path": (lambda own: named(own, "/home/me/b.png,dog"), (), {"b": ("dog",)}),
     "a path upwards": (lambda own: named(own, "../../photos/b.png,dog"), (), {"b": ("dog",)}),
+    "a name that no file can have": (lambda own: named(own, "b,dog", f"{'x' * 5000},dog"), (), {"b": ("dog",)}),
     "names of no image": (lambda own: named(own, "b,dog", "lost.png,dog"), (), {"b": ("dog",)}),
+    "a kind that is not read": (
+        lambda own: ((own.photos / "e.heic").touch(), named(own, "b,dog", "e.heic,dog")), (), {"b": ("dog",)},
+    ),
     "images without tags": (lambda own: named(own, "b,dog", "c,"), (), {"b": ("dog",), "c": ()}),
     "a class for no image": (lambda own: named(own, "b,dog"), ("classes=[dog,cow,cat]",), {"b": ("dog",)}),
     "classes in other letters": (lambda own: named(own, "b,DOG"), ("classes=dog,cat",), {"b": ("dog",)}),
@@ -54,8 +58,10 @@ def test_what_can_be_understood_works(own: Own, case: str) -> None:
     placed = own.placed()
     assert {image_id: placed[image_id] for image_id in expected} == expected
     assert set(own.root.iterdir()) == {own.photos, own.tags, own.root / "data"}
-    if case in ("names of no image", "images without tags"):
-        assert any("left out: " in remark for remark in prepared.remarks)
+    said = {"names of no image": "lost.png): no image has", "images without tags": "no tags"}
+    said |= {"a kind that is not read": "e.heic): no picture by their endings"}
+    if case in said:
+        assert any("left out: " in remark and said[case] in remark for remark in prepared.remarks)
 
 
 def copied(own: Own) -> None:

@@ -41,6 +41,7 @@ READ: dict[str, tuple[str, str | bytes, dict[str, tuple[str, ...]]]] = {
     "the same row twice": ("t.csv", "a.jpg,cat\na.jpg,cat\n", ONE),
     "marks": ("t.csv", "filename, cat, dog\na.jpg, 1, 1\nb.jpg, 1, 0\n", BOTH),
     "heads of a detector": ("t.csv", "id,filename,width,class\n1,a.jpg,9,cat\n2,a.jpg,9,dog\n3,b.jpg,9,cat\n", BOTH),
+    "heads in another order": ("t.csv", "label,picture\ncat;dog,a.jpg\ncat,b.jpg\n", BOTH),
     "semicolons": ("t.csv", "image;tags\na.jpg;cat,dog\nb.jpg;cat\n", BOTH),
     "tabs": ("t.tsv", "a.jpg\tcat;dog\nb.jpg\tcat\n", BOTH),
     "text": ("t.txt", "a.jpg\tcat;dog\nb.jpg\tcat\n", BOTH),
@@ -132,10 +133,10 @@ def test_spellings_that_are_joined_are_said(tmp_path: Path, caplog: pytest.LogCa
 
 
 def test_a_folder_per_class(tmp_path: Path) -> None:
-    for name in ("cat/1.jpg", "cat/deep/2.PNG", "dog/1.jpg", "dog/notes.txt", "dog/.hidden.jpg", "loose.jpg"):
+    for name in ("cat/1.jpg", "cat/deep/2.PNG", "dog/1.avif", "dog/notes.txt", "dog/.hidden.jpg", "loose.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
-    expected = {"cat/1.jpg": ("cat",), "cat/deep/2.PNG": ("cat",), "dog/1.jpg": ("dog",)}
+    expected = {"cat/1.jpg": ("cat",), "cat/deep/2.PNG": ("cat",), "dog/1.avif": ("dog",)}
     assert read_tag_file(tmp_path) == expected
     (tmp_path / "loose.jpg").unlink()
     (tmp_path / "box" / "photos").mkdir(parents=True)

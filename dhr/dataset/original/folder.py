@@ -265,9 +265,11 @@ def _remarks(place: Path, names: Sequence[str], shown: np.ndarray) -> tuple[str,
 def _left_out(
     root: Path, brought: Brought, untagged: Sequence[str], absent: Sequence[str], masks: Collection[str]
 ) -> Iterator[str]:
+    unread = [name for name in absent if ".." not in name and os.path.isfile(root / name.lstrip("/"))]
     for place, names, reason in (
         (root, untagged, "no tags; write their names into the tag file, without a tag if they show no class"),
-        (brought.tags or root, absent, "no image has this name"),
+        (root, unread, "no picture by their endings, or hidden; convert them to JPEG or PNG"),
+        (brought.tags or root, sorted({*absent} - {*unread}), "no image has this name"),
         (
             brought.masks or root,
             sorted(masks),
