@@ -18,8 +18,8 @@ from dhr.core.errors import InputError
 from dhr.core.numerics import resize
 from dhr.core.words import word
 from dhr.dataset.classes import ClassTable
-from dhr.disk.atomic import write_atomically, write_json
 from dhr.disk.any_image import read_any_image
+from dhr.disk.atomic import write_atomically, write_json
 from dhr.disk.weights.hub import FILE
 from dhr.network.exported import FORMATS, Answering, Exportable, as_text, in_words, is_alone, largest_difference
 from dhr.network.segmentation import SegmentationNetwork

@@ -98,7 +98,7 @@ class Model:
         """The mask of one image, which the network sees whole: large photographs need `longest`.
 
         Args:
-            image: a file of any format that Pillow reads, upright as `python -m dhr.predict images=` takes it; a picture
+            image: a file of any format that Pillow reads, upright as `dhr.predict images=` takes it; a picture
                 of Pillow as its pixels lie; an (H,W,3) uint8 RGB array, or a (3,H,W) uint8 RGB tensor.
             tags: names of the classes that the mask may have beside the background; None: all.
             longest: a larger image is shrunken to so many pixels of its longer side before network and CRF; the mask

@@ -82,7 +82,12 @@ def test_every_way_to_give_an_image_says_the_same(model: "dhr.Model", tmp_path: 
         np.testing.assert_array_equal(other.mask, first.mask)
 
 
-FILES = {"turned.jpg": turned(), "cmyk.jpg": saved("JPEG", "CMYK"), "deep.png": deep(), "alpha.webp": saved("WEBP", "RGBA")}
+FILES = {
+    "turned.jpg": turned(),
+    "cmyk.jpg": saved("JPEG", "CMYK"),
+    "deep.png": deep(),
+    "alpha.webp": saved("WEBP", "RGBA"),
+}
 
 
 @pytest.mark.parametrize("name", FILES)
