@@ -26,9 +26,17 @@ def create(name: str, *, weights: str | None, published: str = "imagenet", **opt
             raise
         raise InputError(
             f"backbone.weights={published}: the weights of {name} could not be fetched, or do not fit these widths "
-            f"({type(error).__name__}); connect to the network once, or save a state dict of its own names and set "
+            f"({type(error).__name__}); connect to the network once, or bring {published_file(name)} and set "
             "backbone.weights=<file>"
         ) from error
+
+
+def published_file(name: str) -> str:
+    """Where the weights of a network of timm lie, in words for messages."""
+    known = timm.get_pretrained_cfg(name)
+    if known is None:
+        return "a state dict of its own names"
+    return str(known.url) if known.url else f"the file at https://huggingface.co/{known.hf_hub_id}"
 
 
 def load_file(

@@ -8,6 +8,7 @@ from typing import Any
 import timm
 from torch import nn
 
+from dhr.backbone.pretrained import published_file
 from dhr.core.errors import InputError
 from dhr.disk.weights.state import read_checkpoint, read_weights
 
@@ -46,12 +47,9 @@ def create(name: str, *, pretrained: bool, what: str, **settings: Any) -> nn.Mod
     except (OSError, RuntimeError, TypeError) as error:
         if not pretrained or isinstance(error, TypeError) or "Invalid pretrained tag" in str(error):
             raise InputError(f"{PLACE}.name: {name}: no {what} of timm ({error})") from error
-        known, file = timm.get_pretrained_cfg(name), "the file"
-        if known is not None:
-            file = str(known.url) if known.url else f"the file at https://huggingface.co/{known.hf_hub_id}"
         raise InputError(
             f"{PLACE}.weights: pretrained: the weights of {name} could not be fetched ({type(error).__name__}); "
-            f"connect to the network once, or bring {file} and set {PLACE}.weights=<file>"
+            f"connect to the network once, or bring {published_file(name)} and set {PLACE}.weights=<file>"
         ) from error
 
 

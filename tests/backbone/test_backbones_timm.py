@@ -131,3 +131,13 @@ def test_the_short_formula_pads_as_timm_does() -> None:
     with padded_as_written_short():
         assert [padding.get_same_padding(*each) for each in settings] == due
     assert padding.get_same_padding.__module__ == "timm.layers.padding"
+
+
+def test_weights_that_cannot_be_fetched_are_said_to_lie_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(timm.models._builder, "load_pretrained", offline)
+    message = r"weights=imagenet: .*bring https://\S+tf_efficientnet_lite0\S+\.pth and set backbone\.weights=<file>"
+    with pytest.raises(InputError, match=message):
+        TimmNetwork(name="tf_efficientnet_lite0", weights="imagenet", output_stride=16)
