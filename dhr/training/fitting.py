@@ -27,6 +27,9 @@ NOT_TRUE_HERE = (  # what Lightning warns of
     "Total length of `list` across ranks is zero",  # whoever gives no validation means it
     r"Found \d+ module\(s\) in eval mode at the start of training",  # frozen parts are meant to be
     "Experiment logs directory .* exists and is not empty",  # the curves are set aside before
+    "You passed in a `val_dataloader` but have no `validation_step`",  # a classifier of tags is not validated
+    r"The number of training batches \(\d+\) is smaller than the logging interval",  # which counts over epochs
+    "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning itself calls it
 )
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,7 +190,10 @@ def test_a_tag_classifier_is_trained_to_its_end(tiny: Tiny, tmp_path: Path, at_s
     whole, there = tiny.copy(tmp_path / "whole"), tiny.copy(tmp_path / "there")
     for each in (whole, there):
         shutil.rmtree(each.wss)
-    whole.call("train_wss", "cam.epochs=2")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        whole.call("train_wss", "cam.epochs=2")
+    assert not [str(each.message) for each in said if "pytorch_lightning" in each.filename]
     for stop in (1, 2, 1, 1, 2):  # after steps 1, 3, 4, 5 and 7 of 8
         at_step(stop)
         with pytest.raises(Stopped):
