@@ -1,7 +1,7 @@
 """Network and data of a command: those of a run, or a file of weights with the configuration of the command line."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from dhr.config.exported import Stated, stated
 from dhr.config.stored import load_run_config
 from dhr.core.errors import InputError
+from dhr.core.labels import OWN
 from dhr.dataset.classes import ClassTable, classes_of, table_as_stated
 from dhr.dataset.split import Split
 from dhr.disk.layout import RunFolder
@@ -95,7 +96,8 @@ class Source:
             if said is not None:
                 return _table_of(said)
             return classes_of(Path(self.settings.paths.data) / self.settings.dataset.folder, name)
-        return table_as_stated(name, RunRecord.read(self.folder.record).classes, self.folder.record)
+        table = table_as_stated(name, RunRecord.read(self.folder.record).classes, self.folder.record)
+        return replace(table, name=self.settings.dataset.name) if name == OWN else table
 
     def network(self, table: ClassTable) -> SegmentationNetwork:
         """The network with its weights, the averaged ones of a run; or what asks an ONNX file.
