@@ -280,15 +280,6 @@ def test_links_on_the_page_lead_to_files(there: Tiny, run: Path) -> None:
     assert len(sources) == 3 and all(source.startswith("data:image/jpeg;base64,") for source in sources)
 
 
-def test_the_page_of_classes_of_ones_own_names_their_data_set(there: Tiny, run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "mine_too")
-    config = RunFolder(tmp_path / "mine_too").config
-    text = config.read_text(encoding="utf-8")
-    config.write_text(text.replace("classes: toy", "classes: own").replace("  name: toy", "  name: pets"), "utf-8")
-    out = predict(there, tmp_path / "mine_too")
-    assert f"Masks of {len(TABLE.names)} classes (pets) for" in "".join(read(out / "gallery.html").words)
-
-
 WRONG: list[tuple[tuple[str, ...], str]] = [
     (("images={mine}", "split=validation"), r"images: .*: split=validation is given too; leave one"),
     (("images={mine}/none",), r"images: .*/none: no such file or folder"),
