@@ -48,7 +48,7 @@ CURVES = {
 LABEL_CURVES = {*LABELS, *LABEL_SCORES}
 SCORED = {
     "definition", "dataset", "split", "masks", "images", "missing", "extra", "miou", "mfpr", "mfnr", "small_mfnr",
-    "miou_interval", "small", "boundary", "classes", "confusion", "measured", "command",
+    "miou_interval", "small", "boundary", "objects", "classes", "confusion", "measured", "command",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import torch
 from refreshing import Spy, relabelled
 from tiny import NETWORK, TRAIN, Tiny
 
-import dhr.stage.parts
+import dhr.training.bars
 from dhr.config.compose import compose
 from dhr.config.label_options import rebalancers_of
 from dhr.config.stored import load_run_config
@@ -78,7 +78,7 @@ def test_labels_are_those_of_a_round(tiny: Tiny, monkeypatch: pytest.MonkeyPatch
         if epoch == 1:
             shutil.copy(run.last, weights)
 
-    monkeypatch.setattr(dhr.stage.parts, "progress_bar", lambda: Spy(keep))
+    monkeypatch.setattr(dhr.training.bars, "progress_bar", lambda: Spy(keep))
     tiny.call("train", "wss=cam", "refresh=round", "label_maker=ema", "name=in_rounds")
     words = ("wss=cam", *NETWORK, "crf.workers=0", "options=[dhr]", "keep=[dhr]")
     tiny.call("labels", f"weights={weights}", *words)

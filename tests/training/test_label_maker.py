@@ -12,7 +12,7 @@ from crops import crop, stack
 from tiny import EPOCHS, STEPS, TRAIN, Tiny
 from torch import Tensor, distributed, multiprocessing, nn
 
-import dhr.stage.parts
+import dhr.training.bars
 from dhr.config.compose import compose
 from dhr.config.groups import GROUPS
 from dhr.core.errors import InputError
@@ -72,7 +72,7 @@ def values(network: nn.Module) -> Iterator[Tensor]:
 
 def test_ema_labels_come_from_the_averaged_weights(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = Watch()
-    monkeypatch.setattr(dhr.stage.parts, "progress_bar", lambda: watch)
+    monkeypatch.setattr(dhr.training.bars, "progress_bar", lambda: watch)
     tiny.call("train", "wss=cam", "name=ema", "label_maker=ema")
     assert watch.updates == STEPS and watch.steps == TRAIN // 4
     assert watch.unlike > 0  # the teacher says something else than its student
@@ -101,7 +101,7 @@ class Losses(pl.Callback):
 def test_a_student_learns_as_before(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     both = [Losses(bare=bare) for bare in (True, False)]
     for number, losses in enumerate(both):
-        monkeypatch.setattr(dhr.stage.parts, "progress_bar", lambda losses=losses: losses)
+        monkeypatch.setattr(dhr.training.bars, "progress_bar", lambda losses=losses: losses)
         tiny.call("train", "wss=cam", f"name=student{number}")
     assert len(both[0].values) == STEPS
     assert both[0].values == both[1].values

@@ -14,7 +14,7 @@ from several import TWO, finish_two
 from tiny import SIDE, TRAIN, Tiny
 
 import dhr.disk.output
-import dhr.stage.parts
+import dhr.training.bars
 from dhr.dataset.split import MaskFolder
 from dhr.disk.atomic import read_json, write_atomically
 from dhr.disk.layout import RunFolder
@@ -35,7 +35,7 @@ class StopError(Exception):
 def train(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Spy]:
     def run(*words: str, at: Callable[[int], None] = lambda epoch: None, spy: bool = True) -> Spy:
         watching = Spy(at)
-        monkeypatch.setattr(dhr.stage.parts, "progress_bar", lambda: watching)
+        monkeypatch.setattr(dhr.training.bars, "progress_bar", lambda: watching)
         tiny.call("train", *ROUNDS, *words)
         return watching
 

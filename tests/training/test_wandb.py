@@ -18,7 +18,7 @@ from refreshing import Spy
 from tiny import EPOCHS, STEPS, TRAIN, VALIDATION, Tiny
 from wandb_file import Written
 
-import dhr.stage.parts
+import dhr.training.bars
 from dhr.core.labels import IGNORE
 from dhr.dataset.classes import load_classes
 from dhr.disk.atomic import read_json
@@ -252,7 +252,7 @@ def test_a_run_outlives_its_service(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     spy = Spy(at=lambda epoch: kill_the_service() if epoch == 1 else None)
-    monkeypatch.setattr(dhr.stage.parts, "progress_bar", lambda: spy)
+    monkeypatch.setattr(dhr.training.bars, "progress_bar", lambda: spy)
     tiny.call("train", *WORDS, "name=outlives")
     run = tiny.run("outlives")
     assert read_json(run.record)["status"] == "finished"
