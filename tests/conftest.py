@@ -31,6 +31,16 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture
+def no_weights_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm without a network."""
+
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("timm.models._builder.load_pretrained", offline)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps pytest-xdist from its own order of files, in which those with the fewest tests come last."""
     config.option.loadscopereorder = False

@@ -133,11 +133,7 @@ def test_the_short_formula_pads_as_timm_does() -> None:
     assert padding.get_same_padding.__module__ == "timm.layers.padding"
 
 
-def test_weights_that_cannot_be_fetched_are_said_to_lie_where(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: object, **__: object) -> None:
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(timm.models._builder, "load_pretrained", offline)
+def test_weights_that_cannot_be_fetched_are_said_to_lie_where(no_weights_fetched: None) -> None:
     message = r"weights=imagenet: .*bring https://\S+tf_efficientnet_lite0\S+\.pth and set backbone\.weights=<file>"
     with pytest.raises(InputError, match=message):
         TimmNetwork(name="tf_efficientnet_lite0", weights="imagenet", output_stride=16)

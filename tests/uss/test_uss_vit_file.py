@@ -88,11 +88,7 @@ def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
         VisionTransformer(**{"name": TINY, "weights": "random", **settings})
 
 
-def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: object, **__: object) -> None:
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(timm.models._builder, "load_pretrained", offline)
+def test_weights_that_cannot_be_fetched(no_weights_fetched: None) -> None:
     message = r"weights: pretrained: the weights of vit_small_patch8_224\.dino could not be fetched.*https://.*=<file>"
     with pytest.raises(InputError, match=message):
         VisionTransformer(name="vit_small_patch8_224.dino", weights="pretrained")
