@@ -7,7 +7,6 @@ connected.
 import numpy as np
 
 BELOW = (0.01, 0.05)  # shares of the pixels of an image
-HALF = 0.5  # of the pixels of an object have to have its class for it to be found
 COUNTED = ("objects", "pixels", "hit", "found")
 DEFINITION = (
     "objects: connected parts of the truth of one class (8 neighbours), background excepted, that cover less than the "
