@@ -81,6 +81,22 @@ def test_the_whole_method(whole: Tiny) -> None:
     assert centroids.shape == (TABLE.num_classes, 64) and not centroids[0].any()
 
 
+def test_confirmed_against_the_background_other_pixels_are_unknown(source: Tiny, whole: Tiny, tmp_path: Path) -> None:
+    there = source.copy(tmp_path)
+    make(there, "wss.recipe.against=background")
+    differing = 0
+    for image_id in there.layout.ids("train"):
+        given = read_mask(there.wss.parent / "Mine" / "train" / f"{image_id}.png")
+        half, background = (
+            read_mask(mars(made) / ".debiased" / "train" / f"{image_id}.png") for made in (whole, there)
+        )
+        assert ((background == given) | ((background == IGNORE) & (given != 0))).all()
+        differing += int((half != background).sum())
+    assert differing > 0
+    name = "centroids.safetensors"
+    assert (mars(there) / name).read_bytes() == (mars(whole) / name).read_bytes()
+
+
 def tags_of(there: Tiny, image_id: str) -> np.ndarray:
     return np.flatnonzero(Split.open(there.layout, "train", TABLE).tags(image_id).numpy())
 
