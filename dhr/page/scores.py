@@ -50,7 +50,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Everything that was scored, the rows of one split together.
+    """Everything that was scored.
 
     Attributes:
         columns: what is told of every row.
@@ -119,26 +119,26 @@ class Confusion:
 
 
 def entries_of(runs: Sequence[Run], wss: ScoreRow | None) -> list[ScoreRow]:
-    """Everything that was scored: the given masks first, then the runs in their order, each with all its splits."""
+    """Everything that was scored, that of one split together: the given masks first, then the runs in their order."""
     scored = [ScoreRow(run.name, run.slot, run.scores[split], run.saw) for run in runs for split in run.splits]
-    return [wss, *scored] if wss else scored
+    entries = [wss, *scored] if wss else scored
+    splits = [split_of(entry) for entry in entries]
+    return sorted(entries, key=lambda entry: (split_of(entry) != MAIN_SPLIT, splits.index(split_of(entry))))
 
 
 def score_table_of(entries: Sequence[ScoreRow]) -> ScoreTable:
     """The score table; without entries it has no rows."""
-    splits = [split_of(entry) for entry in entries]
-    ordered = sorted(entries, key=lambda entry: (split_of(entry) != MAIN_SPLIT, splits.index(split_of(entry))))
-    rows = [(entry.name, entry.scores) for entry in ordered]
+    rows = [(entry.name, entry.scores) for entry in entries]
     columns, same = [], []
     for column in columns_of(rows):
-        texts = {column.text(column.value(entry.scores)) for entry in ordered}
+        texts = {column.text(column.value(entry.scores)) for entry in entries}
         if column.key in TOLD_ONCE and len(texts) == 1:
             same += [TOLD_ONCE[column.key].format(text) for text in texts if text != NOTHING]
         else:
             columns.append(column)
-    told = [(_named(ordered, text), clauses(text)) for text in definitions(entry.scores for entry in ordered)]
+    told = [(_named(entries, text), clauses(text)) for text in definitions(entry.scores for entry in entries)]
     cells = cells_of(rows, columns)
-    return ScoreTable(columns, list(zip(ordered, cells, strict=True)), same, told)
+    return ScoreTable(columns, list(zip(entries, cells, strict=True)), same, told)
 
 
 def _named(entries: Sequence[ScoreRow], definition: str) -> list[str]:
