@@ -80,11 +80,11 @@ class Look:
         return torch.zeros_like(cams).scatter_add_(1, index, seeds)
 
 
-def unit_maps(cams: Tensor, on_image: Tensor) -> Tensor:
-    """CAMs (B,M,h,w) -> the positive part, divided by its maximum on the image (B,h,w), which learns nothing itself."""
-    maps = cams.float().relu() * on_image[:, None]
-    top = maps.detach().amax((-2, -1), keepdim=True)
-    return maps / top.masked_fill(top == 0, 1.0)
+def unit_maps(maps: Tensor, on_image: Tensor) -> Tensor:
+    """Maps (B,M,h,w) -> the positive part, divided by its maximum on the image (B,h,w), which learns nothing itself."""
+    positive = maps.float().relu() * on_image[:, None]
+    top = positive.detach().amax((-2, -1), keepdim=True)
+    return positive / top.masked_fill(top == 0, 1.0)
 
 
 def smoothed(field: Field, maps: Tensor) -> Tensor:
@@ -99,7 +99,10 @@ def smoothed(field: Field, maps: Tensor) -> Tensor:
 
 
 def reconstruction_loss(cams: Tensor, seeds: Tensor, valid: Tensor, tags: Tensor) -> Tensor:
-    """Mean distance of the CAMs, divided by their maxima, from the maps that they shall become.
+    """Mean distance of the CAMs from the maps that they shall become, all divided by their maxima.
+
+    PAMR lowers peaks. CAMs that learnt the lower maps as they are would shrink, and the next maps with them: within
+    thirty steps on photographs nothing but their peaks is left.
 
     Args:
         cams: (B,T,h,w) signed scores.
@@ -109,5 +112,5 @@ def reconstruction_loss(cams: Tensor, seeds: Tensor, valid: Tensor, tags: Tensor
     """
     cells = resize_labels(valid, (cams.shape[-2], cams.shape[-1]))
     counted = cells[:, None] & (tags > 0)[:, :, None, None]
-    distance = (unit_maps(cams, cells) - seeds).abs() * counted
+    distance = (unit_maps(cams, cells) - unit_maps(seeds, cells)).abs() * counted
     return distance.sum() / counted.sum().clamp_min(1)

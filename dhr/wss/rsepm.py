@@ -11,7 +11,7 @@ from torch import Tensor
 from dhr.classifier.none import NoClassifier
 from dhr.core.errors import InputError
 from dhr.core.labels import IGNORE
-from dhr.core.ranges import Count, Gamma, Scales, SmallCount, UnitInterval
+from dhr.core.ranges import Count, Gamma, Scales, SmallCount, UnitInterval, Weight
 from dhr.core.sample import Batch
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.training.optimizer import OptimizerRecipe
@@ -36,6 +36,7 @@ class RsEpm:
         certain_foreground: least value of a map at a pixel that the decoder learns as its class.
         certain_background: largest value of all maps at a pixel that the decoder learns as background.
         certain_edge: least probability of a class after PAMR at a pixel whose label is mixed.
+        reconstruction: weight of the distance of the maps from what they shall become; 0: they learn tags alone.
         scales: factors on the image size for the maps.
         flip: whether the mirrored image is added.
         gamma: power of the background channel, (1 - max of the maps) ** gamma.
@@ -51,6 +52,7 @@ class RsEpm:
     certain_foreground: UnitInterval = 0.55
     certain_background: UnitInterval = 0.10
     certain_edge: UnitInterval = 0.8
+    reconstruction: Weight = 0.25
     scales: Scales = (1.0, 0.5, 1.5, 2.0)
     flip: bool = True
     gamma: Gamma = 2.0
@@ -115,14 +117,15 @@ class RecurSeedAndEdgePredictMix(MapNetwork):
             seeds = look.seeds(recipe.correlation)
             maps = look.on_cams(seeds)
             labels = look.certain(seeds, foreground=recipe.certain_foreground, background=recipe.certain_background)
-            losses["maps"] = reconstruction_loss(output.cams, maps, batch.valid, batch.tags)
+            losses["maps"] = recipe.reconstruction * reconstruction_loss(output.cams, maps, batch.valid, batch.tags)
         losses["labels"] = self.network.decoder.loss(output, labels)
         if done >= max(recipe.seed_start, recipe.mix_start):
             edges = look.edge_predicted(recipe.certain_edge)
             mixed = class_mix(batch.image, edges, maps, batch.tags, valid=batch.valid, first_tag=self.first_tag)
             output = self.network(mixed.image)
             losses["mixed_tags"] = self.network.classifier.loss(output, batch.valid, mixed.tags)
-            losses["mixed_maps"] = reconstruction_loss(output.cams, mixed.maps, batch.valid, mixed.tags)
+            far = reconstruction_loss(output.cams, mixed.maps, batch.valid, mixed.tags)
+            losses["mixed_maps"] = recipe.reconstruction * far
             losses["mixed_labels"] = self.network.decoder.loss(output, mixed.labels)
         loss = torch.stack([*losses.values()]).sum()
         self.log("loss", loss.detach(), batch_size=len(batch.ids), prog_bar=True)

@@ -114,15 +114,33 @@ def test_an_empty_slot_adds_nothing(first_tag: int) -> None:
 
 
 def test_the_reconstruction_loss_by_hand() -> None:
-    """Tag 0 is (1, .5, 0) after division by its maximum, and counts on two cells; the others do not count."""
+    """Tag 0 is (1, .5, 0), its seed (.7 / .8, 1, 0), each divided by its maximum; the others do not count."""
     cams = torch.tensor([[[[4.0, 2.0, 90.0]], [[1.0, 0.0, 0.0]]]], requires_grad=True)
-    seeds = torch.tensor([[[[0.7, 0.9, 0.0]], [[0.0, 1.0, 1.0]]]])
+    seeds = torch.tensor([[[[0.7, 0.8, 0.9]], [[0.0, 1.0, 1.0]]]])
     loss = reconstruction_loss(cams, seeds, torch.tensor([[[True, True, False]]]), torch.tensor([[1.0, 0.0]]))
-    assert float(loss.detach()) == pytest.approx((0.3 + 0.4) / 2)
+    assert float(loss.detach()) == pytest.approx((0.125 + 0.5) / 2)
     loss.backward()
     # The maximum is taken as a number: 1 / 4 of a cell is what a CAM changes it by, and half of that the mean.
     gradient: Any = cams.grad
     torch.testing.assert_close(gradient, torch.tensor([[[[0.125, -0.125, 0.0]], [[0.0, 0.0, 0.0]]]]))
+
+
+def test_cams_that_learn_their_own_seeds_do_not_shrink() -> None:
+    """An object of 6 x 6 of 12 x 12 cells stays one, however often PAMR lowers its peak."""
+    torch.manual_seed(0)
+    inside = torch.zeros(12, 12, dtype=torch.bool)
+    inside[3:9, 3:9] = True
+    features = torch.stack([inside, ~inside]).float()[None] + 0.2 * torch.randn(1, 2, 12, 12)
+    cams = (inside * (1 + 4 * torch.rand(12, 12)))[None, None].clone().requires_grad_()
+    descent = torch.optim.SGD([cams], lr=30.0)
+    for _ in range(60):
+        look = look_at([[1.0]], width=48, stride=4, cams=cams.detach(), features=(features, features))
+        maps = look.on_cams(look.seeds(SelfCorrelation()))
+        descent.zero_grad()
+        reconstruction_loss(cams, maps, look.batch.valid, look.batch.tags).backward()
+        descent.step()
+    learnt = unit_maps(cams.detach(), torch.ones(1, 12, 12) > 0)[0, 0]
+    assert float((learnt[inside] > 0.5).float().mean()) > 0.9 and float(learnt[~inside].mean()) < 0.2
 
 
 def test_a_cam_that_is_nowhere_positive_is_no_map() -> None:

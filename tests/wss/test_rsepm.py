@@ -73,6 +73,18 @@ def test_losses_come_in_at_their_epochs(tiny: Tiny, monkeypatch: pytest.MonkeyPa
     assert all(reconstructs)  # also while it learns nothing: several processes need a gradient of every parameter
 
 
+@pytest.mark.filterwarnings("ignore:.*self.trainer. reference is not registered")
+def test_the_distance_of_the_maps_counts_as_much_as_asked_for(tiny: Tiny) -> None:
+    """Outside of a training a step has all losses, also those of the mixed crops."""
+    loss: dict[float, float] = {}
+    for weight in (0.0, 0.25, 1.0):
+        model, batch = model_of(tiny, f"wss.recipe.reconstruction={weight}")
+        torch.manual_seed(1)
+        loss[weight] = float(model.training_step(batch, 0).detach())
+    assert loss[1.0] - loss[0.0] > 0.01
+    assert loss[0.25] - loss[0.0] == pytest.approx((loss[1.0] - loss[0.0]) / 4, rel=1e-3)
+
+
 def test_masks_are_made_of_tags_and_made_once(tiny: Tiny, tmp_path: Path) -> None:
     there = tiny.copy(tmp_path)
     files = make(there)
