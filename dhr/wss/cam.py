@@ -11,16 +11,19 @@ from torch import Tensor, nn
 
 from dhr.classifier.cam import CamClassifier
 from dhr.core.colour import normalise
+from dhr.core.errors import InputError
 from dhr.core.losses import tag_loss
 from dhr.core.numerics import resize
 from dhr.core.ranges import Count, Gamma, Scales
 from dhr.core.sample import Batch
 from dhr.crf.interface import Crf
 from dhr.dataset.split import Split
+from dhr.disk.weights.state import load_strictly, read_weights
 from dhr.network.multi_scale import mean_of_mirrored, scaled_sizes, sum_over_sizes
 from dhr.training.optimizer import OptimizerRecipe
 from dhr.wss.masks import Look, labels_of, masks_ahead, refined
 from dhr.wss.recipe import Start, Step
+from dhr.wss.trained_file import TrainedFile
 from dhr.wss.workshop import Workshop
 
 
@@ -113,6 +116,26 @@ class TagClassifier(MapNetwork):
         steps = max(int(self.trainer.estimated_stepping_batches), 1)
         optimizer, schedule = self.recipe.optimizer.build(self.backbone, (self.classifier,), steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def classifier_of(workshop: Workshop) -> tuple[TagClassifier, dict[str, Any]]:
+    """The tag classifier of the source as it was trained, and the settings that say which one that is.
+
+    Raises:
+        InputError: the source is another method, or its classifier is missing or does not fit.
+    """
+    source = workshop.source
+    recipe = None if source is None or source.recipe is None else source.recipe()
+    if source is None or not isinstance(recipe, CamRecipe):
+        name = "null" if source is None else source.name
+        raise InputError(f"wss.source: {name}: has no tag classifier to start from; use wss.source=cam")
+    file = TrainedFile(source.masks.folder.parent, "classifier", {})
+    if not file.weights.exists():
+        raise InputError(f"{file.weights}: the tag classifier is missing; {source.command} trains it")
+    classifier = TagClassifier(recipe, num_tags=workshop.learnt.table.num_tags, trained=True)
+    load_strictly(classifier, read_weights(file.weights), file.weights)
+    views = {"scales": [*recipe.scales], "flip": recipe.flip}
+    return classifier.eval(), {"classifier": file.digest(), "views": views}
 
 
 @torch.no_grad()

@@ -16,22 +16,19 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from dhr.core.colour import normalise
-from dhr.core.errors import InputError
 from dhr.core.labels import IGNORE
 from dhr.core.numerics import fast_argmax, resize, resize_labels
 from dhr.core.ranges import Count, Power, UnitInterval
 from dhr.core.sample import Batch
 from dhr.crf.interface import Crf
 from dhr.dataset.split import MaskFolder
-from dhr.disk.weights.state import load_strictly, read_weights
 from dhr.network.multi_scale import mean_of_mirrored
 from dhr.runtime.ranks import mean_over_ranks
 from dhr.training.optimizer import OptimizerRecipe
-from dhr.wss.cam import CamRecipe, TagClassifier, activation_maps, looking
+from dhr.wss.cam import TagClassifier, activation_maps, classifier_of, looking
 from dhr.wss.masks import labels_of, masks_ahead, refined
 from dhr.wss.random_walk import HERE, RandomWalk, affinity, half_disk, pairs
 from dhr.wss.recipe import Step
-from dhr.wss.trained_file import TrainedFile
 from dhr.wss.workshop import Workshop
 
 STRIDE = 4  # of the edges and of the walk, published
@@ -81,26 +78,6 @@ class IrnRecipe:
         file = workshop.file("edges", crf=crf, **origin)
         edges = workshop.training(file, network, epochs=self.epochs, masks=learnt)
         return confident, edges, workshop.masks(partial(masks_of, network, workshop), edges)
-
-
-def classifier_of(workshop: Workshop) -> tuple[TagClassifier, dict[str, Any]]:
-    """The tag classifier of the source as it was trained, and the settings that say which one that is.
-
-    Raises:
-        InputError: the source is another method, or its classifier is missing or does not fit.
-    """
-    source = workshop.source
-    recipe = None if source is None or source.recipe is None else source.recipe()
-    if source is None or not isinstance(recipe, CamRecipe):
-        name = "null" if source is None else source.name
-        raise InputError(f"wss.source: {name}: has no tag classifier that edges could be learnt on; use wss.source=cam")
-    file = TrainedFile(source.masks.folder.parent, "classifier", {})
-    if not file.weights.exists():
-        raise InputError(f"{file.weights}: the tag classifier is missing; {source.command} trains it")
-    classifier = TagClassifier(recipe, num_tags=workshop.learnt.table.num_tags, trained=True)
-    load_strictly(classifier, read_weights(file.weights), file.weights)
-    views = {"scales": [*recipe.scales], "flip": recipe.flip}
-    return classifier.eval(), {"classifier": file.digest(), "views": views}
 
 
 class EdgeNetwork(pl.LightningModule):

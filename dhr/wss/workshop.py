@@ -175,20 +175,21 @@ class Workshop:
 
         return Products(self, "masks", self.wanted, self.folder, make, whole, last=True, network=network)
 
-    def soft_maps(self, make: Masks, network: "Training | None" = None) -> "tuple[Products, ...]":
+    def soft_maps(self, make: Masks, network: "Training | None" = None, **settings: object) -> "tuple[Products, ...]":
         """A step that keeps what the masks are made from, before the CRF; none unless it is asked for.
 
         Args:
             make: of some images, each with its (T,H,W) maps in [0,1], 0 for classes that it does not show.
             network: that makes them, if the method trains one.
+            **settings: what decides what they are, beside that of the workshop and the network.
         """
 
-        def settings() -> Mapping[str, object]:
-            return {**self._learnt(network), "stride": STRIDE}
+        def whole() -> Mapping[str, object]:
+            return {**self._learnt(network), "stride": STRIDE, **settings}
 
         encode = partial(encode_maps, first_tag=self.wanted.table.first_tag)
         folder = self.folder.parent / ".maps" / self.wanted.name
-        step = Products(self, "maps", self.wanted, folder, make, settings, False, network, encode, SUFFIX)
+        step = Products(self, "maps", self.wanted, folder, make, whole, False, network, encode, SUFFIX)
         return (step,) if self.with_maps else ()
 
     def _learnt(self, network: "Training | None") -> Mapping[str, object]:

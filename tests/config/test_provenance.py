@@ -28,6 +28,7 @@ from dhr.wss.cam import CamRecipe
 from dhr.wss.irn import IrnRecipe
 from dhr.wss.mars import MarsRecipe
 from dhr.wss.rsepm import RsEpm
+from dhr.wss.scg import ScgRecipe
 from dhr.wss.text import TextRecipe
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,7 @@ VOC = ("dataset=voc", "wss=mars", "uss=dinov2")
             ["dataset=voc", "wss=cam", "uss=cause", "uss/tokens=tipsv2_vitb14"],
             {"backbone": "I", "wss": "I", "uss": "T"},
         ),
+        (["dataset=voc", "wss=scg", "uss=colour"], {"backbone": "I", "wss": "I", "uss": "nothing"}),
         (["dataset=voc", "wss=irn", "uss=colour"], {"backbone": "I", "wss": "I", "uss": "nothing"}),
         (["dataset=toy", "wss=irn", "uss=colour"], {"backbone": "nothing", "wss": "nothing", "uss": "nothing"}),
         (["dataset=voc", "wss=dhr", "uss=timm"], {"backbone": "I", "wss": "?", "uss": "?"}),
@@ -64,6 +66,7 @@ MADE: list[tuple[type[Any], list[str], str]] = [
     (CamRecipe, ["wss=cam"], "I"),
     (CamRecipe, ["wss=cam", "cam.backbone.weights=null"], "nothing"),
     (CamRecipe, ["wss=cam", "wss.saw=S"], "S"),
+    (ScgRecipe, ["wss=scg"], "I"),
     (IrnRecipe, ["wss=irn"], "I"),
     (IrnRecipe, ["wss=irn", "cam.backbone.saw=T"], "T"),
     (MarsRecipe, ["wss=mars", "uss=dinov2"], "IS"),

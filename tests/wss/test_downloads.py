@@ -25,6 +25,7 @@ SMALL = (
 )  # fmt: skip
 METHODS: dict[str, tuple[str, ...]] = {
     "cam": (),
+    "scg": (),
     "irn": ("wss.recipe.epochs=1", "wss.recipe.walk.radius=2", "wss.recipe.walk.doublings=1"),
     "mars": ("wss.recipe.scales=[0.5]", "wss.recipe.flip=false", "wss.recipe.start_epoch=0"),
     "rsepm": ("wss.recipe.epochs=2", "wss.recipe.scales=[0.5]", "wss.recipe.flip=false"),
