@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,8 @@ class Steps:
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
-    """Watches the real steps, and lets real signals come in the middle of them."""
+def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    """Watches the real steps, and lets real signals come in the middle of them, also if a shell had some ignored."""
     steps, step, validate = Steps(), SegmentationModule.training_step, SegmentationModule.validation_step
 
     def watched(self: SegmentationModule, batch: Any, number: int) -> Tensor:
@@ -60,7 +60,12 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 
     monkeypatch.setattr(SegmentationModule, "training_step", watched)
     monkeypatch.setattr(SegmentationModule, "validation_step", validated)
-    return steps
+    ignored = [number for number in ENDING if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield steps
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def train(there: Tiny, name: str, *words: str) -> RunFolder:
