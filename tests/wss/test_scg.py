@@ -74,10 +74,7 @@ def test_a_large_image_has_as_many_cells_as_memory_allows() -> None:
 @pytest.fixture(scope="module")
 def made(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     there = tiny.copy(tmp_path_factory.mktemp("scg"))
-    untagged = there.layout.tags("train", there.layout.ids("train")[3])
-    tree = untagged.read_text()
-    start, end = tree.index("<object>"), tree.rindex("</object>") + len("</object>")
-    untagged.write_text(tree[:start] + tree[end:])
+    there.take_tags_away(there.layout.ids("train")[3])
     there.call("train_wss", "wss=scg", "maps=true")
     return there
 
