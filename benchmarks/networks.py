@@ -1,4 +1,4 @@
-"""Memory and time of a training step, per backbone and decoder: forward, both losses, backward.
+"""Memory and time of a training step, per backbone and decoder (forward, both losses, backward), and of an answer.
 
 Usage: python benchmarks/networks.py [side of the images] [backbone ...]
 Writes networks.json beside this file. Memory is what the graph keeps for the backward pass, weights left out; on a GPU
@@ -27,11 +27,12 @@ TABLE = load_classes("voc")
 DECODERS = ("deeplabv1", "deeplabv2", "deeplabv3plus", "mask2former")
 BACKBONES = (
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet38"),
-    *("swin_tiny", "swin_base", "swin_large", "vit_small", "vit_base"),
+    *("swin_tiny", "swin_base", "swin_large", "vit_small", "vit_base", "efficientnet_lite0"),
 )
 PAIRS = [
     *((backbone, "mask2former" if backbone.startswith("swin") else "deeplabv3plus", ()) for backbone in BACKBONES),
     *(("resnet101", decoder, ()) for decoder in DECODERS if decoder != "deeplabv3plus"),
+    ("efficientnet_lite0", "deeplabv3plus_small", ()),
     ("swin_large", "mask2former", ("backbone.gradient_checkpointing=true",)),
 ]
 
@@ -46,8 +47,10 @@ class Step:
         words: what else was set.
         parameters: in millions.
         kept: MiB of activations that wait for the backward pass.
-        seconds: of a step, in float32.
+        seconds: of a step, in float32, weights contiguous.
         channels_last: seconds of a step where the network's weights lie channels last.
+        answer: seconds of a forward pass in eval mode, weights contiguous.
+        answer_last: the same, channels last.
         peak: MiB, largest allocation on the GPU; None without one.
     """
 
@@ -58,6 +61,8 @@ class Step:
     kept: float
     seconds: float
     channels_last: float
+    answer: float
+    answer_last: float
     peak: float | None
 
 
@@ -66,8 +71,8 @@ def measure(backbone: str, decoder: str, words: tuple[str, ...], side: int) -> S
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = [f"backbone={backbone}", f"decoder={decoder}", "backbone.weights=null", *words]
     networks = [
-        build_network(compose("train", ["dataset=voc", *chosen]), TABLE).to(device).to(memory_format=form).train()
-        for form in (torch.contiguous_format, torch.channels_last)
+        build_network(compose("train", ["dataset=voc", *chosen, f"channels_last={last}"]), TABLE).to(device).train()
+        for last in ("false", "true")
     ]
     pixels, masks = photographs(BATCH, side)
     steps = [step_of(network, normalise(pixels).to(device), masks.to(device)) for network in networks]
@@ -78,7 +83,9 @@ def measure(backbone: str, decoder: str, words: tuple[str, ...], side: int) -> S
     seconds, last = best_of(ROUNDS, *steps)
     peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else None
     parameters = sum(each.numel() for each in networks[0].parameters()) / 1e6
-    return Step(backbone, decoder, words, parameters, kept, seconds, last, peak)
+    answers = (answer_of(network.eval(), normalise(pixels).to(device)) for network in networks)
+    answer, answer_last = best_of(ROUNDS, *answers)
+    return Step(backbone, decoder, words, parameters, kept, seconds, last, answer, answer_last, peak)
 
 
 def step_of(network: SegmentationNetwork, images: Tensor, masks: Tensor) -> Callable[[], None]:
@@ -93,6 +100,19 @@ def step_of(network: SegmentationNetwork, images: Tensor, masks: Tensor) -> Call
             torch.cuda.synchronize()
 
     return step
+
+
+def answer_of(network: SegmentationNetwork, images: Tensor) -> Callable[[], None]:
+    """A forward pass, as masks are made with."""
+
+    @torch.no_grad()
+    def answer() -> None:
+        network(images)
+        if images.is_cuda:
+            torch.cuda.synchronize()
+
+    answer()
+    return answer
 
 
 def activations(network: SegmentationNetwork, step: Callable[[], None]) -> float:
@@ -127,7 +147,8 @@ def main() -> int:
         peak = "GPU not measured" if each.peak is None else f"peak {each.peak:.0f} MiB"
         print(
             f"{named} {each.parameters:7.1f} M  kept {each.kept:7.0f} MiB  step {each.seconds:7.3f} s  "
-            f"channels last {each.channels_last:7.3f} s  {peak}"
+            f"channels last {each.channels_last:7.3f} s  answer {each.answer:7.3f} s  channels last "
+            f"{each.answer_last:7.3f} s  {peak}"
         )
     return 0
 

@@ -40,7 +40,7 @@ class Train(Common):
     features: Part
     optimizer: Part
     trainer: Part
-    channels_last: bool
+    channels_last: bool | None
     logger: Logger
 
 

@@ -18,6 +18,7 @@ from dhr.dataset.split import MaskFolder, Split
 from dhr.disk.feature_store import FeatureStore
 from dhr.disk.layout import DataLayout, RunFolder
 from dhr.disk.run_record import RunRecord
+from dhr.network.memory_order import laid_out
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.stage.cures import cure_of_masks
 from dhr.training.features import Features
@@ -129,7 +130,7 @@ def build_backbone(node: DictConfig, *, trained: bool = False, place: str = "bac
     """
     start: dict[str, Any] = {"weights": None} if trained and "weights" in node else {}
     try:
-        return build(node, **start)
+        return laid_out(build(node, **start))
     except InputError as error:
         keys = "|".join(map(re.escape, node))
         raise InputError(re.sub(rf"(?<![\w.])backbone\.(?=(?:{keys})\b)", f"{place}.", str(error))) from error
@@ -145,7 +146,7 @@ def build_network(cfg: DictConfig, table: ClassTable, *, trained: bool = False) 
         num_classes=table.num_classes,
     )
     classifier = build(cfg.classifier, in_channels=backbone.channels[3], num_tags=table.num_tags)
-    return SegmentationNetwork(backbone, decoder, classifier)
+    return laid_out(SegmentationNetwork(backbone, decoder, classifier), cfg.get("channels_last"))
 
 
 def trainer_of(node: DictConfig) -> "MakeTrainer":

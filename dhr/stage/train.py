@@ -6,7 +6,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -97,8 +96,7 @@ def _train(cfg: DictConfig, run: RunFolder) -> None:
         refresh: Refresh = build(cfg.refresh)
         plan = refresh.plan(labeller, cfg.rebalancing.start_epoch, data.train, _whole(cfg, data.train), run.root)
     data.train = plan.train
-    order = torch.channels_last if cfg.channels_last else torch.contiguous_format
-    network = build_network(cfg, table, trained=run.last.exists()).to(memory_format=order)
+    network = build_network(cfg, table, trained=run.last.exists())
     module = SegmentationModule(network, labels=plan.labels, optimizer=optimizer, table=table)
     options: dict[str, Any] = dict(cfg.logger)
     config: Any = OmegaConf.to_container(cfg, resolve=True)

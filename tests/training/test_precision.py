@@ -12,7 +12,9 @@ from dhr.config.parts import build
 from dhr.core.losses import segmentation_loss, tag_loss
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.crf.none import NoCrf
+from dhr.dataset.classes import load_classes
 from dhr.disk.weights.state import read_checkpoint
+from dhr.stage.parts import build_backbone, build_network
 from dhr.training.average import EmaAverage
 from dhr.training.label_maker import Labeller, Student
 
@@ -74,3 +76,15 @@ def test_channels_last_changes_the_order_in_memory_alone(tiny: Tiny) -> None:
     assert all(each.is_contiguous() for each in convolutions[0])
     assert all(each.is_contiguous(memory_format=torch.channels_last) for each in convolutions[1])
     assert len(convolutions[0]) == len(convolutions[1]) > 10
+
+
+@pytest.mark.parametrize("command", ["train", "train_wss", f"predict weights={__file__}"])  # of a file that is there
+def test_without_a_gpu_every_command_computes_with_channels_last(command: str) -> None:
+    """Also the backbone alone, of which a tag classifier is made."""
+    name, *words = command.split()
+    cfg, last = compose(name, ["dataset=toy", "backbone.weights=null", *words]), not torch.cuda.is_available()
+    for network in (build_network(cfg, load_classes("toy")), build_backbone(cfg.backbone)):
+        convolutions = [each for each in network.parameters() if each.ndim == 4 and min(each.shape[1:]) > 1]
+        assert len(convolutions) > 10
+        for each in convolutions:
+            assert each.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
