@@ -84,16 +84,21 @@ class ComplementedModule(SegmentationModule):
         super().__init__(network, labels=GivenMasks(), optimizer=optimizer, table=table)
         self.teacher = teacher
         self.start_epoch = start_epoch
+        self.trial_epoch = start_epoch
+
+    def kind_of(self, epoch: int) -> int:
+        """See `Phased`: 0: masks as they are; 1: complemented ones."""
+        return int(epoch >= self.start_epoch)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch: the weighted cross entropy of the complemented masks, and that of the tags."""
         output = self.network(batch.image)
         labels, weights = batch.wss_mask, None
-        if self._trainer is None:  # a trial of the dearest kind of step, for which nothing is averaged yet
-            labels, weights = self.teacher.complement(batch, self.network(batch.image), self.network)
-        elif self.current_epoch >= self.start_epoch:
-            average = self.teacher.average
-            labels, weights = self.teacher.complement(batch, Ema().output(batch, output, average), average.network)
+        outside = self._trainer is None  # where nothing is averaged yet
+        if self.kind_of(self.trial_epoch if outside else self.current_epoch):
+            teacher = self.network if outside else self.teacher.average.network
+            answer = self.network(batch.image) if outside else Ema().output(batch, output, self.teacher.average)
+            labels, weights = self.teacher.complement(batch, answer, teacher)
         segmentation = self.network.decoder.loss(output, labels, weights)
         loss = segmentation + self.network.classifier.loss(output, batch.valid, batch.tags)
         self.log("loss", loss.detach(), batch_size=len(batch.ids), prog_bar=True)

@@ -57,18 +57,13 @@ class RsEpm:
     flip: bool = True
     gamma: Gamma = 2.0
 
-    @property
-    def last_start(self) -> float:
-        """Share of the training that is done when its last epoch begins."""
-        return (self.epochs - 1) / self.epochs
-
     def steps(self, workshop: Workshop) -> Sequence[Step]:
         """See `Recipe`: the network, then the masks.
 
         Raises:
             InputError: the network has no class activation maps, or its decoder would never learn.
         """
-        if self.last_start < self.seed_start:
+        if (self.epochs - 1) / self.epochs < self.seed_start:
             raise InputError(
                 f"wss.recipe.seed_start: {self.seed_start}: none of {self.epochs} epochs begins there, so the decoder "
                 "would learn nothing; use more wss.recipe.epochs, or a smaller wss.recipe.seed_start"
@@ -101,6 +96,12 @@ class RecurSeedAndEdgePredictMix(MapNetwork):
         self.recipe = recipe
         self.optimizer = optimizer
         self.first_tag = first_tag
+        self.trial_epoch = recipe.epochs - 1
+
+    def kind_of(self, epoch: int) -> int:
+        """See `Phased`: 0: tags alone; 1: also RecurSeed; 2: also EdgePredictMix, which needs the seeds."""
+        recipe, done = self.recipe, epoch / self.recipe.epochs
+        return (done >= recipe.seed_start) + (done >= max(recipe.seed_start, recipe.mix_start))
 
     def forward(self, image: Tensor) -> Tensor:
         """(B,3,H,W) -> maps (B,T,h,w) of which masks are made."""
@@ -108,18 +109,18 @@ class RecurSeedAndEdgePredictMix(MapNetwork):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch: its tags; then also its seeds; then all of it again for the mixed crops."""
-        recipe, done = self.recipe, self._done()
+        recipe, kind = self.recipe, self.kind_of(self.trial_epoch if self._trainer is None else self.current_epoch)
         output = self.network(batch.image)
         losses = {"tags": self.network.classifier.loss(output, batch.valid, batch.tags)}
         labels = torch.full_like(batch.wss_mask, IGNORE)  # the decoder takes part from the start, and learns nothing
-        if done >= recipe.seed_start:
+        if kind >= 1:
             look = Look(batch, output.detach(), first_tag=self.first_tag, stride=recipe.stride)
             seeds = look.seeds(recipe.correlation)
             maps = look.on_cams(seeds)
             labels = look.certain(seeds, foreground=recipe.certain_foreground, background=recipe.certain_background)
             losses["maps"] = recipe.reconstruction * reconstruction_loss(output.cams, maps, batch.valid, batch.tags)
         losses["labels"] = self.network.decoder.loss(output, labels)
-        if done >= max(recipe.seed_start, recipe.mix_start):
+        if kind == 2:
             edges = look.edge_predicted(recipe.certain_edge)
             mixed = class_mix(batch.image, edges, maps, batch.tags, valid=batch.valid, first_tag=self.first_tag)
             output = self.network(mixed.image)
@@ -130,11 +131,6 @@ class RecurSeedAndEdgePredictMix(MapNetwork):
         loss = torch.stack([*losses.values()]).sum()
         self.log("loss", loss.detach(), batch_size=len(batch.ids), prog_bar=True)
         return loss
-
-    def _done(self) -> float:
-        """Share of the training that was done when the epoch began; outside of a training that of the last epoch."""
-        # A trial of a step is to say how long they take, and the last ones take longest.
-        return self.recipe.last_start if self._trainer is None else self.current_epoch / self.recipe.epochs
 
     def configure_optimizers(self) -> Any:
         """Optimizer and per-iteration schedule."""

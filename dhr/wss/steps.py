@@ -4,11 +4,12 @@ import copy
 import logging
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -39,6 +40,21 @@ log = logging.getLogger("dhr.train_wss")
 Masks = Callable[[Sequence[str]], Iterator[tuple[str, Tensor]]]  # of ids: each with its (H,W) uint8 mask
 
 
+@runtime_checkable
+class Phased(Protocol):
+    """A module whose steps are of several kinds, one after the other.
+
+    Attributes:
+        trial_epoch: of steps that are made outside of a training.
+    """
+
+    trial_epoch: int
+
+    def kind_of(self, epoch: int) -> int:
+        """Number of the kind of its steps."""
+        ...
+
+
 @dataclass
 class Training:
     """Trains a network and stores it; one that is stored is read."""
@@ -65,22 +81,31 @@ class Training:
         """
         if self.file.is_there():
             return 0
-        steps = self.epochs * whole_batches(len(self.shop.tagged), self.shop.batch_size)
-        return max(steps - self.file.steps_done(), 0)
+        return max(self.epochs * self._steps_of_epoch - self.file.steps_done(), 0)
+
+    @property
+    def _steps_of_epoch(self) -> int:
+        return whole_batches(len(self.shop.tagged), self.shop.batch_size)
 
     def trial(self) -> float:
-        """See `Step`: both passes of a copy over crops without masks, which the loader's workers share out."""
+        """See `Step`: both passes of a copy over crops without masks, which the loader's workers share out.
+
+        Where the steps of the epochs that are left are of several kinds, the mean of one of each.
+        """
         crops, copied = self.shop.crops(None), copy.deepcopy(self.module).to(self.shop.device).train()
         start = time.perf_counter()
         samples = [crops[0, position] for position in range(min(self.shop.batch_size, len(crops)))]
-        read = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*self.trainer. reference is not registered")
-            loss = copied.training_step(Batch.of(samples, self.shop.device), 0)
-        if isinstance(loss, Tensor):
-            loss.backward()
-            loss.item()  # when the device is done
-        return (read - start) / max(self.shop.workers, 1) + time.perf_counter() - read
+        reading = (time.perf_counter() - start) / max(self.shop.workers, 1)
+        batch = Batch.of(samples, self.shop.device)
+        if not isinstance(copied, Phased):
+            return reading + _seconds_of_step(copied, batch)
+        left = range(min(self.file.steps_done() // self._steps_of_epoch, self.epochs - 1), self.epochs)
+        epoch_of = {copied.kind_of(epoch): epoch for epoch in left}
+        seconds = 0.0
+        for kind, epochs in Counter(map(copied.kind_of, left)).items():
+            copied.trial_epoch = epoch_of[kind]
+            seconds += epochs * _seconds_of_step(copied, batch)
+        return reading + seconds / len(left)
 
     def run(self) -> None:
         """See `Step`."""
@@ -208,6 +233,17 @@ def _as_it_was(network: nn.Module | None, device: torch.device) -> Iterator[None
             layer.training = training
         if network is not None and places:
             network.to(places[0])
+
+
+def _seconds_of_step(module: pl.LightningModule, batch: Batch) -> float:
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*self.trainer. reference is not registered")
+        loss = module.training_step(batch, 0)
+    if isinstance(loss, Tensor):
+        loss.backward()
+        loss.item()  # when the device is done
+    return time.perf_counter() - start
 
 
 @rank_zero_only

@@ -17,6 +17,7 @@ from dhr.disk.mask import read_mask
 from dhr.runtime.signals import Stopped
 from dhr.stage.train_wss import workshop_of
 from dhr.wss.rsepm import RecurSeedAndEdgePredictMix
+from dhr.wss.steps import Training
 
 EPOCHS = 4
 SUFFIXES = (".png", ".json", ".safetensors")
@@ -37,19 +38,25 @@ def make(there: Tiny, *words: str) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.suffix in SUFFIXES}
 
 
-def model_of(tiny: Tiny, *words: str) -> tuple[RecurSeedAndEdgePredictMix, Batch]:
-    """The network as it starts, and the first crops."""
+def training_of(tiny: Tiny, *words: str) -> Training:
+    """The step that trains the network."""
     cfg = compose("train_wss", tiny.words("train_wss", *WORDS, *words))
     torch.manual_seed(0)
     recipe = build(cfg.wss.recipe)
-    shop = workshop_of(cfg, recipe)
-    trained: Any = recipe.steps(shop)[0]
-    crops = shop.crops(None)
-    return trained.module, Batch.of([crops[0, position] for position in range(4)], torch.device("cpu"))
+    training: Training = recipe.steps(workshop_of(cfg, recipe))[0]
+    return training
+
+
+def model_of(tiny: Tiny, *words: str) -> tuple[RecurSeedAndEdgePredictMix, Batch]:
+    """The network as it starts, and the first crops."""
+    training = training_of(tiny, *words)
+    module: Any = training.module
+    crops = training.shop.crops(None)
+    return module, Batch.of([crops[0, position] for position in range(4)], torch.device("cpu"))
 
 
 @pytest.mark.filterwarnings("ignore:.*self.trainer. reference is not registered")
-def test_losses_come_in_at_their_epochs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_come_in_at_their_epochs(tiny: Tiny) -> None:
     """Until then the decoder learns nothing; outside of a training all of them are there, as in its last steps."""
     model, batch = model_of(tiny)
     passes: list[int] = []
@@ -58,9 +65,7 @@ def test_losses_come_in_at_their_epochs(tiny: Tiny, monkeypatch: pytest.MonkeyPa
         trained = copy.deepcopy(model)
         trained.network.register_forward_pre_hook(lambda *_: passes.append(1))
         if epoch is not None:
-            monkeypatch.setattr(RecurSeedAndEdgePredictMix, "_done", lambda _, epoch=epoch: epoch / EPOCHS)
-        else:
-            monkeypatch.undo()
+            trained.trial_epoch = epoch
         passes.clear()
         torch.manual_seed(1)
         trained.training_step(batch, 0).backward()
@@ -83,6 +88,26 @@ def test_the_distance_of_the_maps_counts_as_much_as_asked_for(tiny: Tiny) -> Non
         loss[weight] = float(model.training_step(batch, 0).detach())
     assert loss[1.0] - loss[0.0] > 0.01
     assert loss[0.25] - loss[0.0] == pytest.approx((loss[1.0] - loss[0.0]) / 4, rel=1e-3)
+
+
+def test_the_time_said_is_the_mean_of_the_steps_that_are_left(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_step: Callable[[int], None]
+) -> None:
+    """Of 4 epochs one learns tags, one seeds as well, two mixed crops as well."""
+    there, seconds = tiny.copy(tmp_path), {0: 1.0, 1: 2.0, 2: 4.0}
+    tried: list[int] = []
+
+    def of_step(module: RecurSeedAndEdgePredictMix, _: Batch) -> float:
+        tried.append(module.kind_of(module.trial_epoch))
+        return seconds[tried[-1]]
+
+    monkeypatch.setattr("dhr.wss.steps._seconds_of_step", of_step)
+    assert training_of(there).trial() == pytest.approx((1 + 2 + 4 + 4) / 4, abs=0.5)  # crops are read as well
+    assert sorted(tried) == [0, 1, 2]
+    at_step(TRAIN // 4 + 1)  # in the second epoch
+    with pytest.raises(Stopped):
+        make(there)
+    assert training_of(there).trial() == pytest.approx((2 + 4 + 4) / 3, abs=0.5)
 
 
 def test_masks_are_made_of_tags_and_made_once(tiny: Tiny, tmp_path: Path) -> None:
