@@ -169,6 +169,7 @@ class TrainWss(Common):
     crf: Part
     trainer: Part
     split: Name | None
+    precision: Literal["fp32", "bf16", "fp16"]
     maps: bool
 
 

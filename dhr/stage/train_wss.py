@@ -79,6 +79,7 @@ def workshop_of(cfg: DictConfig, recipe: Recipe) -> Workshop:
         seed=cfg.seed,
         make_trainer=trainer_of(cfg.trainer),
         overwrite=cfg.overwrite,
+        precision=cfg.precision,
         with_maps=cfg.maps,
     )
 

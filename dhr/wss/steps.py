@@ -27,6 +27,7 @@ from dhr.disk.mask import encode_mask
 from dhr.disk.output import Keep, Output
 from dhr.disk.weights.state import load_strictly, read_weights
 from dhr.disk.writing import remove_orphans
+from dhr.network.precision import mixed
 from dhr.runtime.ranks import Ranks
 from dhr.training.average import EmaAverage
 from dhr.training.fitting import Fitting, is_first_process
@@ -164,8 +165,14 @@ class Products:
     unit: str = "images"
     given: Callable[[str], str] = lambda _: ""
 
+    def _made(self, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        with mixed(self.shop.precision, self.shop.device):
+            yield from self.make(ids)
+
     def output(self, settings: Mapping[str, object]) -> Output:
         """Their folder."""
+        if self.shop.precision != "fp32":
+            settings = {**settings, "precision_of_masks": self.shop.precision}
         layout, split = self.split.layout, self.split.name
         return Output(
             folder=self.folder,
@@ -199,7 +206,7 @@ class Products:
         ids = self.split.all_ids()[:: len(self.split) // number][:number]
         with _as_it_was(None if self.network is None else self.network.module, self.shop.device):
             start = time.perf_counter()
-            for _ in self.make(ids):
+            for _ in self._made(ids):
                 pass
             return (time.perf_counter() - start) / number
 
@@ -210,7 +217,7 @@ class Products:
             return
 
         def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
-            for image_id, mask in self.make(todo):
+            for image_id, mask in self._made(todo):
                 data = encode_mask(mask.numpy(), self.split.table.palette) if self.encode is None else self.encode(mask)
                 keep(image_id, data)
                 yield image_id

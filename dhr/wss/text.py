@@ -16,6 +16,7 @@ from dhr.core.ranges import Gamma, Scales, Templates, Texts
 from dhr.dataset.classes import ClassTable
 from dhr.disk.weights.model_folder import ModelFolder
 from dhr.network.multi_scale import multi_scale_features
+from dhr.network.precision import Precision, mixed
 from dhr.wss.image_text.load import load_model
 from dhr.wss.image_text.model import PLACE, ImageText
 from dhr.wss.image_text.prompts import vectors_of
@@ -23,7 +24,7 @@ from dhr.wss.masks import labels_of, masks_ahead, refined
 from dhr.wss.recipe import Step
 from dhr.wss.workshop import Workshop
 
-NOT_FINITE = "the model gives no numbers here; try wss.recipe.precision=fp32"
+NOT_FINITE = "the model gives no numbers here; try precision=fp32"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,6 @@ class TextRecipe:
         logit_scale: factor of the cosines before the soft-max; null for the one that the model learnt.
         scales: factors on the image size; the cosines are averaged.
         flip: whether the mirrored image is averaged in.
-        precision: of the matrix products.
     """
 
     seen: ClassVar[tuple[str, ...]] = ()
@@ -56,12 +56,11 @@ class TextRecipe:
     logit_scale: Annotated[float, Gt(0), Le(1000)] | None = None
     scales: Scales = (1.0,)
     flip: bool = True
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     def steps(self, workshop: Workshop) -> Sequence[Step]:
         """See `Recipe`: the masks."""
         folder = ModelFolder.find(self.name, self.revision, f"{PLACE}.name")
-        compared = Comparison(self, folder, workshop.wanted.table)
+        compared = Comparison(self, folder, workshop.wanted.table, workshop.precision)
         return [workshop.masks(partial(masks_of, compared, workshop), model=folder.digest())]
 
 
@@ -72,11 +71,12 @@ class Comparison:
     recipe: TextRecipe
     folder: ModelFolder
     table: ClassTable
+    precision: Precision = "fp32"
 
     @cached_property
     def model(self) -> ImageText:
         """See `load_model`."""
-        return load_model(self.folder, through=self.recipe.tokens, precision=self.recipe.precision)
+        return load_model(self.folder, through=self.recipe.tokens, precision=self.precision)
 
     @cached_property
     def texts(self) -> tuple[Tensor, Tensor]:
@@ -139,7 +139,8 @@ def masks_of(compared: Comparison, workshop: Workshop, ids: Sequence[str]) -> It
     split, crf = workshop.wanted, workshop.crf
 
     def look(pixels: Tensor, tags: Tensor) -> Tensor:
-        return compared.scores(pixels, tags, workshop.device)
+        with mixed("fp32", workshop.device):  # the model computes in its own precision; texts and cosines are exact
+            return compared.scores(pixels, tags, workshop.device)
 
     def finish(scores: Tensor, tags: Tensor, pixels: Tensor) -> Tensor:
         return refined(scores, labels_of(tags, first_tag=split.table.first_tag), pixels, crf)

@@ -18,6 +18,7 @@ from dhr.dataset.split import MaskFolder, Split, TrainDataset
 from dhr.dataset.transforms import TrainTransform
 from dhr.disk.feature_store import FeatureStore
 from dhr.disk.soft_maps import STRIDE, SUFFIX, encode_maps
+from dhr.network.precision import Precision
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.runtime.ranks import Ranks
 from dhr.training.average import EmaAverage
@@ -69,6 +70,7 @@ class Workshop:
         seed: of all random numbers.
         make_trainer: makes a trainer for a training.
         overwrite: whether what is there is made anew.
+        precision: of networks while they make masks; trainings have that of the trainer.
         with_maps: whether the soft maps behind the masks are kept.
         ranks: the processes at work; known after the first training, or when the masks are due.
     """
@@ -91,6 +93,7 @@ class Workshop:
     seed: int
     make_trainer: MakeTrainer
     overwrite: bool = False
+    precision: Precision = "fp32"
     with_maps: bool = False
     ranks: Ranks | None = field(default=None, init=False)
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from image_text_of import saved_model
 from seeded import Seeded, workshop
 from tiny import SIDE, TRAIN, Tiny
 
@@ -260,3 +261,23 @@ def test_a_clipped_gradient_is_another_setting(there: Tiny) -> None:
     there.call("train_wss")
     with pytest.raises(InputError, match=r"other settings \(trainer in .*overwrite=true"):
         there.call("train_wss", "trainer.gradient_clip_val=0.1")
+
+
+@pytest.mark.parametrize("method", ["cam", "scg", "text"])
+def test_masks_in_half_precision_are_nearly_the_same_and_say_so(there: Tiny, method: str) -> None:
+    """The networks compute in it, nothing behind them does; masks of both kinds are not mixed."""
+    words = [f"wss={method}"]
+    if method == "scg":
+        there.call("train_wss", "wss=cam")
+    if method == "text":
+        words.append(f"wss.recipe.name={saved_model(there.root / 'clip', 'clip')}")
+    there.call("train_wss", *words)
+    folder = {"cam": "CAM", "scg": "SCG", "text": "Text"}[method]
+    paths = sorted((there.wss.parent / folder / "train").glob("*.png"))
+    exact = [read_mask(path) for path in paths]
+    with pytest.raises(InputError, match="precision_of_masks"):
+        there.call("train_wss", *words, "precision=bf16")
+    there.call("train_wss", *words, "precision=bf16", "overwrite=true")
+    half = [read_mask(path) for path in paths]
+    same = np.concatenate([(one == other).ravel() for one, other in zip(exact, half, strict=True)])
+    assert 0.97 < same.mean() < 1
