@@ -19,9 +19,9 @@ from dhr.core.words import word
 from dhr.disk.layout import RunFolder
 
 SHOWN = 5  # differing keys named in one message
-HOW = (  # how a run is made, where and what is watched meanwhile; none of it changes what is learnt
+HOW = (  # how a run is made, where and what is watched meanwhile; none of it changes what is learnt but by rounding
     *("resume", "debug", "overwrite", "name", "paths", "logger", "choices", "dataset.workers", "dataset.download"),
-    *("crf.workers", "wss.recipe", "wss.source", "dataset.test_scales"),
+    *("channels_last", "crf.workers", "wss.recipe", "wss.source", "dataset.test_scales"),
     *(
         f"trainer.{key}"
         for key in (

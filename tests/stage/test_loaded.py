@@ -152,7 +152,8 @@ def test_a_prediction_is_drawn_and_saved(model: "dhr.Model", tmp_path: Path) -> 
 
 
 def test_weights_need_the_words_of_their_network(run: RunFolder, tmp_path: Path) -> None:
-    weights = {name.removeprefix("network."): value for name, value in read_checkpoint(run.last)["state_dict"].items()}
+    state = read_checkpoint(run.last)["state_dict"]
+    weights = {name.removeprefix("network."): value.contiguous() for name, value in state.items()}
     save_file(weights, tmp_path / "a b.safetensors")
     found = dhr.load(tmp_path / "a b.safetensors", *NETWORK, dataset="toy", crf="none", scales=[1.0], flip=True)
     expected = dhr.load(run.root).predict(photograph())
