@@ -23,6 +23,7 @@ from dhr.core.colour import MEAN, STD
 from dhr.core.errors import InputError
 from dhr.decoder.any_size import sizes_left_open
 from dhr.disk.weights.onnx_file import onnx_session
+from dhr.network.memory_order import laid_out
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.weights import CELLS
 
@@ -146,14 +147,19 @@ def is_alone(network: SegmentationNetwork, size: Size | None) -> bool:
 
 
 def traced(network: SegmentationNetwork, size: Size | None) -> ExportedProgram:
-    """The network as a graph, for batches of images of any size, or for one image of the size (height, width)."""
+    """The network as a graph, for batches of images of any size, or for one image of the size (height, width).
+
+    Its weights are contiguous afterwards: the order in memory would become part of the graph, and with channels last
+    a batch of one image another case than that of several.
+    """
     batches, alone = {0: Dim.AUTO}, is_alone(network, size)
     free = {} if size is not None else {2: Dim.AUTO, 3: Dim.AUTO} | ({} if alone else batches)
     example = torch.zeros(1 if alone else EXAMPLE[0], 3, *(size or EXAMPLE[2:]))
     # Sizes are told apart only where they have to be, so that no guard says "unless the image is a multiple of 4".
     oblivious = import_module("torch.fx.experimental._config").patch(backed_size_oblivious=True)
     with torch.no_grad(), oblivious, padded_as_written_short(), sizes_left_open(), _quiet():
-        return torch.export.export(Exportable(network).eval(), (example,), dynamic_shapes=(free,))
+        whole = Exportable(laid_out(network, channels_last=False)).eval()
+        return torch.export.export(whole, (example,), dynamic_shapes=(free,))
 
 
 def largest_difference(found: Answer, due: Answer) -> float:

@@ -9,6 +9,7 @@ from tiny import STEPS, Tiny
 
 from dhr.config.compose import compose
 from dhr.config.parts import build
+from dhr.core.errors import InputError
 from dhr.core.losses import segmentation_loss, tag_loss
 from dhr.core.sample import Batch, NetworkOutput
 from dhr.crf.none import NoCrf
@@ -63,7 +64,8 @@ def test_a_run_in_mixed_precision(tiny: Tiny) -> None:
 
 
 def test_channels_last_changes_the_order_in_memory_alone(tiny: Tiny) -> None:
-    words = ("wss=cam", "rebalancing=none", "decoder.dropout=[0,0,0]")  # dropout draws in the order of memory
+    # Dropout draws in the order of memory. Narrower networks are refused.
+    words = ("wss=cam", "rebalancing=none", "decoder.dropout=[0,0,0]", "backbone.widths=[16,16,32,64]")
     losses, convolutions = [], []
     for number, asked in enumerate(("false", "true")):
         tiny.call("train", *words, f"channels_last={asked}", f"name=order{number}")
@@ -80,11 +82,21 @@ def test_channels_last_changes_the_order_in_memory_alone(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("command", ["train", "train_wss", f"predict weights={__file__}"])  # of a file that is there
 def test_without_a_gpu_every_command_computes_with_channels_last(command: str) -> None:
-    """Also the backbone alone, of which a tag classifier is made."""
+    """Also the backbone alone, of which a tag classifier is made; not networks with strided 1x1 convolutions."""
     name, *words = command.split()
-    cfg, last = compose(name, ["dataset=toy", "backbone.weights=null", *words]), not torch.cuda.is_available()
-    for network in (build_network(cfg, load_classes("toy")), build_backbone(cfg.backbone)):
-        convolutions = [each for each in network.parameters() if each.ndim == 4 and min(each.shape[1:]) > 1]
-        assert len(convolutions) > 10
-        for each in convolutions:
-            assert each.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    for backbone, sound in (("efficientnet_lite0", True), ("resnet18", False)):
+        cfg = compose(name, [f"backbone={backbone}", "backbone.weights=null", *words])
+        last = sound and not torch.cuda.is_available()
+        for network in (build_network(cfg, load_classes("toy")), build_backbone(cfg.backbone)):
+            convolutions = [each for each in network.parameters() if each.ndim == 4 and min(each.shape[1:]) > 1]
+            assert convolutions
+            for each in convolutions:
+                assert each.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the convolutions of a GPU are sound")
+def test_channels_last_are_refused_where_they_write_beyond_their_memory() -> None:
+    words = ["channels_last=true", "backbone=resnet18", "backbone.weights=null"]
+    with pytest.raises(InputError, match="channels_last: true.*of 8 channels.*use channels_last=false"):
+        build_network(compose("train", [*words, "backbone.widths=[8,16,32,64]"]), load_classes("toy"))
+    build_network(compose("train", [*words, "backbone.widths=[16,16,32,64]"]), load_classes("toy"))
