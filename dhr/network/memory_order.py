@@ -15,8 +15,8 @@ def laid_out(network: Module, channels_last: bool | None = None) -> Module:
     """The network, its weights laid out for fast convolutions; maps take over the order, images need not have it.
 
     On a CPU the backward pass of a strided 1x1 convolution with channels last writes beyond its memory where it has 8
-    input channels (torch 2.14, oneDNN): the process dies, or goes on with wrong numbers. So such networks, all ResNets
-    among them, have channels last only where that is asked for, and none where the channels are that few.
+    input channels (torch 2.14): the heap is corrupted, and mostly the process dies. So such networks, all ResNets among
+    them, have channels last only where that is asked for, and none where the channels are that few.
 
     Args:
         network: is changed in place. Its numbers stay, its answers change by rounding.
