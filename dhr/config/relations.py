@@ -108,6 +108,8 @@ def _predict(values: Mapping[str, Any]) -> None:
 
 def _predict_images(values: Mapping[str, Any]) -> None:
     _predict(values)
+    if values["precision"] != "fp32" and _is_program(values):
+        raise InputError(f"precision: {values['precision']}: a program computes as it was exported; leave it out")
     images, tags = values["images"], values["tags"]
     if images is None:
         given = next((key for key in ("tags", "output", "overlay", "soft") if values[key]), None)
@@ -125,8 +127,12 @@ def _predict_images(values: Mapping[str, Any]) -> None:
 def _of_weights(values: Mapping[str, Any]) -> None:
     """As `_predict`, for what looks into the network."""
     _predict(values)
-    if values["weights"] is not None and Path(values["weights"]).suffix == PROGRAM:
+    if _is_program(values):
         raise InputError(f"weights: {values['weights']}: a program and no weights; use the run, or its *.safetensors")
+
+
+def _is_program(values: Mapping[str, Any]) -> bool:
+    return values["weights"] is not None and Path(values["weights"]).suffix == PROGRAM
 
 
 def _export(values: Mapping[str, Any]) -> None:

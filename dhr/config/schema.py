@@ -68,6 +68,7 @@ class Predict(OfNetwork):
     longest: LongSide | None
     scales: Scales | None
     flip: bool
+    precision: Literal["fp32", "bf16", "fp16"]
     minimum_probability: UnitInterval
 
 

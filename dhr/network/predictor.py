@@ -12,6 +12,7 @@ from dhr.core.colour import normalise
 from dhr.core.numerics import fast_argmax
 from dhr.crf.interface import Crf, naming_images
 from dhr.network.multi_scale import multi_scale_probabilities
+from dhr.network.precision import Precision, mixed
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.shrunken import enlarged_argmax, shrunk
 from dhr.network.tiles import Tile, Tiles, on_all_pixels, tiled_cells
@@ -52,6 +53,7 @@ class Predictor:
         tiles: which images are cut, and how; None sees every image whole.
         longest: larger images are shrunken to so many pixels of their longer side before network and CRF; their masks
             have the size of the image all the same. None: no image is.
+        precision: of the network; its probabilities are computed in float32 and the CRF sees no difference.
     """
 
     network: SegmentationNetwork
@@ -62,11 +64,13 @@ class Predictor:
     device: torch.device
     tiles: Tiles | None = None
     longest: int | None = None
+    precision: Precision = "fp32"
 
     def probabilities(self, pixels: Tensor) -> Tensor:
         """(3,H,W) uint8 -> (K,H,W) on the CPU, of the image as a whole."""
         image = normalise(pixels.to(self.device))
-        return multi_scale_probabilities(self.network, image, scales=self.scales, flip=self.flip).cpu()
+        with mixed(self.precision, self.device):
+            return multi_scale_probabilities(self.network, image, scales=self.scales, flip=self.flip).cpu()
 
     def soft(self, pixels: Tensor) -> Tensor:
         """(3,H,W) uint8 -> (K,H,W) float16 on the CPU, as `masks` hands them out."""
@@ -122,7 +126,8 @@ class Predictor:
         tiles = self.tiles.of((pixels.shape[-2], pixels.shape[-1])) if self.tiles is not None else []
         if not tiles:
             return Seen(pixels, self.probabilities(pixels), [])
-        cells = tiled_cells(self.network, pixels, tiles, scales=self.scales, flip=self.flip, device=self.device)
+        with mixed(self.precision, self.device):
+            cells = tiled_cells(self.network, pixels, tiles, scales=self.scales, flip=self.flip, device=self.device)
         return Seen(pixels, cells, tiles)
 
     def _mask(self, seen: Seen, allowed: Tensor | None, size: Size) -> Tensor:

@@ -18,7 +18,7 @@ from dhr.config.compose import compose
 from dhr.config.exported import stated
 from dhr.config.kinds import Section
 from dhr.config.overrides import explain
-from dhr.config.parts import build, check_signatures
+from dhr.config.parts import check_signatures
 from dhr.core.errors import InputError
 from dhr.core.ranges import LongSide
 from dhr.core.words import nearest, quoted
@@ -31,6 +31,7 @@ from dhr.disk.weights.hub import local_weights
 from dhr.evaluation.gallery import overlay
 from dhr.network.predictor import Predictor
 from dhr.network.shrunken import shrunk
+from dhr.stage.predictor import predictor_of
 from dhr.stage.source import Source
 
 Picture = str | os.PathLike[str] | np.ndarray | Tensor | Image.Image
@@ -157,17 +158,7 @@ def load(
     check_signatures(cfg)
     found = Source.of(cfg)
     table = found.table()
-    where = _device(device)
-    predictor = Predictor(
-        network=found.network(table).to(where).eval(),
-        crf=build(cfg.crf),
-        scales=tuple(cfg.dataset.test_scales if cfg.scales is None else cfg.scales),
-        flip=cfg.flip,
-        minimum_probability=cfg.minimum_probability,
-        device=where,
-        longest=cfg.longest,
-    )
-    return Model(table, predictor)
+    return Model(table, predictor_of(cfg, found, table, _device(device)))
 
 
 def _device(given: str | torch.device | None) -> torch.device:

@@ -32,7 +32,7 @@ def predict(cfg: DictConfig) -> Path:
         return predict_images(cfg, source)
     name = USUAL if cfg.split is None else cfg.split
     split, ranks = source.split(name), Ranks.join()
-    predictor = predictor_of(cfg, source, split.table, ranks)
+    predictor = predictor_of(cfg, source, split.table, ranks.device)
 
     def make(todo: Sequence[str], keep: Keep) -> Iterator[str]:
         pictures = ((image_id, split.pixels(image_id), None) for image_id in todo)

@@ -122,7 +122,7 @@ def predict_images(cfg: DictConfig, source: Source) -> Path:
     for reason, names in images.left.items() if ranks.first else ():
         log.info(f"{images.root}: {len(names)} left out, {reason}: {some(names)}")
     tags = {} if cfg.tags is None else tags_of(Path(cfg.tags), images, table)
-    work = Work(images, tags, table, predictor_of(cfg, source, table, ranks, tiles=Tiles()))
+    work = Work(images, tags, table, predictor_of(cfg, source, table, ranks.device, tiles=Tiles()))
     # Images of another folder with the same name must not take the place of these.
     place = {"images": os.path.realpath(images.root), "tiles": asdict(Tiles())}
     settings = {**settings_of(cfg, source, table), **place}

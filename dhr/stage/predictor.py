@@ -1,5 +1,6 @@
 """The predictor of a run or of a file of weights, and what its masks depend on."""
 
+import torch
 from omegaconf import DictConfig
 
 from dhr.config.parts import build, without_saw
@@ -7,25 +8,25 @@ from dhr.dataset.classes import ClassTable
 from dhr.disk.mark import sha256_of
 from dhr.network.predictor import Predictor
 from dhr.network.tiles import Tiles
-from dhr.runtime.ranks import Ranks
 from dhr.stage.source import Source
 
 NETWORK = ("backbone", "decoder", "classifier")
 
 
 def predictor_of(
-    cfg: DictConfig, source: Source, table: ClassTable, ranks: Ranks, *, tiles: Tiles | None = None
+    cfg: DictConfig, source: Source, table: ClassTable, device: torch.device, *, tiles: Tiles | None = None
 ) -> Predictor:
-    """The network of `source` on the device of this process, with the test-time augmentation and CRF of `cfg`."""
+    """The network of `source` on a device, with the test-time augmentation and CRF of `cfg`."""
     return Predictor(
-        network=source.network(table).to(ranks.device).eval(),
+        network=source.network(table).to(device).eval(),
         crf=build(cfg.crf),
         scales=scales_of(cfg),
         flip=cfg.flip,
         minimum_probability=cfg.minimum_probability,
-        device=ranks.device,
+        device=device,
         tiles=tiles,
         longest=cfg.longest,
+        precision=cfg.precision,
     )
 
 
@@ -46,4 +47,5 @@ def settings_of(cfg: DictConfig, source: Source, table: ClassTable) -> dict[str,
         "minimum_probability": cfg.minimum_probability,
         "crf": {key: value for key, value in without_saw(cfg.crf).items() if key != "workers"},
         **({} if cfg.longest is None else {"longest": cfg.longest}),
+        **({} if cfg.precision == "fp32" else {"precision": cfg.precision}),
     }

@@ -16,6 +16,7 @@ from dhr.config.tree import options
 from dhr.core.errors import InputError
 from dhr.dataset.classes import ClassTable, load_classes
 from dhr.disk.weights.state import load_strictly
+from dhr.network.precision import mixed
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.weights import network_weights
 from dhr.stage.parts import build_network
@@ -64,6 +65,9 @@ def test_networks_learn_and_are_kept(backbone: str, decoder: str, tmp_path: Path
     with torch.no_grad():
         first, again = (each.eval()(image(SIDE, SIDE)[None]) for each in (network, second))
     assert torch.equal(first.logits, again.logits) and torch.equal(first.cams, again.cams)
+    with torch.no_grad(), mixed("bf16", torch.device("cpu")):
+        half = network(image(SIDE, SIDE)[None]).logits.float()
+    assert 0 < float((half - first.logits).norm()) < 0.02 * float(first.logits.norm())  # the most of all pairs is .0102
 
 
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if not fits(*pair)])

@@ -92,6 +92,8 @@ def test_what_a_program_is_not(run: RunFolder, files: dict[str, Path], photograp
     for verb in ("export", "labels"):
         with pytest.raises(InputError, match=r"model.onnx: a program and no weights; use the run, or its"):
             compose(verb, [f"weights={files['onnx']}"])
+    with pytest.raises(InputError, match="precision: bf16: a program computes as it was exported; leave it out"):
+        dhr.load(files["onnx"], precision="bf16")
     (tmp_path / "torn.onnx").write_bytes(files["onnx"].read_bytes()[:1000])
     with pytest.raises(InputError, match=r"torn.onnx: no whole ONNX file"):
         dhr.load(tmp_path / "torn.onnx")

@@ -53,15 +53,23 @@ def test_import_dhr_costs_nothing() -> None:
         _ = dhr.laod
 
 
-@pytest.mark.parametrize("crf", ["none", "pydensecrf"])
-def test_the_masks_are_those_of_predict(tiny: Tiny, tmp_path: Path, crf: str) -> None:
+@pytest.mark.parametrize(("crf", "precision"), [("none", "fp32"), ("pydensecrf", "fp32"), ("none", "bf16")])
+def test_the_masks_are_those_of_predict(tiny: Tiny, tmp_path: Path, crf: str, precision: str) -> None:
     run = untrained_run(tmp_path / "outputs" / "toy" / "runs" / "mine", *SMALL)
     extra = ("crf.workers=0",) if crf != "none" else ()
-    tiny.call("predict", f"run={run.root}", f"crf={crf}", *extra)
-    model = dhr.load(run.root, crf=crf)
+    tiny.call("predict", f"run={run.root}", f"crf={crf}", f"precision={precision}", *extra)
+    model = dhr.load(run.root, crf=crf, precision=precision)
     for path in sorted(run.masks("validation").glob("*.png")):
         found = model.predict(tiny.layout.image("validation", path.stem))
         np.testing.assert_array_equal(found.mask, read_mask(path))
+
+
+def test_half_precision_rounds_the_network_alone(model: "dhr.Model", run: RunFolder) -> None:
+    half, image = dhr.load(run.root, device="cpu", precision="bf16"), photograph()
+    found, due = half.predict(image).probabilities, model.predict(image).probabilities
+    assert found.dtype == np.float32 and not np.array_equal(found, due)
+    np.testing.assert_allclose(found, due, atol=0.01)
+    np.testing.assert_allclose(found.sum(0), 1, atol=1e-6)  # sums of bfloat16 would be off by a hundredth
 
 
 def test_every_way_to_give_an_image_says_the_same(model: "dhr.Model", tmp_path: Path) -> None:

@@ -163,11 +163,13 @@ def test_a_second_call_makes_only_what_is_new(there: Tiny, run: Path) -> None:
     assert changed == {f"{folder}/{image_id}{ending}" for image_id in "ac" for folder, ending in kinds.items()}
 
 
-def test_images_of_another_folder_do_not_take_their_place(there: Tiny, run: Path) -> None:
+def test_images_of_another_folder_or_precision_do_not_take_their_place(there: Tiny, run: Path) -> None:
     predict(there, run)
     picture(there.root / "other" / "mine" / "a.png")
     with pytest.raises(InputError, match=r"other settings \(images in .*overwrite=true .* output=<folder> leaves them"):
         predict(there, run, f"images={there.root}/other/mine")
+    with pytest.raises(InputError, match=r"other settings \(precision"):
+        predict(there, run, "precision=bf16")
 
 
 def test_an_output_among_the_images_is_never_read(there: Tiny, run: Path) -> None:
