@@ -32,11 +32,11 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 @contextmanager
 def refused(path: Path, said: str) -> Iterator[None]:
-    """An error that names file and cure, in less than a second."""
-    started = time.perf_counter()
+    """An error that names file and cure, within a second of CPU time, which a busy machine does not lengthen."""
+    started = time.process_time()
     with pytest.raises(InputError) as caught:
         yield
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     message = str(caught.value)
     assert message.startswith(f"{path}: ") and said in message and "; " in message
     assert len(message) < 2000

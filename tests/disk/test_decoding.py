@@ -92,10 +92,10 @@ STREAM = zlib.compress(ROWS)
 def test_broken_pixels_behind_right_checksums_are_refused(pixels: bytes) -> None:
     assert mask_values(png((20, 30), STREAM), PLACE).shape == (20, 30)
     data = png((20, 30), pixels)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BadFileError, match=r"mask\.png: unreadable mask"):
         mask_values(data, PLACE)
-    assert time.perf_counter() - start < 0.5  # nothing of a bomb is blown up
+    assert time.process_time() - start < 0.5  # nothing of a bomb is blown up
 
 
 @given(st.data())
