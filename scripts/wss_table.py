@@ -42,7 +42,7 @@ COLUMNS = (
     Column("images", "images", count),
 )
 SHOWN = 4  # images in the picture
-GAP, HEAD = 8, 20  # pixels between pictures and above a column
+GAP, HEAD, LETTERS = 8, 36, 24  # pixels between pictures, above a column, and of its name
 
 
 @dataclass(frozen=True)
@@ -158,16 +158,19 @@ def picture(split: Split, methods: Sequence[Method]) -> np.ndarray:
     """(H,W,3) uint8: a row an image; columns are the image, the truth and the mask of each method."""
     ids = split.all_ids()[:: max(len(split) // SHOWN, 1)][:SHOWN]
     folders = [("truth", split.truths.folder), *((method.name, method.folder) for method in methods)]
-    canvas = Image.new("RGB", ((SIDE + GAP) * (len(folders) + 1), HEAD + (SIDE + GAP) * len(ids)), "white")
-    draw = ImageDraw.Draw(canvas)
-    for column, name in enumerate(["image", *(name for name, _ in folders)]):
-        draw.text((column * (SIDE + GAP), GAP // 2), name, fill="black")
-    for row, image_id in enumerate(ids):
+    rows = []
+    for image_id in ids:
         image = scaled(split.pixels(image_id).permute(1, 2, 0).numpy())
         masks = [scaled(read_mask(folder / f"{image_id}.png")) for _, folder in folders]
-        drawn = [image, *(overlay(image, mask, split.table.palette) for mask in masks)]
-        for column, each in enumerate(drawn):
-            canvas.paste(Image.fromarray(each), (column * (SIDE + GAP), HEAD + row * (SIDE + GAP)))
+        rows.append([image, *(overlay(image, mask, split.table.palette) for mask in masks)])
+    tops = np.cumsum([HEAD, *(len(row[0]) + GAP for row in rows)]).tolist()
+    canvas = Image.new("RGB", ((SIDE + GAP) * (len(folders) + 1), tops[-1]), "white")
+    draw = ImageDraw.Draw(canvas)
+    for column, name in enumerate(["image", *(name for name, _ in folders)]):
+        draw.text((column * (SIDE + GAP), 0), name, fill="black", font_size=LETTERS)
+    for top, row in zip(tops[:-1], rows, strict=True):
+        for column, each in enumerate(row):
+            canvas.paste(Image.fromarray(each), (column * (SIDE + GAP), top))
     return np.asarray(canvas)
 
 
