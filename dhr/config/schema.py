@@ -8,7 +8,7 @@ from pydantic import Field
 from dhr.config.kinds import Part, Section
 from dhr.config.sections import Dataset, Paths, Rebalancing, Uss, Wss
 from dhr.config.trainer import Logger
-from dhr.core.ranges import ONCE, Count, Gamma, LongSide, Name, Scales, Seed, Side, UnitInterval, Workers
+from dhr.core.ranges import ONCE, Count, Gamma, LongSide, Name, Precision, Scales, Seed, Side, UnitInterval, Workers
 
 
 class Common(Section):
@@ -68,7 +68,7 @@ class Predict(OfNetwork):
     longest: LongSide | None
     scales: Scales | None
     flip: bool
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Precision
     minimum_probability: UnitInterval
 
 
@@ -170,7 +170,7 @@ class TrainWss(Common):
     crf: Part
     trainer: Part
     split: Name | None
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Precision
     maps: bool
 
 

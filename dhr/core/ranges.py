@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen, Predicate
 
@@ -47,6 +47,7 @@ Gamma = Annotated[float, Gt(0), Le(10)]
 Weight = Annotated[float, Ge(0), Le(10_000)]  # of a term of a sum
 Scale = Annotated[float, Ge(0.05), Le(10)]  # on the size of an image
 Scales = Annotated[tuple[Scale, ...], MinLen(1), ONCE]
+Precision = Literal["fp32", "bf16", "fp16"]  # of the matrix products of a network at work
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # what numpy takes
 Workers = Annotated[int, Ge(0), Le(256)]  # each is a process with files of its own
 Epoch = Annotated[int, Ge(0), Le(1_000_000)]  # from which on something is done

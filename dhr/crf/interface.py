@@ -92,6 +92,9 @@ def normalised(probabilities: Tensor, valid: Tensor, present: Tensor, *, first: 
     return torch.where(total > 0, mass / total.masked_fill(total == 0, 1.0), on / count)
 
 
+UNSOUND = "are these weights sound? train anew, or take those of an earlier epoch"  # a cure, of a trained network
+
+
 @contextmanager
 def naming_images(ids: Sequence[str], cure: str) -> Iterator[None]:
     """Names the images for which a CRF refuses to make labels.

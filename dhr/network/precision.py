@@ -1,11 +1,11 @@
 """Matrix products of frozen models in a chosen precision."""
 
 from contextlib import AbstractContextManager
-from typing import Literal
 
 import torch
 
-Precision = Literal["fp32", "bf16", "fp16"]
+from dhr.core.ranges import Precision
+
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

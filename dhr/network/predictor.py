@@ -10,9 +10,10 @@ from torch import Tensor
 from dhr.core.cells import Size
 from dhr.core.colour import normalise
 from dhr.core.numerics import fast_argmax
-from dhr.crf.interface import Crf, naming_images
+from dhr.core.ranges import Precision
+from dhr.crf.interface import UNSOUND, Crf, naming_images
 from dhr.network.multi_scale import multi_scale_probabilities
-from dhr.network.precision import Precision, mixed
+from dhr.network.precision import mixed
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.network.shrunken import enlarged_argmax, shrunk
 from dhr.network.tiles import Tile, Tiles, on_all_pixels, tiled_cells
@@ -66,6 +67,11 @@ class Predictor:
     longest: int | None = None
     precision: Precision = "fp32"
 
+    @property
+    def cure(self) -> str:
+        """What helps where the network gives no numbers."""
+        return UNSOUND if self.precision == "fp32" else f"try precision=fp32; {UNSOUND}"
+
     def probabilities(self, pixels: Tensor) -> Tensor:
         """(3,H,W) uint8 -> (K,H,W) on the CPU, of the image as a whole."""
         image = normalise(pixels.to(self.device))
@@ -111,7 +117,7 @@ class Predictor:
 
         def refined(looked: tuple[str, Seen, Tensor | None, Size]) -> tuple[str, Tensor]:
             image_id, seen, allowed, size = looked
-            with naming_images([image_id], "are these weights sound? train anew, or take those of an earlier epoch"):
+            with naming_images([image_id], self.cure):
                 mask = self._mask(seen, allowed, size)
             if soft is not None:
                 soft(image_id, self._on_pixels(seen))

@@ -35,7 +35,6 @@ from dhr.stage.predictor import predictor_of
 from dhr.stage.source import Source
 
 Picture = str | os.PathLike[str] | np.ndarray | Tensor | Image.Image
-UNSOUND = "are these weights sound? train anew, or take those of an earlier epoch"
 
 
 class Asked(Section):
@@ -113,7 +112,7 @@ class Model:
         asked = {"longest": self.predictor.longest} if longest is None else check({"longest": longest}, Asked)
         seen = shrunk(pixels, asked["longest"])
         probabilities = self.predictor.probabilities(seen)
-        with naming_images([name], UNSOUND):
+        with naming_images([name], self.predictor.cure):
             mask = self.predictor.refine(probabilities, seen, allowed, size=(pixels.shape[-2], pixels.shape[-1]))
         shown = pixels.permute(1, 2, 0).contiguous().numpy()
         return Prediction(mask.numpy(), probabilities.numpy(), self.names, self.table.palette, shown)

@@ -11,14 +11,12 @@ import torch
 from dhr.core.errors import InputError
 from dhr.core.labels import GIVEN
 from dhr.core.sample import Batch
-from dhr.crf.interface import naming_images
+from dhr.crf.interface import UNSOUND, naming_images
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.runtime.pools import map_ahead
 from dhr.training.features import Complete
 from dhr.training.label_ways import Way
 from dhr.training.whole_images import WholeImages
-
-UNSOUND = "are these weights sound? train anew, or take those of an earlier epoch"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Protocol, Self
 from torch import nn
 
 from dhr.core.extractor import Extractor
-from dhr.network.precision import Precision
+from dhr.core.ranges import Precision
 
 
 class Tokens(Extractor, Protocol):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dhr.core.colour import MEAN, STD
 from dhr.core.errors import InputError
-from dhr.core.ranges import Name
+from dhr.core.ranges import Name, Precision
 from dhr.disk.weights.state import load_strictly, only_tensors
 from dhr.network.precision import mixed
 from dhr.uss.frozen import Frozen
@@ -47,7 +47,7 @@ class TimmTokens(Frozen):
         block: Annotated[int, Ge(0), Le(1000)] | None = None,
         final_layers: bool = False,
         output_stride: Literal[8, 16, 32] | None = None,
-        precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+        precision: Precision = "fp32",
     ) -> None:
         super().__init__()
         refuse_no_weights(weights, sha256)

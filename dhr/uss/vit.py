@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer as Layers
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhr.core.errors import InputError
-from dhr.core.ranges import Name
+from dhr.core.ranges import Name, Precision
 from dhr.disk.weights.state import load_strictly, only_tensors
 from dhr.network.precision import mixed
 from dhr.uss.frozen import Frozen
@@ -40,7 +40,7 @@ class VisionTransformer(Frozen):
         name: Name,
         weights: str | None,
         sha256: str | None = None,
-        precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+        precision: Precision = "fp32",
     ) -> None:
         super().__init__()
         refuse_no_weights(weights, sha256)

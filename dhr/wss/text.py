@@ -12,11 +12,11 @@ from torch import Tensor
 from dhr.core.class_names import readable
 from dhr.core.errors import InputError
 from dhr.core.numerics import resize, to_unit_range
-from dhr.core.ranges import Gamma, Scales, Templates, Texts
+from dhr.core.ranges import Gamma, Precision, Scales, Templates, Texts
 from dhr.dataset.classes import ClassTable
 from dhr.disk.weights.model_folder import ModelFolder
 from dhr.network.multi_scale import multi_scale_features
-from dhr.network.precision import Precision, mixed
+from dhr.network.precision import mixed
 from dhr.wss.image_text.load import load_model
 from dhr.wss.image_text.model import PLACE, ImageText
 from dhr.wss.image_text.prompts import vectors_of

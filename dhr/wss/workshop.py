@@ -12,13 +12,13 @@ import torch
 from torch import distributed, nn
 
 from dhr.core.errors import InputError
+from dhr.core.ranges import Precision
 from dhr.crf.interface import Crf
 from dhr.dataset.check import TrainingFiles
 from dhr.dataset.split import MaskFolder, Split, TrainDataset
 from dhr.dataset.transforms import TrainTransform
 from dhr.disk.feature_store import FeatureStore
 from dhr.disk.soft_maps import STRIDE, SUFFIX, encode_maps
-from dhr.network.precision import Precision
 from dhr.network.segmentation import SegmentationNetwork
 from dhr.runtime.ranks import Ranks
 from dhr.training.average import EmaAverage

@@ -72,6 +72,16 @@ def test_half_precision_rounds_the_network_alone(model: "dhr.Model", run: RunFol
     np.testing.assert_allclose(found.sum(0), 1, atol=1e-6)  # sums of bfloat16 would be off by a hundredth
 
 
+def test_numbers_too_large_for_half_precision_are_named_with_its_cure(run: RunFolder) -> None:
+    whole, half = (dhr.load(run.root, device="cpu", precision=precision, crf="none") for precision in ("fp32", "fp16"))
+    for model in (whole, half):
+        first = next(each for each in model.predictor.network.modules() if isinstance(each, torch.nn.Conv2d))
+        first.weight.data.mul_(1e6)  # fp16 ends at 65504
+    assert np.isfinite(whole.predict(photograph()).probabilities).all()
+    with pytest.raises(InputError, match="image given: .*NaN.*; try precision=fp32; are these weights sound"):
+        half.predict(photograph())
+
+
 def test_every_way_to_give_an_image_says_the_same(model: "dhr.Model", tmp_path: Path) -> None:
     array = photograph()
     Image.fromarray(array).save(tmp_path / "a.png")

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from dhr.core.errors import InputError
+from dhr.core.ranges import Precision
 from dhr.disk.weights.model_folder import ModelFolder
 from dhr.disk.weights.pretrained import read_beside, read_layers
-from dhr.network.precision import Precision
 from dhr.wss.image_text.families import Clip, NaFlexSiglip, Siglip, Tips
 from dhr.wss.image_text.model import PLACE, ImageText, Through
 

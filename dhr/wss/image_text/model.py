@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from dhr.core.errors import InputError
 from dhr.core.numerics import unit_vectors
+from dhr.core.ranges import Precision
 from dhr.disk.weights.model_folder import Colours
-from dhr.network.precision import Precision, mixed
+from dhr.network.precision import mixed
 
 Through = Literal["value", "last"]
 PLACE = "wss.recipe"
