@@ -140,6 +140,9 @@ def _become(command: list[str], output: Path, variables: Mapping[str, str]) -> N
             os.dup2(file.fileno(), number)
             stream = io.FileIO(number, "w", closefd=False)
             setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(stream), "utf-8", line_buffering=True))
+    # A fork leaves torch's pool of threads broken until someone asks for it. Two threads that ask at the same time can
+    # get none ("Invalid thread pool!"), so this thread asks while it is alone.
+    torch.set_num_threads(torch.get_num_threads())
     os.environ.clear()
     os.environ.update(variables)
     logging.root.handlers.clear()  # pytest's
