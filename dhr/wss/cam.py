@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from dhr.classifier.cam import CamClassifier
-from dhr.core.colour import normalise
 from dhr.core.errors import InputError
 from dhr.core.losses import tag_loss
 from dhr.core.numerics import resize
@@ -21,7 +20,7 @@ from dhr.dataset.split import Split
 from dhr.disk.weights.state import load_strictly, read_weights
 from dhr.network.multi_scale import mean_of_mirrored, scaled_sizes, sum_over_sizes
 from dhr.training.optimizer import OptimizerRecipe
-from dhr.wss.masks import Look, labels_of, masks_ahead, refined
+from dhr.wss.masks import Look, labels_of, look_on, masks_ahead, refined, scores_of
 from dhr.wss.recipe import Start, Step
 from dhr.wss.trained_file import TrainedFile
 from dhr.wss.workshop import Workshop
@@ -179,9 +178,7 @@ def mask_of(maps: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, gamma: floa
 
 def maps_of(model: MapNetwork, split: Split, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
     """Ids and (T,H,W) activation maps, in this order; `model` is on its device."""
-    look = looking(model)
-    for image_id in ids:
-        yield image_id, look(split.pixels(image_id), split.tags(image_id)).cpu()
+    return scores_of(split, ids, looking(model))
 
 
 def masks_of(model: MapNetwork, split: Split, ids: Sequence[str], *, crf: Crf) -> Iterator[tuple[str, Tensor]]:
@@ -191,6 +188,5 @@ def masks_of(model: MapNetwork, split: Split, ids: Sequence[str], *, crf: Crf) -
 
 
 def looking(model: MapNetwork) -> Look:
-    """`activation_maps` of pixels (3,H,W) uint8 and tags (T), with the network in eval mode."""
-    device = next(model.eval().parameters()).device
-    return lambda pixels, tags: activation_maps(model, normalise(pixels).to(device), tags.to(device))
+    """`activation_maps` of the network, in eval mode, where it is."""
+    return look_on(next(model.parameters()).device, partial(activation_maps, model.eval()))

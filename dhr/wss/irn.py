@@ -15,7 +15,6 @@ import torch
 from annotated_types import Ge, Le
 from torch import Tensor, nn
 
-from dhr.core.colour import normalise
 from dhr.core.labels import IGNORE
 from dhr.core.numerics import fast_argmax, resize, resize_labels
 from dhr.core.ranges import Count, Power, UnitInterval
@@ -26,7 +25,7 @@ from dhr.network.multi_scale import mean_of_mirrored
 from dhr.runtime.ranks import mean_over_ranks
 from dhr.training.optimizer import OptimizerRecipe
 from dhr.wss.cam import TagClassifier, activation_maps, classifier_of, looking
-from dhr.wss.masks import labels_of, masks_ahead, refined
+from dhr.wss.masks import labels_of, look_on, masks_ahead, refined
 from dhr.wss.random_walk import HERE, RandomWalk, affinity, half_disk, pairs
 from dhr.wss.recipe import Step
 from dhr.wss.workshop import Workshop
@@ -242,9 +241,5 @@ def masks_of(network: EdgeNetwork, workshop: Workshop, ids: Sequence[str]) -> It
     """Ids and masks of the images that are wanted, see `spread` and `mask_of`."""
     split, crf = workshop.wanted, workshop.crf
     finish = partial(mask_of, crf=crf, floor=network.recipe.floor, first_tag=split.table.first_tag)
-    device, network = workshop.device, network.eval().to(workshop.device)
-
-    def look(pixels: Tensor, tags: Tensor) -> Tensor:
-        return spread(network, normalise(pixels).to(device), tags.to(device))
-
+    look = look_on(workshop.device, partial(spread, network.eval().to(workshop.device)))
     return masks_ahead(split, ids, look, finish, workers=crf.workers)

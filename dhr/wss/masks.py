@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from dhr.core.colour import normalise
 from dhr.core.labels import IGNORE
 from dhr.core.numerics import fast_argmax
 from dhr.crf.interface import Crf, naming_images
@@ -15,6 +16,17 @@ from dhr.training.divergence import DIVERGED
 
 Look = Callable[[Tensor, Tensor], Tensor]  # (3,H,W) uint8 pixels and (T) tags, at least one -> scores, on any device
 Finish = Callable[[Tensor, Tensor, Tensor], Tensor]  # scores on the CPU, tags and pixels -> (H,W) uint8 mask
+
+
+def look_on(device: torch.device, scores: Callable[[Tensor, Tensor], Tensor]) -> Look:
+    """`scores` of a normalised image (3,H,W) and its tags, both on a device, as a look at pixels."""
+    return lambda pixels, tags: scores(normalise(pixels.to(device)), tags.to(device))
+
+
+def scores_of(split: Split, ids: Sequence[str], look: Look) -> Iterator[tuple[str, Tensor]]:
+    """Ids and what `look` says of their images, in this order, on the CPU."""
+    for image_id in ids:
+        yield image_id, look(split.pixels(image_id), split.tags(image_id)).cpu()
 
 
 def masks_ahead(

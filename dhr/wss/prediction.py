@@ -4,12 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from dhr.core.colour import normalise
 from dhr.crf.interface import Crf
 from dhr.dataset.split import Split
 from dhr.network.multi_scale import multi_scale_probabilities
 from dhr.network.segmentation import SegmentationNetwork
-from dhr.wss.masks import labels_of, masks_ahead, refined
+from dhr.wss.masks import labels_of, look_on, masks_ahead, refined
 
 
 def tagged_masks(
@@ -27,12 +26,11 @@ def tagged_masks(
     """
     device, first_tag = next(network.eval().parameters()).device, split.table.first_tag
 
-    def look(pixels: Tensor, tags: Tensor) -> Tensor:
-        image = normalise(pixels.to(device))
+    def scores(image: Tensor, tags: Tensor) -> Tensor:
         probabilities = multi_scale_probabilities(network, image, scales=scales, flip=flip)
-        return probabilities[labels_of(tags, first_tag=first_tag).to(device)]
+        return probabilities[labels_of(tags, first_tag=first_tag)]
 
     def finish(scores: Tensor, tags: Tensor, pixels: Tensor) -> Tensor:
         return refined(scores, labels_of(tags, first_tag=first_tag), pixels, crf)
 
-    return masks_ahead(split, ids, look, finish, workers=crf.workers)
+    return masks_ahead(split, ids, look_on(device, scores), finish, workers=crf.workers)

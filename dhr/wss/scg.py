@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dhr.core.colour import normalise
 from dhr.core.numerics import resize
 from dhr.core.ranges import Gamma
 from dhr.wss.cam import TagClassifier, activation_maps, classifier_of, mask_of
-from dhr.wss.masks import Look, masks_ahead
+from dhr.wss.masks import Look, look_on, masks_ahead, scores_of
 from dhr.wss.recipe import Step
 from dhr.wss.recur_seed import unit_maps
 from dhr.wss.self_correlation import SelfCorrelation
@@ -84,23 +83,11 @@ def at_most(longest: int, features: Tensor) -> Tensor:
     return functional.adaptive_avg_pool2d(features, (max(height * longest // side, 1), max(width * longest // side, 1)))
 
 
-def looking(recipe: ScgRecipe, classifier: TagClassifier, device: torch.device) -> Look:
-    """`correlated_maps` of pixels (3,H,W) uint8 and tags (T), with the classifier on its device."""
-    classifier = classifier.eval().to(device)
-
-    def look(pixels: Tensor, tags: Tensor) -> Tensor:
-        return correlated_maps(classifier, recipe.correlation, normalise(pixels).to(device), tags.to(device))
-
-    return look
-
-
 def maps_of(
     recipe: ScgRecipe, classifier: TagClassifier, workshop: Workshop, ids: Sequence[str]
 ) -> Iterator[tuple[str, Tensor]]:
     """Ids and (T,H,W) `correlated_maps` of the images that are wanted, all 0 for one without tags."""
-    look, split = looking(recipe, classifier, workshop.device), workshop.wanted
-    for image_id in ids:
-        yield image_id, look(split.pixels(image_id), split.tags(image_id)).cpu()
+    return scores_of(workshop.wanted, ids, looking(recipe, classifier, workshop.device))
 
 
 def masks_of(
@@ -109,5 +96,9 @@ def masks_of(
     """Ids and (H,W) uint8 masks of the images that are wanted."""
     split, crf = workshop.wanted, workshop.crf
     finish = partial(mask_of, crf=crf, gamma=recipe.gamma, first_tag=split.table.first_tag)
-    look = looking(recipe, classifier, workshop.device)
-    return masks_ahead(split, ids, look, finish, workers=crf.workers)
+    return masks_ahead(split, ids, looking(recipe, classifier, workshop.device), finish, workers=crf.workers)
+
+
+def looking(recipe: ScgRecipe, classifier: TagClassifier, device: torch.device) -> Look:
+    """`correlated_maps`, with the classifier in eval mode on its device."""
+    return look_on(device, partial(correlated_maps, classifier.eval().to(device), recipe.correlation))
