@@ -20,7 +20,7 @@ from dhr.dataset.split import Split
 from dhr.disk.weights.state import load_strictly, read_weights
 from dhr.network.multi_scale import mean_of_mirrored, scaled_sizes, sum_over_sizes
 from dhr.training.optimizer import OptimizerRecipe
-from dhr.wss.masks import Look, labels_of, look_on, masks_ahead, refined, scores_of
+from dhr.wss.masks import Look, look_on, masks_ahead, refined, scores_of
 from dhr.wss.recipe import Start, Step
 from dhr.wss.trained_file import TrainedFile
 from dhr.wss.workshop import Workshop
@@ -173,7 +173,7 @@ def mask_of(maps: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, gamma: floa
     if first_tag:
         background = (1 - scores.amax(0, keepdim=True)).clamp_min(0) ** gamma
         scores = torch.cat([background, scores])
-    return refined(scores, labels_of(tags, first_tag=first_tag), pixels, crf)
+    return refined(scores, tags, pixels, crf=crf, first_tag=first_tag)
 
 
 def maps_of(model: MapNetwork, split: Split, ids: Sequence[str]) -> Iterator[tuple[str, Tensor]]:

@@ -25,7 +25,7 @@ from dhr.network.multi_scale import mean_of_mirrored
 from dhr.runtime.ranks import mean_over_ranks
 from dhr.training.optimizer import OptimizerRecipe
 from dhr.wss.cam import TagClassifier, activation_maps, classifier_of, looking
-from dhr.wss.masks import labels_of, look_on, masks_ahead, refined
+from dhr.wss.masks import look_on, masks_ahead, refined
 from dhr.wss.random_walk import HERE, RandomWalk, affinity, half_disk, pairs
 from dhr.wss.recipe import Step
 from dhr.wss.workshop import Workshop
@@ -175,12 +175,12 @@ def confident_labels(
     Returns:
         (H,W) uint8.
     """
-    tagged, labels = maps[tags > 0], labels_of(tags, first_tag=first_tag)
+    tagged = maps[tags > 0]
 
     def labelled(scores: Tensor) -> Tensor:
-        rest = (1 - recipe.certainty) / max(len(labels) - 1, 1)
-        hits = fast_argmax(scores, dim=0) == torch.arange(len(labels))[:, None, None]
-        return refined(torch.where(hits, recipe.certainty, rest), labels, pixels, crf)
+        rest = (1 - recipe.certainty) / max(len(scores) - 1, 1)
+        hits = fast_argmax(scores, dim=0) == torch.arange(len(scores))[:, None, None]
+        return refined(torch.where(hits, recipe.certainty, rest), tags, pixels, crf=crf, first_tag=first_tag)
 
     if not first_tag:
         sure = maps.amax(0) >= recipe.foreground
@@ -225,7 +225,7 @@ def mask_of(maps: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, floor: floa
     scores = maps[tags > 0]
     if first_tag:
         scores = torch.cat([torch.full_like(maps[:1], floor), scores])
-    return refined(scores, labels_of(tags, first_tag=first_tag), pixels, crf)
+    return refined(scores, tags, pixels, crf=crf, first_tag=first_tag)
 
 
 def confident_masks(

@@ -75,8 +75,8 @@ def labels_of(tags: Tensor, *, first_tag: int) -> Tensor:
     return torch.cat([chosen.new_zeros(first_tag), chosen + first_tag])
 
 
-def refined(scores: Tensor, labels: Tensor, pixels: Tensor, crf: Crf) -> Tensor:
-    """(M,H,W) scores, their (M) labels and (3,H,W) uint8 pixels -> (H,W) uint8 mask of the likeliest after the CRF."""
-    valid = torch.ones(1, *pixels.shape[1:], dtype=torch.bool)
+def refined(scores: Tensor, tags: Tensor, pixels: Tensor, *, crf: Crf, first_tag: int) -> Tensor:
+    """(M,H,W) scores of `labels_of` tags (T) and (3,H,W) uint8 pixels -> (H,W) uint8 mask of the best after the CRF."""
+    labels, valid = labels_of(tags, first_tag=first_tag), torch.ones(1, *pixels.shape[1:], dtype=torch.bool)
     marginals = crf.on(pixels[None], valid)(scores[None], torch.ones(1, len(labels), dtype=torch.bool))
     return labels[fast_argmax(marginals[0], dim=0)].to(torch.uint8)

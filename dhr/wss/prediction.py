@@ -1,6 +1,7 @@
 """Masks that a segmentation network gives images whose tags are known."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from torch import Tensor
 
@@ -30,7 +31,5 @@ def tagged_masks(
         probabilities = multi_scale_probabilities(network, image, scales=scales, flip=flip)
         return probabilities[labels_of(tags, first_tag=first_tag)]
 
-    def finish(scores: Tensor, tags: Tensor, pixels: Tensor) -> Tensor:
-        return refined(scores, labels_of(tags, first_tag=first_tag), pixels, crf)
-
+    finish = partial(refined, crf=crf, first_tag=first_tag)
     return masks_ahead(split, ids, look_on(device, scores), finish, workers=crf.workers)

@@ -20,7 +20,7 @@ from dhr.network.precision import mixed
 from dhr.wss.image_text.load import load_model
 from dhr.wss.image_text.model import PLACE, ImageText
 from dhr.wss.image_text.prompts import vectors_of
-from dhr.wss.masks import labels_of, masks_ahead, refined
+from dhr.wss.masks import masks_ahead, refined
 from dhr.wss.recipe import Step
 from dhr.wss.workshop import Workshop
 
@@ -142,7 +142,5 @@ def masks_of(compared: Comparison, workshop: Workshop, ids: Sequence[str]) -> It
         with mixed("fp32", workshop.device):  # the model computes in its own precision; texts and cosines are exact
             return compared.scores(pixels, tags, workshop.device)
 
-    def finish(scores: Tensor, tags: Tensor, pixels: Tensor) -> Tensor:
-        return refined(scores, labels_of(tags, first_tag=split.table.first_tag), pixels, crf)
-
+    finish = partial(refined, crf=crf, first_tag=split.table.first_tag)
     return masks_ahead(split, ids, look, finish, workers=crf.workers, cure=NOT_FINITE)
