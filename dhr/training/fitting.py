@@ -121,6 +121,10 @@ class Fitting:
                 raise Stopped(self.note.number or 0) from None
             except MisconfigurationException as error:
                 raise InputError(f"trainer: {error}") from error
+            finally:
+                # What ends in a validation ends that loop alone: the loader of the training would keep its processes,
+                # which outlive signals, so this one would wait for them at its end.
+                self.trainer.fit_loop.teardown()
         if vars(self.trainer)["fast_dev_run"] or not self.trainer.is_global_zero:
             return
         # A training is finished only if its last step is in the checkpoint.

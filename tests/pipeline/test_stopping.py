@@ -1,5 +1,6 @@
 """A training that is ended by signals, as often as anybody likes, ends as the one that was left alone."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -128,6 +129,15 @@ def test_a_validation_that_was_broken_off_is_made_again(tiny: Tiny, steps: Steps
             train(tiny, "validated", "rebalancing=none", "resume=auto")
         assert read_checkpoint(tiny.run("validated").last)["global_step"] == stop
     assert_same_end(train(tiny, "validated", "rebalancing=none", "resume=auto"), whole)
+
+
+@pytest.mark.parametrize("place", ["step", "validation"])
+def test_loaders_keep_no_process_of_a_training_that_was_ended(tiny: Tiny, steps: Steps, place: str) -> None:
+    before = multiprocessing.active_children()
+    steps.signals, steps.in_validation = ({2: signal.SIGTERM}, set()) if place == "step" else ({}, {4})
+    with pytest.raises(Stopped):
+        train(tiny, f"ended-in-{place}", "rebalancing=none", "dataset.workers=1")
+    assert multiprocessing.active_children() == before
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, counted: Callable[..., bool], number: int) -> list[int]:
