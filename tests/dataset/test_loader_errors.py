@@ -1,6 +1,6 @@
 """What goes wrong in a loader process is said as it would be in the main one: one message, no traceback."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,16 +13,17 @@ from dhr.disk.mask import read_mask
 
 
 class Reading(Dataset[object]):
-    """Items that are read from one file."""
+    """Items that are read from files, each in its way."""
 
-    def __init__(self, read: Callable[[Path], object], path: Path) -> None:
-        self.read, self.path = read, path
+    def __init__(self, items: Sequence[tuple[Callable[[Path], object], Path]]) -> None:
+        self.items = items
 
     def __len__(self) -> int:
-        return 2
+        return len(self.items)
 
     def __getitem__(self, index: int) -> object:
-        return self.read(self.path)
+        read, path = self.items[index]
+        return read(path)
 
 
 def tags(path: Path) -> object:
@@ -38,14 +39,15 @@ def refuse(path: Path) -> object:
         raise InputError(f"{path}: wrong\ncure: put it right") from error
 
 
-@pytest.mark.parametrize("read", [read_image, read_mask, tags, refuse])
-@pytest.mark.parametrize("content", [None, b"broken"])
-def test_message_is_the_same(tmp_path: Path, read: Callable[[Path], object], content: bytes | None) -> None:
-    path = tmp_path / "a.file"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError) as here:
-        read(path)
-    with pytest.raises(InputError) as there:
-        list(DataLoader(Reading(read, path), num_workers=1))
-    assert str(there.value) == str(here.value) and str(path) in str(here.value)
+def test_messages_are_the_same(tmp_path: Path) -> None:
+    missing, broken = tmp_path / "missing.file", tmp_path / "broken.file"
+    broken.write_bytes(b"broken")
+    items = [(read, path) for path in (missing, broken) for read in (read_image, read_mask, tags, refuse)]
+    loader = iter(DataLoader(Reading(items), num_workers=1))
+    for read, path in items:
+        with pytest.raises(InputError) as here:
+            read(path)
+        with pytest.raises(InputError) as there:
+            next(loader)
+        assert str(there.value) == str(here.value) and str(path) in str(here.value)
+    assert [*loader] == []
