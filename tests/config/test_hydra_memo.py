@@ -35,6 +35,10 @@ def made(verb: str, words: list[str]) -> Any:
         return compose(verb, words, return_hydra_config=True)
 
 
+def refused(*_: object, **__: object) -> None:
+    raise AssertionError("Hydra was asked again")
+
+
 def state(node: Any, place: str = "") -> Iterator[tuple[Any, ...]]:
     """Every node with its place, value, types and locks."""
     content = None if isinstance(node, Container) else node._value()
@@ -46,9 +50,12 @@ def state(node: Any, place: str = "") -> Iterator[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(("verb", "line"), LINES)
-def test_it_is_what_hydra_makes(forgetful: None, verb: str, line: str) -> None:
+def test_it_is_what_hydra_makes(forgetful: None, monkeypatch: pytest.MonkeyPatch, verb: str, line: str) -> None:
     made(verb, line.split()).hydra.job.name = "changed"  # in a copy
-    remembered = made(verb, line.split())
+    with monkeypatch.context() as patch:
+        for name in ("_choose", "_merge"):
+            patch.setattr(hydra_memo, name, refused)
+        remembered = made(verb, line.split())
     hydra_memo.remember(on=False)
     assert [*state(remembered)] == [*state(made(verb, line.split()))]
 

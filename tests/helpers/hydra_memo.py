@@ -32,7 +32,7 @@ def remember(*, on: bool = True) -> None:
 def choose(repo: Any, config_name: str | None, overrides_list: list[Any], **modes: bool) -> DefaultsList:
     """In place of Hydra's function: the files that a command line chooses, and the values that it sets."""
     sources = [(source.scheme(), source.path) for source in repo.get_sources()]
-    if any(scheme == "file" and path != f"file://{config_folder()}" for scheme, path in sources):
+    if any(scheme == "file" and path != str(config_folder()) for scheme, path in sources):
         return _choose(repo=repo, config_name=config_name, overrides_list=overrides_list, **modes)
     values = Overrides(repo=repo, overrides_list=overrides_list).config_overrides
     choices = [word.input_line for word in overrides_list if word not in values]
