@@ -160,7 +160,8 @@ def _shared(rank: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_processes_share_batch_norm_statistics(tmp_path: Path) -> None:
-    multiprocessing.spawn(_shared, (str(tmp_path),), nprocs=2)
+    method = "spawn" if torch.cuda.is_available() else "fork"  # a copy, which has imported everything, may use no GPU
+    multiprocessing.start_processes(_shared, (str(tmp_path),), nprocs=2, start_method=method)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     same = {name for name in first if torch.equal(first[name], second[name])}
     assert same == {name for name in first if "running" in name or "tracked" in name}

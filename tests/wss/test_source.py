@@ -1,11 +1,10 @@
 """`wss.source=<another method>`: chosen like an option, kept by runs, and refused where a method starts from none."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tiny import environment
+from several import outcomes
 
 from dhr.config.command import WRONG_CONFIG, WRONG_INPUT, exit_codes
 from dhr.config.compose import compose, find_plugins, jobs
@@ -91,15 +90,13 @@ def test_a_source_on_the_command_line(folder: str, options: list[str]) -> None:
     values = "truth" if "--cfg" in options else "truth,simulated"
     command = [sys.executable, "-m", "dhr.train_wss", *options, "--config-dir", folder]
     data = [f"paths.data={Path(folder).parent}", f"paths.outputs={Path(folder).parent}"]
-    done = subprocess.run(
-        [*command, "wss=from_cam", f"wss.source={values}", *data], env=environment(), capture_output=True, text=True
-    )
-    assert "Traceback" not in done.stderr
+    codes, told = outcomes([*command, "wss=from_cam", f"wss.source={values}", *data])
+    assert "Traceback" not in told
     if "--cfg" in options:
-        assert done.returncode == 0 and "  source:\n    name: truth\n" in done.stdout
+        assert codes == [0] and "  source:\n    name: truth\n" in told
     else:
-        assert done.returncode == WRONG_INPUT and done.stderr.count("split=train: no folder") == 2
-        assert "job 2 of 2: wss.source=simulated" in done.stdout
+        assert codes == [WRONG_INPUT] and told.count("split=train: no folder") == 2
+        assert "job 2 of 2: wss.source=simulated" in told
 
 
 def test_runs_of_a_sweep_over_sources_have_names_of_their_own(folder: str) -> None:
