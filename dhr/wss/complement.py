@@ -43,7 +43,9 @@ class Teacher:
         """The masks of the crops without unknown pixels, and the weight of every label.
 
         An unknown pixel, which is one of the image that has the label IGNORE, gets the best class after the CRF among
-        the tags of its image and the background, and for its weight the probability of the best of these before it.
+        the tags of its image and the background. Its weight is the probability of the likeliest tag before the CRF, as
+        published (MARS, equation 6): where the teacher sees background, the pixel hardly teaches it, for what lost its
+        label is often an object that the debiasing took for one of its surroundings.
 
         Args:
             batch: crops with their masks.
@@ -63,7 +65,7 @@ class Teacher:
             refined = self.crf.on(batch.pixels, batch.valid)(probable, asked)
         best = slots.to_classes(fast_argmax(refined.masked_fill(~slots.present[:, :, None, None], -1), dim=1))
         labels = torch.where(unknown, best.to(batch.wss_mask), batch.wss_mask)
-        return labels, torch.where(unknown, probable.amax(1), 1.0)
+        return labels, torch.where(unknown, probable[:, 1:].amax(1), 1.0)
 
 
 class ComplementedModule(SegmentationModule):

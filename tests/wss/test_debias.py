@@ -135,4 +135,4 @@ def test_the_teacher_complements_unknown_pixels_of_the_image() -> None:
     output = NetworkOutput(logits, logits, (logits, logits))
     labels, weights = teacher.complement(Batch.of(samples, torch.device("cpu")), output, network)
     assert labels.tolist() == [[[2, 1, 3, 0, IGNORE]], [[0] * 5]]
-    torch.testing.assert_close(weights, torch.tensor([[[1, 0.2, 0.5, 0.4, 1]], [[1.0] * 5]]))
+    torch.testing.assert_close(weights, torch.tensor([[[1, 0.2, 0.5, 0.3, 1]], [[1.0] * 5]]))
